@@ -1,0 +1,175 @@
+//! The one verdict: from bytes to a [`VerifiedToken`], or the reason why not.
+
+use alloc::string::String;
+
+use crate::{
+    claims::Claims, error::Rejection, jwk::JwkSet, time::UnixTime, token::UnverifiedToken,
+};
+
+/// The media type of access tokens (RFC 9068 §2.1).
+pub const ACCESS_TOKEN_TYPE: &str = "at+jwt";
+
+/// Seconds that a token may live, `exp - iat`, whatever it says. Revocation entries and retiring
+/// keys are kept for the life of a token: an issuer's mistake must not make that endless.
+pub const MAX_LIFETIME: i64 = 24 * 60 * 60;
+
+/// Seconds of clock difference that can be configured at most.
+pub const MAX_LEEWAY: u32 = 300;
+
+/// What is expected of a token: who issued it, for whom, of which type, with how much leeway.
+///
+/// There is no way to build one without an issuer and an audience.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    issuer: String,
+    audience: String,
+    token_type: String,
+    leeway: i64,
+}
+
+/// A token whose signature and claims have been verified; nothing else can make one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedToken {
+    claims: Claims,
+    key_id: String,
+}
+
+impl VerifiedToken {
+    /// What the token says.
+    pub const fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// The `kid` of the key that signed it.
+    pub fn key_id(&self) -> &str {
+        &self.key_id
+    }
+}
+
+impl Verifier {
+    /// A verifier of access tokens of `issuer` for `audience`, both compared exactly, without
+    /// leeway.
+    pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Self {
+        Self {
+            issuer: issuer.into(),
+            audience: audience.into(),
+            token_type: String::from(ACCESS_TOKEN_TYPE),
+            leeway: 0,
+        }
+    }
+
+    /// Expects another `typ`.
+    #[must_use]
+    pub fn with_type(mut self, token_type: impl Into<String>) -> Self {
+        self.token_type = token_type.into();
+        self
+    }
+
+    /// Tolerates clocks that differ by `seconds`, at most [`MAX_LEEWAY`].
+    #[must_use]
+    pub fn with_leeway(mut self, seconds: u32) -> Self {
+        self.leeway = i64::from(seconds.min(MAX_LEEWAY));
+        self
+    }
+
+    /// The issuer that is trusted.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The audience that is expected.
+    pub fn audience(&self) -> &str {
+        &self.audience
+    }
+
+    /// Verifies `token` with the keys of its issuer, at the instant `now`.
+    ///
+    /// # Errors
+    ///
+    /// The first that applies of: what [`UnverifiedToken::parse`] refuses; then as
+    /// [`verify_parsed`](Self::verify_parsed).
+    pub fn verify(
+        &self,
+        token: &[u8],
+        keys: &JwkSet,
+        now: UnixTime,
+    ) -> Result<VerifiedToken, Rejection> {
+        self.verify_parsed(UnverifiedToken::parse(token)?, keys, now)
+    }
+
+    /// Verifies a token that has been parsed already.
+    ///
+    /// # Errors
+    ///
+    /// The first that applies of [`WrongType`](Rejection::WrongType),
+    /// [`KeyUnknown`](Rejection::KeyUnknown),
+    /// [`AlgorithmNotAllowed`](Rejection::AlgorithmNotAllowed) where `alg` is not the key's,
+    /// [`SignatureInvalid`](Rejection::SignatureInvalid),
+    /// [`ClaimMissing`](Rejection::ClaimMissing), [`ClaimInvalid`](Rejection::ClaimInvalid),
+    /// [`IssuerMismatch`](Rejection::IssuerMismatch),
+    /// [`AudienceMismatch`](Rejection::AudienceMismatch),
+    /// [`TokenExpired`](Rejection::TokenExpired),
+    /// [`TokenNotYetValid`](Rejection::TokenNotYetValid).
+    pub fn verify_parsed(
+        &self,
+        token: UnverifiedToken<'_>,
+        keys: &JwkSet,
+        now: UnixTime,
+    ) -> Result<VerifiedToken, Rejection> {
+        if !token.has_type(&self.token_type) {
+            return Err(Rejection::WrongType);
+        }
+        let jwk = token
+            .unverified_key_id()
+            .and_then(|key_id| keys.find(key_id))
+            .ok_or(Rejection::KeyUnknown)?;
+        if token.unverified_algorithm() != jwk.key().algorithm() {
+            return Err(Rejection::AlgorithmNotAllowed);
+        }
+        if !jwk.key().verify(token.signing_input(), token.signature()) {
+            return Err(Rejection::SignatureInvalid);
+        }
+        let claims = token.into_claims()?;
+        self.judge(&claims, now)?;
+        Ok(VerifiedToken {
+            claims,
+            key_id: String::from(jwk.key_id()),
+        })
+    }
+
+    /// Judges again what time may have changed about a token that was verified before.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::TokenExpired`], [`Rejection::TokenNotYetValid`].
+    pub fn verify_time(&self, token: &VerifiedToken, now: UnixTime) -> Result<(), Rejection> {
+        self.judge_time(&token.claims, now)
+    }
+
+    fn judge(&self, claims: &Claims, now: UnixTime) -> Result<(), Rejection> {
+        let lifetime = claims.expires_at.since(claims.issued_at);
+        if lifetime <= 0 || lifetime > MAX_LIFETIME {
+            return Err(Rejection::ClaimInvalid);
+        }
+        if claims.issuer != self.issuer {
+            return Err(Rejection::IssuerMismatch);
+        }
+        if !claims.audience.contains(&self.audience) {
+            return Err(Rejection::AudienceMismatch);
+        }
+        self.judge_time(claims, now)
+    }
+
+    fn judge_time(&self, claims: &Claims, now: UnixTime) -> Result<(), Rejection> {
+        if now >= claims.expires_at.plus(self.leeway) {
+            return Err(Rejection::TokenExpired);
+        }
+        let begins = claims
+            .not_before
+            .map_or(claims.issued_at, |nbf| nbf.max(claims.issued_at));
+        if now < begins.minus(self.leeway) {
+            return Err(Rejection::TokenNotYetValid);
+        }
+        Ok(())
+    }
+}
