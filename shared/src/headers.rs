@@ -1,0 +1,328 @@
+//! The header fields that the gate takes from a request and the ones it gives to the upstream.
+//!
+//! Whatever a client sends under a name that the gate owns is removed in every spelling, then the
+//! gate adds its own from the verified token. The order matters and is the caller's: first remove
+//! what [`Connection`](connection_options) lists and what [`must_strip`] names, then add.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::error::Rejection;
+
+/// The header fields that carry a verified identity, as letters and digits only.
+const IDENTITY: &[&[u8]] = &[
+    b"xuserid",
+    b"xuserroles",
+    b"xuserpermissions",
+    b"xcustomerid",
+    b"xsessionid",
+    b"xkyclevel",
+    b"xauthmethods",
+];
+
+/// What every other name that the gate owns begins with.
+const IDENTITY_PREFIX: &[u8] = b"xedgekeep";
+
+/// Header fields by which some upstreams let a request name another path or method than the request
+/// line has, as letters and digits only.
+///
+/// Policy has seen the request line alone; an upstream that believes one of these serves something
+/// else (oauth2-proxy CVE-2026-40575, Symfony and Zend's `X-Original-URL`, Next.js CVE-2025-29927).
+const OVERRIDES: &[&[u8]] = &[
+    b"xoriginalurl",
+    b"xoriginaluri",
+    b"xoriginalpath",
+    b"xoriginalmethod",
+    b"xrewriteurl",
+    b"xrewriteuri",
+    b"xforwardeduri",
+    b"xforwardedurl",
+    b"xforwardedpath",
+    b"xforwardedprefix",
+    b"xforwardedmethod",
+    b"xreplacedpath",
+    b"xrequesturi",
+    b"xscriptname",
+    b"xenvoyoriginalpath",
+    b"xwawsunencodedurl",
+    b"xhttpmethod",
+    b"xhttpmethodoverride",
+    b"xmethodoverride",
+    b"xmiddlewaresubrequest",
+];
+
+/// The longest name in the tables above, as letters and digits.
+const LONGEST_OWNED: usize = 21;
+
+/// A field name reduced to its letters and digits in lower case; longer ones are cut one past
+/// [`LONGEST_OWNED`], which still tells them apart from every name in the tables.
+struct Folded {
+    bytes: [u8; LONGEST_OWNED + 1],
+    len: usize,
+}
+
+impl Folded {
+    fn of(name: &[u8]) -> Self {
+        let mut folded = Self {
+            bytes: [0; LONGEST_OWNED + 1],
+            len: 0,
+        };
+        for byte in name.iter().filter(|byte| byte.is_ascii_alphanumeric()) {
+            let Some(slot) = folded.bytes.get_mut(folded.len) else {
+                break;
+            };
+            *slot = byte.to_ascii_lowercase();
+            folded.len += 1;
+        }
+        folded
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Whether a header field carries an identity that only the gate may state.
+///
+/// CGI, WSGI, PHP and others turn `-` and `.` into `_` and ignore case, so that `X_User.Id` reaches
+/// an application as `X-User-ID` (oauth2-proxy CVE-2025-64484): only letters and digits count.
+pub fn is_identity_header(name: &[u8]) -> bool {
+    let folded = Folded::of(name);
+    folded.as_bytes().starts_with(IDENTITY_PREFIX) || IDENTITY.contains(&folded.as_bytes())
+}
+
+/// Whether a header field asks the upstream to see another path or method than the request line's.
+pub fn is_request_override(name: &[u8]) -> bool {
+    OVERRIDES.contains(&Folded::of(name).as_bytes())
+}
+
+/// Whether a header field of a request must not reach the upstream as the client sent it.
+pub fn must_strip(name: &[u8]) -> bool {
+    // Every name of the tables begins with x; most names of a request do not.
+    let first = name.iter().find(|byte| byte.is_ascii_alphanumeric());
+    first.is_some_and(|byte| matches!(byte, b'x' | b'X'))
+        && (is_identity_header(name) || is_request_override(name))
+}
+
+/// The options of a `Connection` header: names of fields meant for this hop only (RFC 9110 §7.6.1).
+///
+/// A gate removes those fields from the request before it adds its own, and never forwards
+/// `Connection` itself: `Connection: X-User-ID` cannot take away what is added afterwards.
+pub fn connection_options(value: &str) -> impl Iterator<Item = &str> {
+    value
+        .split(',')
+        .map(|option| option.trim_matches([' ', '\t']))
+        .filter(|option| !option.is_empty())
+}
+
+/// Whether a field concerns one connection only, listed by `Connection` or not (RFC 9110 §7.6.1).
+pub fn is_hop_by_hop(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "http2-settings",
+    ];
+    NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Whether a `Connection` option may take a field away: not one that a request is judged or framed
+/// by, which a client could otherwise hide from one side of the gate.
+pub fn is_removable_by_connection(name: &str) -> bool {
+    const KEPT: &[&str] = &[
+        "authorization",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "forwarded",
+        "host",
+        "origin",
+        "via",
+        "x-request-id",
+    ];
+    let forwarded = name
+        .get(..12)
+        .is_some_and(|start| start.eq_ignore_ascii_case("x-forwarded-"));
+    !forwarded && !KEPT.iter().any(|kept| kept.eq_ignore_ascii_case(name))
+}
+
+/// Whether a byte stands for itself in a list value: visible ASCII, except what separates, escapes
+/// or quotes (RFC 9110 §5.6).
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b',' | b'%' | b'"' | b'\\')
+}
+
+/// Appends one value, percent-encoded where it would need escaping: the result has no comma, no
+/// space, no control character and nothing outside ASCII.
+pub fn encode_value(value: &str, header: &mut String) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in value.bytes() {
+        if is_plain(byte) {
+            header.push(char::from(byte));
+        } else {
+            header.push('%');
+            header.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            header.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+    }
+}
+
+/// Appends the values, separated by commas and [encoded](encode_value); empty ones are left out,
+/// because an empty list element means nothing (RFC 9110 §5.6.1).
+pub fn encode_list<I>(values: I, header: &mut String)
+where
+    I: IntoIterator,
+    I::Item: AsRef<str>,
+{
+    let mut first = true;
+    for value in values {
+        let value = value.as_ref();
+        if value.is_empty() {
+            continue;
+        }
+        if !first {
+            header.push(',');
+        }
+        first = false;
+        encode_value(value, header);
+    }
+}
+
+/// The values that [`encode_list`] wrote, for an upstream; none if it did not write this.
+pub fn decode_list(header: &str) -> Option<Vec<String>> {
+    if header.is_empty() {
+        return Some(Vec::new());
+    }
+    header.split(',').map(decode_value).collect()
+}
+
+fn decode_value(encoded: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(encoded.len());
+    let mut rest = encoded.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let (high, low) = (upper_hex(rest.next()?)?, upper_hex(rest.next()?)?);
+            let octet = high << 4 | low;
+            // One spelling for every value: what could be plain is plain.
+            if is_plain(octet) {
+                return None;
+            }
+            bytes.push(octet);
+        } else if is_plain(byte) {
+            bytes.push(byte);
+        } else {
+            return None;
+        }
+    }
+    (!bytes.is_empty())
+        .then(|| String::from_utf8(bytes).ok())
+        .flatten()
+}
+
+const fn upper_hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Whether a text begins with the scheme `Bearer`, in any case, and a space.
+fn begins_bearer(value: &str) -> bool {
+    value
+        .get(..7)
+        .is_some_and(|start| start.eq_ignore_ascii_case("bearer "))
+}
+
+/// Takes the token from the values of all `Authorization` headers of a request (RFC 6750 §2.1).
+///
+/// # Errors
+/// [`Rejection::TokenMissing`] where there is no header, an empty one, or another scheme;
+/// [`Rejection::TokenMalformed`] for more than one, for two that something on the way has joined by
+/// a comma, and for a token that is empty or has characters of no token (`b64token`). Which of two
+/// tokens counts must never depend on who looks.
+pub fn bearer_token<'a, I>(values: I) -> Result<&'a str, Rejection>
+where
+    I: IntoIterator<Item = &'a str>,
+{
+    let mut values = values.into_iter();
+    let value = values.next().ok_or(Rejection::TokenMissing)?;
+    if values.next().is_some() {
+        return Err(Rejection::TokenMalformed);
+    }
+    let value = value.trim_matches([' ', '\t']);
+    let scheme_end = value
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '-')
+        .unwrap_or(value.len());
+    if !value[..scheme_end].eq_ignore_ascii_case("bearer") {
+        let joined = value
+            .split(',')
+            .skip(1)
+            .any(|part| begins_bearer(part.trim_start()));
+        return Err(if joined {
+            Rejection::TokenMalformed
+        } else {
+            Rejection::TokenMissing
+        });
+    }
+    if !begins_bearer(value) {
+        return Err(Rejection::TokenMalformed);
+    }
+    let token = value[7..].trim_start_matches(' ');
+    if token.is_empty() || !token.bytes().all(is_b64token) {
+        return Err(Rejection::TokenMalformed);
+    }
+    Ok(token)
+}
+
+/// `b64token` of RFC 6750 §2.1.
+const fn is_b64token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
+}
+
+/// Takes a cookie's value from a `Cookie` header; the name is compared exactly.
+///
+/// Quotes around a value belong to it, as RFC 6265bis has it, so a quoted token is malformed.
+/// A cookie that is absent or empty is `None`.
+///
+/// # Errors
+/// [`Rejection::TokenMalformed`] when the cookie occurs twice (servers differ on which counts), when
+/// white space stands around its name or value, or when its value has a byte that no cookie may have.
+pub fn cookie_value<'a>(header: &'a str, name: &str) -> Result<Option<&'a str>, Rejection> {
+    let mut found = None;
+    for pair in header.split(';') {
+        let pair = pair.trim_matches([' ', '\t']);
+        let Some((key, value)) = pair.split_once('=') else {
+            continue;
+        };
+        if key.trim() != name {
+            continue;
+        }
+        if key != name || found.is_some() || !is_cookie_value(value) {
+            return Err(Rejection::TokenMalformed);
+        }
+        found = Some(value);
+    }
+    Ok(found.filter(|value| !value.is_empty()))
+}
+
+/// `cookie-value` of RFC 6265 §4.1.1.
+fn is_cookie_value(value: &str) -> bool {
+    let inner = match value.strip_prefix('"') {
+        Some(rest) => match rest.strip_suffix('"') {
+            Some(inner) => inner,
+            None => return false,
+        },
+        None => value,
+    };
+    inner
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !matches!(b, b'"' | b',' | b';' | b'\\'))
+}

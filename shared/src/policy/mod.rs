@@ -1,0 +1,106 @@
+//! The route policy: which requests may pass, and what their tokens must say.
+//!
+//! A policy is TOML text, compiled once by [`Policy::parse`]. The first rule that matches decides;
+//! where none matches there is no answer, and the gate refuses (`route_unknown`). The steps of a
+//! request: [canonicalise](crate::path::canonicalise) its path → [find](Policy::find) the rule →
+//! verify the token that the rule's [`TokenSource`] names → [check](Requirement::check) the
+//! requirement.
+//!
+//! In scope: matching and requirements. Out of scope: where policies come from, tokens, and the
+//! answers on the wire. The language is documented in `docs/policy.md`.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::fmt;
+
+use crate::path::CanonicalPath;
+
+mod pattern;
+mod reader;
+mod requirement;
+mod rule;
+
+pub use pattern::Pattern;
+pub use requirement::{AUTH_TIME_LEEWAY_SECONDS, FactorKind, Holder, Missing, Requirement};
+pub use rule::{
+    Access, Cors, DEFAULT_MAX_STALE_SECONDS, Revocation, Rule, Staleness, TokenAccess, TokenSource,
+};
+
+/// The longest policy text in bytes: 256 KiB.
+///
+/// A thousand rules of 200 bytes fit; an isolate must read and compile the text within its start-up
+/// second.
+pub const MAX_POLICY_BYTES: usize = 256 * 1024;
+
+/// The most rules of a policy.
+///
+/// A request compares its path with the rules one after another. A rule that does not match costs
+/// one comparison of its literal beginning, a few nanoseconds, so that a thousand stay within
+/// microseconds without an index; a policy with more is generated and should use `**`.
+pub const MAX_RULES: usize = 1000;
+
+/// A compiled policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    rules: Box<[Rule]>,
+}
+
+impl Policy {
+    /// Compiles the text of a policy.
+    ///
+    /// # Errors
+    /// [`PolicyError`] for text that is not TOML, for keys and values that are not understood, and
+    /// for rules that contradict themselves or can never be reached: a policy is taken whole or
+    /// not at all.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        reader::read(text).map(|rules| Self { rules })
+    }
+
+    /// The rules, in order.
+    pub const fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The first rule for this method and path; none means that the request is refused.
+    ///
+    /// Methods are compared exactly, as RFC 9110 §9.1 has it: a rule for `GET` is not one for
+    /// `HEAD`, nor for `get`. Nothing is allocated.
+    pub fn find(&self, method: &str, path: &CanonicalPath<'_>) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.matches(method, path))
+    }
+
+    /// The rule for a CORS preflight: the first one for the method that the browser asks about in
+    /// `Access-Control-Request-Method`, not for `OPTIONS`.
+    ///
+    /// A rule without [`cors`](Rule::cors) answers none: the preflight is then a request like any
+    /// other.
+    pub fn find_preflight(
+        &self,
+        requested_method: &str,
+        path: &CanonicalPath<'_>,
+    ) -> Option<&Rule> {
+        self.find(requested_method, path)
+    }
+}
+
+/// Why a policy cannot be understood, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyError {
+    /// The line, counted from 1, where the cause has a place.
+    pub line: Option<usize>,
+    /// The column, counted in characters from 1.
+    pub column: Option<usize>,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(line) = self.line {
+            write!(f, "line {line}: ")?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl core::error::Error for PolicyError {}

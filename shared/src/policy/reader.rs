@@ -1,0 +1,704 @@
+//! From TOML text to rules, with errors that say where and what was expected.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::pattern::Pattern;
+use super::requirement::Requirement;
+use super::rule::{
+    Access, Cors, DEFAULT_MAX_STALE_SECONDS, Revocation, Rule, Staleness, TokenAccess, TokenSource,
+    is_safe_method,
+};
+use super::{MAX_POLICY_BYTES, MAX_RULES, PolicyError};
+
+/// The only version of the language.
+const VERSION: i64 = 1;
+/// The most values in one list: a rule that needs more should ask for a role or a wider scope.
+const MAX_LIST: usize = 64;
+/// The longest name, scope, role and so on, in bytes; longer ones would not fit a header either.
+const MAX_VALUE_BYTES: usize = 256;
+/// The largest `max_age` in seconds: a year, longer than any session.
+const MAX_AUTHENTICATION_AGE: i64 = 366 * 86_400;
+/// The largest `max_stale` and `allow_stale_for` in seconds: no token lives longer than a day.
+const MAX_STALENESS: i64 = 86_400;
+/// The largest `cors.max_age` in seconds: no browser keeps a preflight for more than a day.
+const MAX_PREFLIGHT_AGE: i64 = 86_400;
+
+const TOP_KEYS: &[&str] = &["version", "route"];
+const ROUTE_KEYS: &[&str] = &[
+    "name",
+    "match",
+    "methods",
+    "access",
+    "scopes",
+    "any_scope",
+    "roles",
+    "permissions",
+    "kyc_level",
+    "mfa",
+    "acr",
+    "max_age",
+    "revocation",
+    "max_stale",
+    "on_stale",
+    "allow_stale_for",
+    "token_from",
+    "allowed_origins",
+    "forward_authorization",
+    "report_only",
+    "cors",
+];
+/// What a public rule has no use for: nobody's token is looked at.
+const TOKEN_KEYS: &[&str] = &[
+    "scopes",
+    "any_scope",
+    "roles",
+    "permissions",
+    "kyc_level",
+    "mfa",
+    "acr",
+    "max_age",
+    "revocation",
+    "max_stale",
+    "on_stale",
+    "allow_stale_for",
+    "token_from",
+    "allowed_origins",
+    "report_only",
+];
+const CORS_KEYS: &[&str] = &[
+    "origins",
+    "methods",
+    "headers",
+    "expose",
+    "credentials",
+    "max_age",
+];
+
+/// What is wrong, and the byte at which.
+struct Fault {
+    at: usize,
+    message: String,
+}
+
+type Read<T> = Result<T, Fault>;
+type Strings = Box<[Box<str>]>;
+
+fn fault<T>(at: usize, message: String) -> Read<T> {
+    Err(Fault { at, message })
+}
+
+/// Reads the rules of a policy.
+pub(super) fn read(text: &str) -> Result<Box<[Rule]>, PolicyError> {
+    if text.len() > MAX_POLICY_BYTES {
+        return Err(PolicyError {
+            line: None,
+            column: None,
+            message: format!(
+                "the policy has {} bytes, expected at most {MAX_POLICY_BYTES}",
+                text.len()
+            ),
+        });
+    }
+    let document = DeTable::parse(text).map_err(|error| {
+        let message = format!("not TOML: {}", error.message());
+        match error.span() {
+            Some(span) => locate(
+                text,
+                Fault {
+                    at: span.start,
+                    message,
+                },
+            ),
+            None => PolicyError {
+                line: None,
+                column: None,
+                message,
+            },
+        }
+    })?;
+    rules(document.get_ref(), text).map_err(|fault| locate(text, fault))
+}
+
+fn locate(text: &str, fault: Fault) -> PolicyError {
+    let before = text.get(..fault.at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    PolicyError {
+        line: Some(line_of(text, fault.at)),
+        column: Some(before[line_start..].chars().count() + 1),
+        message: fault.message,
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1
+}
+
+fn rules(document: &DeTable<'_>, text: &str) -> Read<Box<[Rule]>> {
+    let top = Fields {
+        table: document,
+        at: 0,
+    };
+    top.only(TOP_KEYS)?;
+    if let Some((version, at)) = top.integer("version", i64::MIN, i64::MAX)?
+        && version != VERSION
+    {
+        return fault(
+            at,
+            format!("version {version} is not known, expected {VERSION}"),
+        );
+    }
+    let Some(routes) = top.value("route") else {
+        return fault(
+            0,
+            "the policy has no rule, expected at least one [[route]]".to_string(),
+        );
+    };
+    let DeValue::Array(entries) = routes.get_ref() else {
+        return fault(
+            routes.span().start,
+            format!(
+                "\"route\" is {}, expected [[route]]",
+                kind(routes.get_ref())
+            ),
+        );
+    };
+    if entries.is_empty() {
+        return fault(
+            routes.span().start,
+            "the policy has no rule, expected at least one [[route]]".to_string(),
+        );
+    }
+    let mut rules: Vec<Rule> = Vec::new();
+    for entry in entries.iter() {
+        let at = entry.span().start;
+        let DeValue::Table(table) = entry.get_ref() else {
+            return fault(
+                at,
+                format!("a route is {}, expected a table", kind(entry.get_ref())),
+            );
+        };
+        if rules.len() == MAX_RULES {
+            return fault(at, format!("more than {MAX_RULES} rules"));
+        }
+        let fields = Fields { table, at };
+        let rule = rule(&fields, line_of(text, at))?;
+        if let Some(earlier) = rules.iter().find(|earlier| earlier.covers(&rule)) {
+            let message = format!(
+                "this rule is never reached: the rule on line {} ({}) matches everything it does",
+                earlier.line, earlier.pattern
+            );
+            return fault(fields.position("match"), message);
+        }
+        rules.push(rule);
+    }
+    Ok(rules.into())
+}
+
+fn rule(fields: &Fields<'_, '_>, line: usize) -> Read<Rule> {
+    fields.only(ROUTE_KEYS)?;
+    let Some((text, at)) = fields.string("match")? else {
+        return fault(
+            fields.at,
+            "a route without \"match\", expected a path pattern".to_string(),
+        );
+    };
+    let pattern = Pattern::parse(text).or_else(|message| fault(at, message))?;
+    let methods = fields.list("methods", &METHOD)?.unwrap_or_default();
+    let access = match fields.choice("access", &["public", "token"])? {
+        Some("public") => {
+            if let Some((key, at)) = fields.first_of(TOKEN_KEYS) {
+                return fault(
+                    at,
+                    format!("\"{key}\" contradicts access = \"public\": no token is looked at"),
+                );
+            }
+            Access::Public
+        }
+        _ => Access::Token(Box::new(TokenAccess {
+            requirement: requirement(fields)?,
+            revocation: revocation(fields)?,
+            source: source(fields, &methods)?,
+        })),
+    };
+    let cors = match fields.table("cors")? {
+        Some(table) => Some(cors(&table, &methods)?),
+        None => None,
+    };
+    let name = match fields.string("name")? {
+        Some((name, at)) => Some(NAME.check("name", name, at)?),
+        None => None,
+    };
+    Ok(Rule {
+        name,
+        line,
+        pattern,
+        methods,
+        access,
+        forward_authorization: fields.boolean("forward_authorization")?.unwrap_or(true),
+        report_only: fields.boolean("report_only")?.unwrap_or(false),
+        cors,
+    })
+}
+
+fn requirement(fields: &Fields<'_, '_>) -> Read<Requirement> {
+    Ok(Requirement {
+        scopes: fields.list("scopes", &TOKEN)?.unwrap_or_default(),
+        any_scope: fields.list("any_scope", &TOKEN)?.unwrap_or_default(),
+        roles: fields.list("roles", &NAME)?.unwrap_or_default(),
+        permissions: fields.list("permissions", &NAME)?.unwrap_or_default(),
+        kyc_level: fields
+            .integer("kyc_level", 1, i64::from(u8::MAX))?
+            .and_then(|(level, _)| u8::try_from(level).ok()),
+        mfa: fields.boolean("mfa")?.unwrap_or(false),
+        acr: fields.list("acr", &TOKEN)?.unwrap_or_default(),
+        max_age: fields.seconds("max_age", 1, MAX_AUTHENTICATION_AGE)?,
+    })
+}
+
+fn revocation(fields: &Fields<'_, '_>) -> Read<Revocation> {
+    let max_stale = fields.seconds("max_stale", 1, MAX_STALENESS)?;
+    let on_stale = fields.choice("on_stale", &["deny", "allow"])?;
+    let allow_for = fields.seconds("allow_stale_for", 1, MAX_STALENESS)?;
+    match fields.choice("revocation", &["list", "strict", "off"])? {
+        Some(mode @ ("strict" | "off")) => {
+            if let Some((key, at)) = fields.first_of(&["max_stale", "on_stale", "allow_stale_for"])
+            {
+                return fault(
+                    at,
+                    format!("\"{key}\" contradicts revocation = \"{mode}\": no list is used"),
+                );
+            }
+            Ok(if mode == "off" {
+                Revocation::Off
+            } else {
+                Revocation::Strict
+            })
+        }
+        _ => {
+            let allow_for = match (on_stale, allow_for) {
+                (Some("allow"), Some(seconds)) => seconds,
+                (Some("allow"), None) => {
+                    return fault(
+                        fields.position("on_stale"),
+                        "on_stale = \"allow\" has no bound, expected \"allow_stale_for\" with a \
+                         number of seconds"
+                            .to_string(),
+                    );
+                }
+                (_, Some(_)) => {
+                    return fault(
+                        fields.position("allow_stale_for"),
+                        "\"allow_stale_for\" has no effect, expected on_stale = \"allow\" beside it"
+                            .to_string(),
+                    );
+                }
+                (_, None) => 0,
+            };
+            let max_stale = max_stale.unwrap_or(DEFAULT_MAX_STALE_SECONDS);
+            Ok(Revocation::List(Staleness {
+                max_stale,
+                allow_for,
+            }))
+        }
+    }
+}
+
+fn source(fields: &Fields<'_, '_>, methods: &[Box<str>]) -> Read<TokenSource> {
+    const EXPECTED: &str = "expected \"header\" or { cookie = \"NAME\" }";
+    let allowed_origins = fields.list("allowed_origins", &ORIGIN)?;
+    let cookie = match fields.value("token_from") {
+        None => None,
+        Some(value) => {
+            let at = value.span().start;
+            match value.get_ref() {
+                DeValue::String(text) if text == "header" => None,
+                DeValue::String(text) => {
+                    return fault(at, format!("\"token_from\" is {text:?}, {EXPECTED}"));
+                }
+                DeValue::Table(table) => {
+                    let table = Fields { table, at };
+                    table.only(&["cookie"])?;
+                    let Some((name, at)) = table.string("cookie")? else {
+                        return fault(at, format!("\"token_from\" is empty, {EXPECTED}"));
+                    };
+                    Some(HEADER.check("cookie", name, at)?)
+                }
+                other => {
+                    return fault(at, format!("\"token_from\" is {}, {EXPECTED}", kind(other)));
+                }
+            }
+        }
+    };
+    match (cookie, allowed_origins) {
+        (None, None) => Ok(TokenSource::Header),
+        (None, Some(_)) => fault(
+            fields.position("allowed_origins"),
+            "\"allowed_origins\" has no effect, expected token_from = { cookie = \"NAME\" } beside \
+             it"
+            .to_string(),
+        ),
+        (Some(name), Some(allowed_origins)) => Ok(TokenSource::Cookie { name, allowed_origins }),
+        (Some(name), None) => {
+            if methods.is_empty() || !methods.iter().all(|method| is_safe_method(method)) {
+                return fault(
+                    fields.position("token_from"),
+                    "a token from a cookie with methods that change something, expected \
+                     \"allowed_origins\" (or methods among GET, HEAD, OPTIONS)"
+                        .to_string(),
+                );
+            }
+            Ok(TokenSource::Cookie { name, allowed_origins: Box::default() })
+        }
+    }
+}
+
+fn cors(fields: &Fields<'_, '_>, rule_methods: &[Box<str>]) -> Read<Cors> {
+    fields.only(CORS_KEYS)?;
+    let credentials = fields.boolean("credentials")?.unwrap_or(false);
+    let Some(mut origins) = fields.list("origins", &ORIGIN_OR_ANY)? else {
+        return fault(
+            fields.at,
+            "\"cors\" without \"origins\", expected a list".to_string(),
+        );
+    };
+    if origins.iter().any(|origin| **origin == *"*") {
+        if origins.len() > 1 {
+            return fault(
+                fields.position("origins"),
+                "\"*\" beside other origins, expected \"*\" alone or a list of origins".to_string(),
+            );
+        }
+        if credentials {
+            return fault(
+                fields.position("credentials"),
+                "credentials = true contradicts origins = [\"*\"]: browsers refuse it, expected a \
+                 list of origins"
+                    .to_string(),
+            );
+        }
+        origins = Box::default();
+    }
+    let methods = fields.list("methods", &METHOD)?;
+    if let Some(methods) = &methods
+        && !rule_methods.is_empty()
+        && let Some(method) = methods.iter().find(|method| !rule_methods.contains(method))
+    {
+        return fault(
+            fields.position("methods"),
+            format!("cors.methods has {method:?}, which the rule's own methods do not have"),
+        );
+    }
+    Ok(Cors {
+        origins,
+        methods: methods.unwrap_or_else(|| rule_methods.into()),
+        headers: fields
+            .list("headers", &HEADER)?
+            .unwrap_or_default()
+            .iter()
+            .map(|name| name.to_ascii_lowercase().into())
+            .collect(),
+        expose: fields.list("expose", &HEADER)?.unwrap_or_default(),
+        credentials,
+        max_age: fields.seconds("max_age", 0, MAX_PREFLIGHT_AGE)?,
+    })
+}
+
+/// A table that is being read.
+struct Fields<'t, 'i> {
+    table: &'t DeTable<'i>,
+    at: usize,
+}
+
+impl<'t, 'i> Fields<'t, 'i> {
+    fn value(&self, key: &str) -> Option<&'t Spanned<DeValue<'i>>> {
+        self.table
+            .iter()
+            .find(|(name, _)| name.get_ref() == key)
+            .map(|(_, value)| value)
+    }
+
+    /// Where a key stands, or else the table.
+    fn position(&self, key: &str) -> usize {
+        self.table
+            .iter()
+            .find(|(name, _)| name.get_ref() == key)
+            .map_or(self.at, |(name, _)| name.span().start)
+    }
+
+    /// The first of these keys in the text, and where it stands.
+    fn first_of<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, usize)> {
+        keys.iter()
+            .filter(|key| self.value(key).is_some())
+            .map(|key| (*key, self.position(key)))
+            .min_by_key(|&(_, at)| at)
+    }
+
+    /// Refuses every key that is not in the list, the first in the text first.
+    fn only(&self, known: &[&str]) -> Read<()> {
+        let unknown = self
+            .table
+            .iter()
+            .map(|(name, _)| (name.span().start, name.get_ref()))
+            .filter(|(_, name)| !known.contains(&name.as_ref()))
+            .min();
+        match unknown {
+            None => Ok(()),
+            Some((at, name)) => fault(
+                at,
+                format!("unknown key {name:?}, expected one of {}", known.join(", ")),
+            ),
+        }
+    }
+
+    fn string(&self, key: &str) -> Read<Option<(&'t str, usize)>> {
+        self.value(key).map(|value| string(key, value)).transpose()
+    }
+
+    fn choice<'k>(&self, key: &str, choices: &[&'k str]) -> Read<Option<&'k str>> {
+        let Some((text, at)) = self.string(key)? else {
+            return Ok(None);
+        };
+        match choices.iter().find(|choice| **choice == text) {
+            Some(choice) => Ok(Some(choice)),
+            None => fault(
+                at,
+                format!(
+                    "\"{key}\" is {text:?}, expected one of {}",
+                    choices.join(", ")
+                ),
+            ),
+        }
+    }
+
+    fn boolean(&self, key: &str) -> Read<Option<bool>> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(value) => match value.get_ref() {
+                DeValue::Boolean(flag) => Ok(Some(*flag)),
+                other => fault(
+                    value.span().start,
+                    format!("\"{key}\" is {}, expected true or false", kind(other)),
+                ),
+            },
+        }
+    }
+
+    fn integer(&self, key: &str, least: i64, most: i64) -> Read<Option<(i64, usize)>> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        let at = value.span().start;
+        let DeValue::Integer(integer) = value.get_ref() else {
+            return fault(
+                at,
+                format!(
+                    "\"{key}\" is {}, expected a whole number",
+                    kind(value.get_ref())
+                ),
+            );
+        };
+        match i64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(number) if (least..=most).contains(&number) => Ok(Some((number, at))),
+            _ => fault(
+                at,
+                format!("\"{key}\" is {integer}, expected {least} to {most}"),
+            ),
+        }
+    }
+
+    fn seconds(&self, key: &str, least: i64, most: i64) -> Read<Option<u32>> {
+        Ok(self
+            .integer(key, least, most)?
+            .and_then(|(seconds, _)| u32::try_from(seconds).ok()))
+    }
+
+    fn table(&self, key: &str) -> Read<Option<Fields<'t, 'i>>> {
+        match self.value(key) {
+            None => Ok(None),
+            Some(value) => match value.get_ref() {
+                DeValue::Table(table) => Ok(Some(Fields {
+                    table,
+                    at: self.position(key),
+                })),
+                other => fault(
+                    value.span().start,
+                    format!("\"{key}\" is {}, expected a table", kind(other)),
+                ),
+            },
+        }
+    }
+
+    /// A list of strings; one string stands for a list of one. An empty list is refused: whether
+    /// it means everything or nothing is anybody's guess.
+    fn list(&self, key: &str, form: &Form) -> Read<Option<Strings>> {
+        let Some(value) = self.value(key) else {
+            return Ok(None);
+        };
+        let at = value.span().start;
+        let entries = match value.get_ref() {
+            DeValue::String(text) => return Ok(Some(Box::new([form.check(key, text, at)?]))),
+            DeValue::Array(entries) => entries,
+            other => {
+                return fault(
+                    at,
+                    format!("\"{key}\" is {}, expected a list of strings", kind(other)),
+                );
+            }
+        };
+        if entries.is_empty() || entries.len() > MAX_LIST {
+            return fault(
+                at,
+                format!(
+                    "\"{key}\" has {} values, expected 1 to {MAX_LIST}",
+                    entries.len()
+                ),
+            );
+        }
+        entries
+            .iter()
+            .map(|entry| {
+                let (text, at) = string(key, entry)?;
+                form.check(key, text, at)
+            })
+            .collect::<Read<Strings>>()
+            .map(Some)
+    }
+}
+
+fn string<'t>(key: &str, value: &'t Spanned<DeValue<'_>>) -> Read<(&'t str, usize)> {
+    let at = value.span().start;
+    match value.get_ref() {
+        DeValue::String(text) => Ok((text, at)),
+        other => fault(
+            at,
+            format!("\"{key}\" is {}, expected a string", kind(other)),
+        ),
+    }
+}
+
+const fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+/// What a string must look like.
+struct Form {
+    expected: &'static str,
+    admits: fn(&str) -> bool,
+}
+
+impl Form {
+    fn check(&self, key: &str, text: &str, at: usize) -> Read<Box<str>> {
+        if text.is_empty() || text.len() > MAX_VALUE_BYTES || !(self.admits)(text) {
+            return fault(
+                at,
+                format!("\"{key}\" has {text:?}, expected {}", self.expected),
+            );
+        }
+        Ok(text.into())
+    }
+}
+
+const METHOD: Form = Form {
+    expected: "a method in upper case, such as \"GET\"",
+    admits: |text| text.bytes().all(|b| is_tchar(b) && !b.is_ascii_lowercase()),
+};
+/// `scope-token` of RFC 6749 §3.3, which is also what fits into a challenge's quoted string.
+const TOKEN: Form = Form {
+    expected: "visible ASCII without spaces, quotes and backslashes, at most 256 bytes",
+    admits: |text| {
+        text.bytes()
+            .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+    },
+};
+const NAME: Form = Form {
+    expected: "text without control characters, at most 256 bytes",
+    admits: |text| !text.chars().any(char::is_control),
+};
+const HEADER: Form = Form {
+    expected: "a name of letters, digits and !#$%&'*+-.^_`|~",
+    admits: |text| text.bytes().all(is_tchar),
+};
+const ORIGIN: Form = Form {
+    expected: "an origin as browsers send it, such as \"https://app.example\" (lower case, no \
+               default port, no path)",
+    admits: is_origin,
+};
+const ORIGIN_OR_ANY: Form = Form {
+    expected: "\"*\" or an origin as browsers send it, such as \"https://app.example\" (lower \
+               case, no default port, no path)",
+    admits: |text| text == "*" || is_origin(text),
+};
+
+/// `tchar` of RFC 9110 §5.6.2.
+const fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
+}
+
+/// The serialisation of an origin (RFC 6454 §6.2); `null` is everybody's and so never allowed.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, authority)) = text.split_once("://") else {
+        return false;
+    };
+    let scheme_ok = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(|b| {
+            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.')
+        });
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let port_ok = port.is_none_or(|port| {
+        port.parse::<u16>()
+            .is_ok_and(|number| number.to_string() == port)
+            && !matches!((scheme, port), ("https", "443") | ("http", "80"))
+    });
+    let host_ok = match host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        Some(address) => {
+            !address.is_empty()
+                && address
+                    .bytes()
+                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b':' | b'.'))
+        }
+        None => {
+            !host.is_empty()
+                && host.bytes().all(|b| {
+                    b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'_')
+                })
+        }
+    };
+    scheme_ok && host_ok && port_ok
+}

@@ -1,0 +1,222 @@
+//! One rule of a policy, compiled.
+
+use alloc::boxed::Box;
+
+use super::pattern::Pattern;
+use super::requirement::Requirement;
+use crate::path::CanonicalPath;
+
+/// How old the revocation list may be where a rule does not say: the life of an access token.
+///
+/// Whoever could be revoked meanwhile cannot have refreshed either, so an outage of the issuer
+/// costs nothing that expiry would not.
+pub const DEFAULT_MAX_STALE_SECONDS: u32 = 900;
+
+/// One rule: which requests it is for and what they need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub(super) name: Option<Box<str>>,
+    pub(super) line: usize,
+    pub(super) pattern: Pattern,
+    /// Empty means every method.
+    pub(super) methods: Box<[Box<str>]>,
+    pub(super) access: Access,
+    pub(super) forward_authorization: bool,
+    pub(super) report_only: bool,
+    pub(super) cors: Option<Cors>,
+}
+
+/// Who may pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Everybody; nothing is known about them.
+    Public,
+    /// Whoever has a valid token that meets the requirement.
+    Token(Box<TokenAccess>),
+}
+
+/// What a protected rule asks for and how the token is judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenAccess {
+    /// What the token must say.
+    pub requirement: Requirement,
+    /// How revocation is checked.
+    pub revocation: Revocation,
+    /// Where the token stands in the request.
+    pub source: TokenSource,
+}
+
+/// How revocation is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revocation {
+    /// Against the list.
+    List(Staleness),
+    /// By asking the issuer on every request.
+    Strict,
+    /// Not at all: the token counts until it expires.
+    Off,
+}
+
+/// How old the revocation list may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Staleness {
+    /// A list issued longer ago than this many seconds does not count.
+    pub max_stale: u32,
+    /// For how many seconds beyond `max_stale` requests pass all the same; 0 is `on_stale = "deny"`.
+    pub allow_for: u32,
+}
+
+impl Staleness {
+    /// Whether a list of this age still allows a decision.
+    pub const fn admits(self, age_seconds: i64) -> bool {
+        // A list from the future does not count.
+        age_seconds >= 0 && age_seconds <= self.max_stale as i64 + self.allow_for as i64
+    }
+
+    /// Whether a list of this age is relied on only because the rule allows a stale one.
+    pub const fn is_grace(self, age_seconds: i64) -> bool {
+        age_seconds > self.max_stale as i64 && self.admits(age_seconds)
+    }
+}
+
+/// Where the token stands in the request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// In the `Authorization` header.
+    Header,
+    /// In a cookie, which browsers send on other sites' behalf too.
+    Cookie {
+        /// The cookie's name.
+        name: Box<str>,
+        /// Origins whose pages may send an unsafe method.
+        allowed_origins: Box<[Box<str>]>,
+    },
+}
+
+impl TokenSource {
+    /// Whether a request may use this source: with a cookie, an unsafe method (RFC 9110 §9.2.1)
+    /// needs an `Origin` that the rule names, or any site could act as the person (CSRF).
+    pub fn admits_origin(&self, method: &str, origin: Option<&str>) -> bool {
+        match self {
+            Self::Header => true,
+            Self::Cookie {
+                allowed_origins, ..
+            } => {
+                is_safe_method(method)
+                    || origin.is_some_and(|o| allowed_origins.iter().any(|allowed| **allowed == *o))
+            }
+        }
+    }
+}
+
+/// Whether a method only reads (RFC 9110 §9.2.1).
+pub(super) fn is_safe_method(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS" | "TRACE")
+}
+
+/// What browsers on other origins may do (the CORS protocol of the Fetch standard).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cors {
+    /// Origins that may read answers; empty means all of them (`*`).
+    pub origins: Box<[Box<str>]>,
+    /// Methods named in the answer to a preflight; empty means whichever was asked for.
+    pub methods: Box<[Box<str>]>,
+    /// Request headers that a page may set, in lower case.
+    pub headers: Box<[Box<str>]>,
+    /// Response headers that a page may read.
+    pub expose: Box<[Box<str>]>,
+    /// Whether cookies and other credentials may be sent.
+    pub credentials: bool,
+    /// For how many seconds a browser may keep the answer to a preflight.
+    pub max_age: Option<u32>,
+}
+
+impl Cors {
+    /// Whether pages of this origin may read answers.
+    pub fn allows_origin(&self, origin: &str) -> bool {
+        self.origins.is_empty() || self.origins.iter().any(|allowed| **allowed == *origin)
+    }
+
+    /// Whether a preflight for this method is answered.
+    pub fn allows_method(&self, method: &str) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|allowed| **allowed == *method)
+    }
+
+    /// Whether every header in an `Access-Control-Request-Headers` value may be set.
+    pub fn allows_headers(&self, requested: &str) -> bool {
+        requested
+            .split(',')
+            .map(|name| name.trim_matches([' ', '\t']))
+            .filter(|name| !name.is_empty())
+            .all(|name| {
+                self.headers
+                    .iter()
+                    .any(|allowed| allowed.eq_ignore_ascii_case(name))
+            })
+    }
+}
+
+impl Rule {
+    /// What the rule is called in logs: its `name`, or its pattern.
+    pub fn name(&self) -> &str {
+        self.name
+            .as_deref()
+            .unwrap_or_else(|| self.pattern.as_str())
+    }
+
+    /// The line of the policy on which the rule begins, counted from 1.
+    pub const fn line(&self) -> usize {
+        self.line
+    }
+
+    /// Which paths it is for.
+    pub const fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// Which methods it is for; empty means every method.
+    pub const fn methods(&self) -> &[Box<str>] {
+        &self.methods
+    }
+
+    /// Who may pass.
+    pub const fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Whether everybody may pass without a token.
+    pub const fn is_public(&self) -> bool {
+        matches!(self.access, Access::Public)
+    }
+
+    /// Whether `Authorization` goes on to the upstream.
+    pub const fn forwards_authorization(&self) -> bool {
+        self.forward_authorization
+    }
+
+    /// Whether a refusal is recorded and not enforced.
+    pub const fn is_report_only(&self) -> bool {
+        self.report_only
+    }
+
+    /// What browsers on other origins may do; none: no preflight is answered.
+    pub const fn cors(&self) -> Option<&Cors> {
+        self.cors.as_ref()
+    }
+
+    /// Whether the rule is for this request. Nothing is allocated.
+    pub fn matches(&self, method: &str, path: &CanonicalPath<'_>) -> bool {
+        self.has_method(method) && self.pattern.matches(path)
+    }
+
+    fn has_method(&self, method: &str) -> bool {
+        self.methods.is_empty() || self.methods.iter().any(|m| **m == *method)
+    }
+
+    /// Whether every request that `other` is for is one that this rule is for.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let methods = self.methods.is_empty()
+            || (!other.methods.is_empty() && other.methods.iter().all(|m| self.has_method(m)));
+        methods && self.pattern.covers(&other.pattern)
+    }
+}
