@@ -1,0 +1,288 @@
+//! The state that handlers share, the router over every slice, and serving it.
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as Shared};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::Instrument as _;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::{Db, OpenError};
+use crate::error::{Error, Problem};
+use crate::ids::RequestId;
+use crate::random::Random;
+use crate::vault::master::MasterKeyError;
+use crate::vault::{MasterKeys, Vault};
+
+/// What every handler may use; cheap to clone.
+#[derive(Clone)]
+pub struct State(Arc<Parts>);
+
+/// The parts of [`State`].
+pub struct Parts {
+    /// The configuration, as read at the start.
+    pub config: Config,
+    /// The database.
+    pub db: Db,
+    /// The time.
+    pub clock: Clock,
+    /// Randomness.
+    pub random: Random,
+    /// Sealing, blind indexes, MACs.
+    pub vault: Vault,
+    /// Whether new requests are welcome; false once a signal to stop has come.
+    accepting: AtomicBool,
+}
+
+impl Deref for State {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// Why the origin does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] OpenError),
+    /// The master key.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// A folder or a socket.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A part of the state refused.
+    #[error(transparent)]
+    Part(#[from] Error),
+}
+
+impl State {
+    /// Opens the data folder, the master key and the database, and brings the schema up to date.
+    ///
+    /// # Errors
+    /// What could not be opened, and where.
+    pub async fn open(config: Config, clock: Clock, random: Random) -> Result<Self, StartError> {
+        make_data_dir(&config)?;
+        let vault = Vault::new(&MasterKeys::load(&config, &random)?, random.clone());
+        let db = Db::open(&config).await?;
+        db.migrate().await?;
+        Ok(Self(Arc::new(Parts {
+            config,
+            db,
+            clock,
+            random,
+            vault,
+            accepting: AtomicBool::new(true),
+        })))
+    }
+}
+
+fn make_data_dir(config: &Config) -> Result<(), StartError> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+        .create(config.data_dir.as_path())
+        .map_err(|source| StartError::Io {
+            what: format!("data folder {}", config.data_dir.display()),
+            source,
+        })
+}
+
+/// Every route, with what each passes through on its way in and out.
+pub fn app(state: State) -> Router {
+    let auth: Router<State> = Router::new();
+    Router::new()
+        .nest("/api/v1/auth", auth)
+        .route("/health", get(health))
+        .route("/ready", get(ready))
+        .fallback(|| async { Error::NotFound })
+        .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
+        .layer(middleware::from_fn_with_state(state.clone(), deadline))
+        .layer(CatchPanicLayer::custom(|_panic| {
+            Error::internal("a handler panicked").into_response()
+        }))
+        .layer(DefaultBodyLimit::max(state.config.server.max_body_bytes))
+        .layer(middleware::from_fn_with_state(state.clone(), correlate))
+        .with_state(state)
+}
+
+/// `GET /health`: the process answers.
+async fn health() -> Json<serde_json::Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// `GET /ready`: the process accepts requests and the database writes.
+async fn ready(Shared(state): Shared<State>) -> Result<Json<serde_json::Value>, Error> {
+    if !state.accepting.load(Ordering::SeqCst) {
+        return Err(Error::Unavailable("stopping"));
+    }
+    state.db.probe().await?;
+    Ok(Json(json!({"status": "ready"})))
+}
+
+/// Ends a request that takes too long: its transaction rolls back, its client may try again.
+async fn deadline(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+    let limit = Duration::from_secs(state.config.server.request_timeout_seconds);
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Error::Unavailable("request timed out").into_response(),
+    }
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest correlation id taken over from the caller.
+const MAX_REQUEST_ID: usize = 128;
+
+/// The caller's correlation id, where it is one that can stand in a log line.
+fn given_request_id(request: &Request) -> Option<String> {
+    let text = request.headers().get(REQUEST_ID)?.to_str().ok()?;
+    let fits = (1..=MAX_REQUEST_ID).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    fits.then(|| text.to_owned())
+}
+
+/// Gives a request its correlation id, writes problems, sets security headers, logs the outcome.
+///
+/// The log names the route's pattern, never the path: paths hold identifiers.
+async fn correlate(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = given_request_id(&request)
+        .unwrap_or_else(|| RequestId::generate(&state.random).to_string());
+    let method = request.method().clone();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "-".to_owned(), |path| path.as_str().to_owned());
+    let span = tracing::info_span!("request", %id, %method, route);
+    let mut response = next.run(request).instrument(span.clone()).await;
+    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+        problem.instance.clone_from(&id);
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let headers = response.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        *response.body_mut() = body.into();
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+        // Answers hold tokens and personal data; the few that may be cached say so themselves.
+        (header::CACHE_CONTROL, "no-store"),
+    ] {
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    if state.config.issuer().starts_with("https://") {
+        headers.insert(
+            header::STRICT_TRANSPORT_SECURITY,
+            HeaderValue::from_static("max-age=31536000"),
+        );
+    }
+    let _entered = span.enter();
+    tracing::info!(
+        status = response.status().as_u16(),
+        elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        "answered"
+    );
+    response
+}
+
+/// Serves `state` until SIGINT or SIGTERM: then readiness is refused, no connection is accepted,
+/// and what is in flight may finish within the configured time.
+///
+/// # Errors
+/// When the listener cannot be bound.
+pub async fn serve(state: State) -> Result<(), StartError> {
+    let address = state.config.server.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Io {
+            what: format!("listen on {address}"),
+            source,
+        })?;
+    tracing::info!(%address, issuer = state.config.issuer(), "ready");
+    let grace = Duration::from_secs(state.config.server.shutdown_seconds);
+    let service = app(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let (stopped, stopping) = tokio::sync::oneshot::channel();
+    let for_signal = state.clone();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+        wait_for_signal().await;
+        for_signal.accepting.store(false, Ordering::SeqCst);
+        tracing::info!("stopping");
+        // The receiver is gone only when serving has already ended.
+        let _ = stopped.send(());
+    });
+    let too_long = async {
+        if stopping.await.is_ok() {
+            tokio::time::sleep(grace).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        ended = server => ended.map_err(|source| StartError::Io { what: "serve".to_owned(), source })?,
+        () = too_long => tracing::warn!("requests still in flight were cut off"),
+    }
+    state.db.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn wait_for_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminate) => {
+                tokio::select! {
+                    _ = interrupt => {}
+                    _ = terminate.recv() => {}
+                }
+                return;
+            }
+            Err(error) => tracing::warn!(%error, "SIGTERM cannot be caught"),
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = interrupt.await;
+}

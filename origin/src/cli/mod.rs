@@ -1,0 +1,91 @@
+//! The command line: one file for each command, all of them thin.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::State;
+use crate::clock::Clock;
+use crate::config::{Config, Environment};
+use crate::random::Random;
+
+mod config;
+mod log;
+mod migrate;
+mod serve;
+
+/// Edgekeep's keep: logs people in, signs their tokens, tells every gate whom to turn away.
+#[derive(Debug, Parser)]
+#[command(name = "edgekeep", version, arg_required_else_help = true)]
+pub struct Command {
+    /// Configuration file (TOML); EDGEKEEP_CONFIG names it too.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Serve the API until SIGINT or SIGTERM.
+    Serve,
+    /// Bring the database's schema up to this version.
+    Migrate,
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(config::Action),
+}
+
+impl Command {
+    /// Runs the command; what goes wrong is said on standard error.
+    pub fn run(self) -> ExitCode {
+        let runtime = match tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+        {
+            Ok(runtime) => runtime,
+            Err(error) => return failed(&error.into()),
+        };
+        let file = self.config.as_deref();
+        let outcome = runtime.block_on(async {
+            match self.action {
+                Action::Serve => serve::run(load(file)?).await,
+                Action::Migrate => migrate::run(load(file)?).await,
+                Action::Config(action) => config::run(&action, file),
+            }
+        });
+        match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "what goes wrong is said on standard error"
+)]
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("edgekeep: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// The configuration of the file and this process's environment.
+fn load(file: Option<&Path>) -> anyhow::Result<Config> {
+    Ok(Config::load(file, &environment())?)
+}
+
+/// This process's environment; variables that are not UTF-8 are none of ours.
+fn environment() -> Environment {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+/// The state of the instance that the configuration names, for commands that act on it.
+async fn open(file: Option<&Path>) -> anyhow::Result<State> {
+    let config = load(file)?;
+    log::set_up(&config.log)?;
+    Ok(State::open(config, Clock::System, Random::Os).await?)
+}

@@ -1,0 +1,265 @@
+//! Every way a request can fail, and the one place where that becomes HTTP (RFC 9457).
+//!
+//! Two texts, never one: [`Error::detail`] is what the client reads, `Display` and the source are
+//! what the log keeps. Many causes share one client code, so that an answer tells nothing about
+//! who has an account.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use edgekeep_shared::error::Rejection;
+use serde::Serialize;
+
+/// Why a request is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An access token was refused, or what it grants is not enough.
+    #[error("token refused: {0}")]
+    Rejected(Rejection),
+    /// Identifier and password do not belong together, or there is no such account.
+    #[error("credentials do not match")]
+    CredentialsInvalid,
+    /// Too many failures in a row; the wait is what is left of the lock.
+    #[error("account is locked for {0:?}")]
+    AccountLocked(Duration),
+    /// A captcha must be solved first.
+    #[error("captcha required")]
+    CaptchaRequired,
+    /// The captcha's answer is wrong.
+    #[error("captcha invalid")]
+    CaptchaInvalid,
+    /// A one-time code or link is wrong, used, or tried too often.
+    #[error("code invalid: {0}")]
+    CodeInvalid(&'static str),
+    /// A one-time code or link is too old.
+    #[error("code expired")]
+    CodeExpired,
+    /// Another factor is needed.
+    #[error("second factor required")]
+    MfaRequired,
+    /// A refresh token is not one of ours, or is no longer good.
+    #[error("refresh token invalid: {0}")]
+    RefreshInvalid(&'static str),
+    /// A refresh token came back after its successor was used: theft is presumed.
+    #[error("refresh token reused")]
+    RefreshReused,
+    /// The session was ended or has run out.
+    #[error("session ended")]
+    SessionEnded,
+    /// The request cannot be understood; the text is for the client and holds nothing secret.
+    #[error("request invalid: {0}")]
+    RequestInvalid(Cow<'static, str>),
+    /// The method is not one that the route knows.
+    #[error("method not allowed")]
+    MethodNotAllowed,
+    /// The body is longer than the limit.
+    #[error("request too large")]
+    RequestTooLarge,
+    /// Nothing is here.
+    #[error("not found")]
+    NotFound,
+    /// The change contradicts what is there.
+    #[error("conflict: {0}")]
+    Conflict(&'static str),
+    /// Too many requests; the wait is how long until the next is accepted.
+    #[error("rate limited for {0:?}")]
+    RateLimited(Duration),
+    /// Too busy, starting, or stopping; the same request may succeed later.
+    #[error("unavailable: {0}")]
+    Unavailable(&'static str),
+    /// The database did not do what was asked.
+    #[error("database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Stored data could not be opened: a wrong master key, or tampering.
+    #[error("vault: {0}")]
+    Vault(#[from] crate::vault::VaultError),
+    /// A fault of ours.
+    #[error("internal: {0}")]
+    Internal(Cow<'static, str>),
+}
+
+/// How long a client waits after `unavailable` before it tries again.
+const RETRY_AFTER_BUSY: Duration = Duration::from_secs(1);
+
+impl Error {
+    /// A [`RequestInvalid`](Self::RequestInvalid) with the text the client reads.
+    pub fn invalid(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::RequestInvalid(detail.into())
+    }
+
+    /// A fault of ours, with the text the log keeps.
+    pub fn internal(cause: impl Into<Cow<'static, str>>) -> Self {
+        Self::Internal(cause.into())
+    }
+
+    /// The stable code and the status.
+    pub fn code(&self) -> (&'static str, StatusCode) {
+        match self {
+            Self::Rejected(rejection) => (
+                rejection.code(),
+                StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::UNAUTHORIZED),
+            ),
+            Self::CredentialsInvalid => ("credentials_invalid", StatusCode::UNAUTHORIZED),
+            Self::AccountLocked(_) => ("account_locked", StatusCode::LOCKED),
+            Self::CaptchaRequired => ("captcha_required", StatusCode::FORBIDDEN),
+            Self::CaptchaInvalid => ("captcha_invalid", StatusCode::BAD_REQUEST),
+            Self::CodeInvalid(_) => ("code_invalid", StatusCode::BAD_REQUEST),
+            Self::CodeExpired => ("code_expired", StatusCode::BAD_REQUEST),
+            Self::MfaRequired => ("mfa_required", StatusCode::FORBIDDEN),
+            Self::RefreshInvalid(_) => ("refresh_invalid", StatusCode::UNAUTHORIZED),
+            Self::RefreshReused => ("refresh_reused", StatusCode::UNAUTHORIZED),
+            Self::SessionEnded => ("session_ended", StatusCode::UNAUTHORIZED),
+            Self::RequestInvalid(_) => ("request_invalid", StatusCode::BAD_REQUEST),
+            Self::MethodNotAllowed => ("request_invalid", StatusCode::METHOD_NOT_ALLOWED),
+            Self::RequestTooLarge => ("request_too_large", StatusCode::PAYLOAD_TOO_LARGE),
+            Self::NotFound => ("not_found", StatusCode::NOT_FOUND),
+            Self::Conflict(_) => ("conflict", StatusCode::CONFLICT),
+            Self::RateLimited(_) => ("rate_limited", StatusCode::TOO_MANY_REQUESTS),
+            Self::Unavailable(_) | Self::Database(sqlx::Error::PoolTimedOut) => {
+                ("unavailable", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Self::Database(error) if is_busy(error) => {
+                ("unavailable", StatusCode::SERVICE_UNAVAILABLE)
+            }
+            Self::Database(_) | Self::Vault(_) | Self::Internal(_) => {
+                ("unavailable", StatusCode::INTERNAL_SERVER_ERROR)
+            }
+        }
+    }
+
+    /// What the client reads.
+    pub fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Self::Rejected(Rejection::TokenMissing) => "This needs an access token.".into(),
+            Self::Rejected(_) => "The access token is not accepted here.".into(),
+            Self::CredentialsInvalid => "Identifier or password is wrong.".into(),
+            Self::AccountLocked(_) => "Too many failed attempts. Try again later.".into(),
+            Self::CaptchaRequired => "Solve a captcha first.".into(),
+            Self::CaptchaInvalid => "The captcha's answer is wrong.".into(),
+            Self::CodeInvalid(_) => "The code is wrong or no longer good.".into(),
+            Self::CodeExpired => "The code is too old. Ask for a new one.".into(),
+            Self::MfaRequired => "Another factor is needed.".into(),
+            Self::RefreshInvalid(_) => "The refresh token is not accepted. Log in again.".into(),
+            Self::RefreshReused => {
+                "The refresh token was used before; the session has been ended.".into()
+            }
+            Self::SessionEnded => "The session has ended. Log in again.".into(),
+            Self::RequestInvalid(detail) => detail.clone(),
+            Self::MethodNotAllowed => "This route does not know that method.".into(),
+            Self::RequestTooLarge => "The request's body is too large.".into(),
+            Self::NotFound => "Nothing is here.".into(),
+            Self::Conflict(detail) => (*detail).into(),
+            Self::RateLimited(_) => "Too many requests. Try again later.".into(),
+            Self::Unavailable(_) | Self::Database(_) | Self::Vault(_) | Self::Internal(_) => {
+                "The service cannot answer this now.".into()
+            }
+        }
+    }
+
+    fn retry_after(&self, status: StatusCode) -> Option<Duration> {
+        match self {
+            Self::AccountLocked(wait) | Self::RateLimited(wait) => Some(*wait),
+            _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(RETRY_AFTER_BUSY),
+            _ => None,
+        }
+    }
+
+    /// The challenge of a 401 (RFC 6750 §3), and of a 403 about scope.
+    fn challenge(&self, code: &str, status: StatusCode) -> Option<String> {
+        match self {
+            Self::Rejected(Rejection::InsufficientScope) => {
+                Some(r#"Bearer error="insufficient_scope""#.to_owned())
+            }
+            Self::Rejected(rejection)
+                if status == StatusCode::UNAUTHORIZED && *rejection != Rejection::TokenMissing =>
+            {
+                Some(format!(
+                    r#"Bearer error="invalid_token", error_description="{code}""#
+                ))
+            }
+            // No error code where no token was sent (RFC 6750 §3.1).
+            _ if status == StatusCode::UNAUTHORIZED => Some("Bearer".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn log(&self, code: &str, status: StatusCode) {
+        if status.is_server_error() {
+            tracing::error!(code, cause = %self, "request failed");
+        } else {
+            tracing::info!(code, cause = %self, "request refused");
+        }
+    }
+}
+
+impl From<Rejection> for Error {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+/// `SQLITE_BUSY` and `SQLITE_LOCKED` in any extended form, and PostgreSQL's serialisation
+/// failures: another writer was in the way, nothing is broken.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let Some(code) = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+    else {
+        return false;
+    };
+    match code.parse::<u32>() {
+        Ok(sqlite) if sqlite < 10_000 => matches!(sqlite & 0xff, 5 | 6),
+        _ => matches!(code.as_ref(), "40001" | "40P01"),
+    }
+}
+
+/// A problem on its way out; [`app`](crate::app) writes it as JSON once the correlation id is known.
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    /// Always `about:blank`: `code` tells problems apart.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The status in words.
+    pub title: &'static str,
+    /// The HTTP status.
+    pub status: u16,
+    /// What the client reads.
+    pub detail: Cow<'static, str>,
+    /// The stable code.
+    pub code: &'static str,
+    /// The correlation id.
+    pub instance: String,
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (code, status) = self.code();
+        self.log(code, status);
+        let mut response = status.into_response();
+        let headers = response.headers_mut();
+        if let Some(wait) = self.retry_after(status) {
+            // Rounded up: a client that waits exactly this long must not come too early.
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+                headers.insert(header::RETRY_AFTER, value);
+            }
+        }
+        if let Some(Ok(value)) = self
+            .challenge(code, status)
+            .map(|text| HeaderValue::from_str(&text))
+        {
+            headers.insert(header::WWW_AUTHENTICATE, value);
+        }
+        response.extensions_mut().insert(Problem {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: self.detail(),
+            code,
+            instance: String::new(),
+        });
+        response
+    }
+}

@@ -1,0 +1,166 @@
+//! An origin of its own for each test: a fresh SQLite file, a clock that stands still, a seeded
+//! source of randomness, and requests straight into the router.
+#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
+#![expect(clippy::expect_used, reason = "a failure is the test's failure")]
+#![expect(
+    clippy::allow_attributes,
+    reason = "each test file uses a part of this"
+)]
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use edgekeep_origin::app::{State, app};
+use edgekeep_origin::clock::{Clock, Timestamp};
+use edgekeep_origin::config::{Config, DataDir};
+use edgekeep_origin::random::Random;
+use serde_json::Value;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+/// Where the clock of every test begins: 2026-01-01T00:00:00Z.
+pub const BEGINNING: Timestamp = Timestamp::from_unix_seconds(1_767_225_600);
+
+/// One origin.
+pub struct Origin {
+    /// The state, for looking behind the API.
+    pub state: State,
+    /// The clock, to move.
+    pub clock: Clock,
+    router: Router,
+    _folder: TempDir,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Reply {
+    /// The `code` of a problem, or nothing.
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// A string of the body.
+    #[track_caller]
+    pub fn text(&self, key: &str) -> &str {
+        self.body[key]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {key} in {:?}", self.body))
+    }
+
+    /// Fails the test unless the answer has this status and, for a problem, this code.
+    #[track_caller]
+    pub fn expect(self, status: u16, code: &str) -> Self {
+        assert_eq!(
+            (self.status.as_u16(), self.code()),
+            (status, code),
+            "{:?}",
+            self.body
+        );
+        self
+    }
+}
+
+impl Origin {
+    /// An origin with cheap password hashing and otherwise the default configuration.
+    pub async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// An origin whose configuration `change` has altered.
+    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config {
+            data_dir: DataDir(folder.path().into()),
+            ..Config::default()
+        };
+        config.password.memory_kib = 64;
+        config.password.iterations = 1;
+        config.limits.per_ip = false;
+        change(&mut config);
+        let clock = Clock::fixed(BEGINNING);
+        let state = State::open(config, clock.clone(), Random::seeded(1))
+            .await
+            .unwrap();
+        Self {
+            router: app(state.clone()),
+            state,
+            clock,
+            _folder: folder,
+        }
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    /// Sends a request and reads the answer.
+    pub async fn send(&self, request: Request<Body>) -> Reply {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = to_bytes(body, 1 << 20).await.unwrap();
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes)
+                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()))
+        };
+        Reply {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
+    }
+
+    /// A request with a JSON body and, where given, a bearer token.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        bearer: Option<&str>,
+        body: Option<Value>,
+    ) -> Reply {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 40_000))));
+        if let Some(token) = bearer {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let body = match body {
+            None => Body::empty(),
+            Some(json) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Body::from(json.to_string())
+            }
+        };
+        self.send(request.body(body).unwrap()).await
+    }
+
+    /// `POST` of a JSON body to a route under `/api/v1/auth`.
+    pub async fn post(&self, route: &str, body: Value) -> Reply {
+        self.call(
+            Method::POST,
+            &format!("/api/v1/auth{route}"),
+            None,
+            Some(body),
+        )
+        .await
+    }
+
+    /// `GET` of a path.
+    pub async fn get(&self, path: &str) -> Reply {
+        self.call(Method::GET, path, None, None).await
+    }
+}
