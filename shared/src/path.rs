@@ -110,7 +110,7 @@ pub fn canonicalise<R: AsRef<[u8]> + ?Sized>(raw: &R) -> Result<CanonicalPath<'_
 }
 
 /// What may stand literally in a segment: `pchar` of RFC 3986 §3.3 without `%` and without `;`.
-const fn is_literal(byte: u8) -> bool {
+const fn stands_literally(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
@@ -118,6 +118,21 @@ const fn is_literal(byte: u8) -> bool {
             | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' // sub-delims
             | b':' | b'@'
         )
+}
+
+/// The same as a table: every byte of every request's path is looked up here.
+const LITERAL: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = stands_literally(byte);
+        byte += 1;
+    }
+    table
+};
+
+fn is_literal(byte: u8) -> bool {
+    LITERAL[usize::from(byte)]
 }
 
 /// One pass over the bytes for the usual case: nothing to decode, nothing to merge.

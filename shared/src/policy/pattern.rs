@@ -128,6 +128,10 @@ impl Pattern {
 
     /// Whether every path that `other` matches is matched by this pattern too.
     pub(super) fn covers(&self, other: &Self) -> bool {
+        // Most pairs of rules differ at once, and there are half a million pairs.
+        if !other.prefix.starts_with(&*self.prefix) {
+            return false;
+        }
         let mut theirs = other.segments();
         for ours in self.segments() {
             match (ours, theirs.next()) {

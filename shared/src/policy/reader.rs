@@ -2,12 +2,14 @@
 
 use alloc::boxed::Box;
 use alloc::format;
-use alloc::string::{String, ToString as _};
+use alloc::string::ToString as _;
 use alloc::vec::Vec;
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::fields::{
+    Fault, Fields, HEADER, METHOD, NAME, ORIGIN, ORIGIN_OR_ANY, Read, TOKEN, fault, kind,
+};
 use super::pattern::Pattern;
 use super::requirement::Requirement;
 use super::rule::{
@@ -18,10 +20,6 @@ use super::{MAX_POLICY_BYTES, MAX_RULES, PolicyError};
 
 /// The only version of the language.
 const VERSION: i64 = 1;
-/// The most values in one list: a rule that needs more should ask for a role or a wider scope.
-const MAX_LIST: usize = 64;
-/// The longest name, scope, role and so on, in bytes; longer ones would not fit a header either.
-const MAX_VALUE_BYTES: usize = 256;
 /// The largest `max_age` in seconds: a year, longer than any session.
 const MAX_AUTHENTICATION_AGE: i64 = 366 * 86_400;
 /// The largest `max_stale` and `allow_stale_for` in seconds: no token lives longer than a day.
@@ -80,19 +78,6 @@ const CORS_KEYS: &[&str] = &[
     "max_age",
 ];
 
-/// What is wrong, and the byte at which.
-struct Fault {
-    at: usize,
-    message: String,
-}
-
-type Read<T> = Result<T, Fault>;
-type Strings = Box<[Box<str>]>;
-
-fn fault<T>(at: usize, message: String) -> Read<T> {
-    Err(Fault { at, message })
-}
-
 /// Reads the rules of a policy.
 pub(super) fn read(text: &str) -> Result<Box<[Rule]>, PolicyError> {
     if text.len() > MAX_POLICY_BYTES {
@@ -129,14 +114,15 @@ fn locate(text: &str, fault: Fault) -> PolicyError {
     let before = text.get(..fault.at).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     PolicyError {
-        line: Some(line_of(text, fault.at)),
+        line: Some(line_of(before)),
         column: Some(before[line_start..].chars().count() + 1),
         message: fault.message,
     }
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1
+/// The line that the end of `before` is on, counted from 1.
+fn line_of(before: &str) -> usize {
+    before.bytes().filter(|&byte| byte == b'\n').count() + 1
 }
 
 fn rules(document: &DeTable<'_>, text: &str) -> Read<Box<[Rule]>> {
@@ -175,7 +161,9 @@ fn rules(document: &DeTable<'_>, text: &str) -> Read<Box<[Rule]>> {
         );
     }
     let mut rules: Vec<Rule> = Vec::new();
-    for entry in entries.iter() {
+    // Where the last rule begins: lines are counted on from there.
+    let (mut begins, mut line) = (0, 1);
+    for entry in entries {
         let at = entry.span().start;
         let DeValue::Table(table) = entry.get_ref() else {
             return fault(
@@ -187,7 +175,9 @@ fn rules(document: &DeTable<'_>, text: &str) -> Read<Box<[Rule]>> {
             return fault(at, format!("more than {MAX_RULES} rules"));
         }
         let fields = Fields { table, at };
-        let rule = rule(&fields, line_of(text, at))?;
+        line += line_of(text.get(begins..at).unwrap_or_default()) - 1;
+        begins = at;
+        let rule = rule(&fields, line)?;
         if let Some(earlier) = rules.iter().find(|earlier| earlier.covers(&rule)) {
             let message = format!(
                 "this rule is never reached: the rule on line {} ({}) matches everything it does",
@@ -265,48 +255,45 @@ fn revocation(fields: &Fields<'_, '_>) -> Read<Revocation> {
     let max_stale = fields.seconds("max_stale", 1, MAX_STALENESS)?;
     let on_stale = fields.choice("on_stale", &["deny", "allow"])?;
     let allow_for = fields.seconds("allow_stale_for", 1, MAX_STALENESS)?;
-    match fields.choice("revocation", &["list", "strict", "off"])? {
-        Some(mode @ ("strict" | "off")) => {
-            if let Some((key, at)) = fields.first_of(&["max_stale", "on_stale", "allow_stale_for"])
-            {
-                return fault(
-                    at,
-                    format!("\"{key}\" contradicts revocation = \"{mode}\": no list is used"),
-                );
-            }
-            Ok(if mode == "off" {
-                Revocation::Off
-            } else {
-                Revocation::Strict
-            })
+    if let Some(mode @ ("strict" | "off")) =
+        fields.choice("revocation", &["list", "strict", "off"])?
+    {
+        if let Some((key, at)) = fields.first_of(&["max_stale", "on_stale", "allow_stale_for"]) {
+            return fault(
+                at,
+                format!("\"{key}\" contradicts revocation = \"{mode}\": no list is used"),
+            );
         }
-        _ => {
-            let allow_for = match (on_stale, allow_for) {
-                (Some("allow"), Some(seconds)) => seconds,
-                (Some("allow"), None) => {
-                    return fault(
-                        fields.position("on_stale"),
-                        "on_stale = \"allow\" has no bound, expected \"allow_stale_for\" with a \
-                         number of seconds"
-                            .to_string(),
-                    );
-                }
-                (_, Some(_)) => {
-                    return fault(
-                        fields.position("allow_stale_for"),
-                        "\"allow_stale_for\" has no effect, expected on_stale = \"allow\" beside it"
-                            .to_string(),
-                    );
-                }
-                (_, None) => 0,
-            };
-            let max_stale = max_stale.unwrap_or(DEFAULT_MAX_STALE_SECONDS);
-            Ok(Revocation::List(Staleness {
-                max_stale,
-                allow_for,
-            }))
-        }
+        return Ok(if mode == "off" {
+            Revocation::Off
+        } else {
+            Revocation::Strict
+        });
     }
+    let allow_for = match (on_stale, allow_for) {
+        (Some("allow"), Some(seconds)) => seconds,
+        (Some("allow"), None) => {
+            return fault(
+                fields.position("on_stale"),
+                "on_stale = \"allow\" has no bound, expected \"allow_stale_for\" with a number of \
+                 seconds"
+                    .to_string(),
+            );
+        }
+        (_, Some(_)) => {
+            return fault(
+                fields.position("allow_stale_for"),
+                "\"allow_stale_for\" has no effect, expected on_stale = \"allow\" beside it"
+                    .to_string(),
+            );
+        }
+        (_, None) => 0,
+    };
+    let max_stale = max_stale.unwrap_or(DEFAULT_MAX_STALE_SECONDS);
+    Ok(Revocation::List(Staleness {
+        max_stale,
+        allow_for,
+    }))
 }
 
 fn source(fields: &Fields<'_, '_>, methods: &[Box<str>]) -> Read<TokenSource> {
@@ -407,298 +394,4 @@ fn cors(fields: &Fields<'_, '_>, rule_methods: &[Box<str>]) -> Read<Cors> {
         credentials,
         max_age: fields.seconds("max_age", 0, MAX_PREFLIGHT_AGE)?,
     })
-}
-
-/// A table that is being read.
-struct Fields<'t, 'i> {
-    table: &'t DeTable<'i>,
-    at: usize,
-}
-
-impl<'t, 'i> Fields<'t, 'i> {
-    fn value(&self, key: &str) -> Option<&'t Spanned<DeValue<'i>>> {
-        self.table
-            .iter()
-            .find(|(name, _)| name.get_ref() == key)
-            .map(|(_, value)| value)
-    }
-
-    /// Where a key stands, or else the table.
-    fn position(&self, key: &str) -> usize {
-        self.table
-            .iter()
-            .find(|(name, _)| name.get_ref() == key)
-            .map_or(self.at, |(name, _)| name.span().start)
-    }
-
-    /// The first of these keys in the text, and where it stands.
-    fn first_of<'k>(&self, keys: &[&'k str]) -> Option<(&'k str, usize)> {
-        keys.iter()
-            .filter(|key| self.value(key).is_some())
-            .map(|key| (*key, self.position(key)))
-            .min_by_key(|&(_, at)| at)
-    }
-
-    /// Refuses every key that is not in the list, the first in the text first.
-    fn only(&self, known: &[&str]) -> Read<()> {
-        let unknown = self
-            .table
-            .iter()
-            .map(|(name, _)| (name.span().start, name.get_ref()))
-            .filter(|(_, name)| !known.contains(&name.as_ref()))
-            .min();
-        match unknown {
-            None => Ok(()),
-            Some((at, name)) => fault(
-                at,
-                format!("unknown key {name:?}, expected one of {}", known.join(", ")),
-            ),
-        }
-    }
-
-    fn string(&self, key: &str) -> Read<Option<(&'t str, usize)>> {
-        self.value(key).map(|value| string(key, value)).transpose()
-    }
-
-    fn choice<'k>(&self, key: &str, choices: &[&'k str]) -> Read<Option<&'k str>> {
-        let Some((text, at)) = self.string(key)? else {
-            return Ok(None);
-        };
-        match choices.iter().find(|choice| **choice == text) {
-            Some(choice) => Ok(Some(choice)),
-            None => fault(
-                at,
-                format!(
-                    "\"{key}\" is {text:?}, expected one of {}",
-                    choices.join(", ")
-                ),
-            ),
-        }
-    }
-
-    fn boolean(&self, key: &str) -> Read<Option<bool>> {
-        match self.value(key) {
-            None => Ok(None),
-            Some(value) => match value.get_ref() {
-                DeValue::Boolean(flag) => Ok(Some(*flag)),
-                other => fault(
-                    value.span().start,
-                    format!("\"{key}\" is {}, expected true or false", kind(other)),
-                ),
-            },
-        }
-    }
-
-    fn integer(&self, key: &str, least: i64, most: i64) -> Read<Option<(i64, usize)>> {
-        let Some(value) = self.value(key) else {
-            return Ok(None);
-        };
-        let at = value.span().start;
-        let DeValue::Integer(integer) = value.get_ref() else {
-            return fault(
-                at,
-                format!(
-                    "\"{key}\" is {}, expected a whole number",
-                    kind(value.get_ref())
-                ),
-            );
-        };
-        match i64::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(number) if (least..=most).contains(&number) => Ok(Some((number, at))),
-            _ => fault(
-                at,
-                format!("\"{key}\" is {integer}, expected {least} to {most}"),
-            ),
-        }
-    }
-
-    fn seconds(&self, key: &str, least: i64, most: i64) -> Read<Option<u32>> {
-        Ok(self
-            .integer(key, least, most)?
-            .and_then(|(seconds, _)| u32::try_from(seconds).ok()))
-    }
-
-    fn table(&self, key: &str) -> Read<Option<Fields<'t, 'i>>> {
-        match self.value(key) {
-            None => Ok(None),
-            Some(value) => match value.get_ref() {
-                DeValue::Table(table) => Ok(Some(Fields {
-                    table,
-                    at: self.position(key),
-                })),
-                other => fault(
-                    value.span().start,
-                    format!("\"{key}\" is {}, expected a table", kind(other)),
-                ),
-            },
-        }
-    }
-
-    /// A list of strings; one string stands for a list of one. An empty list is refused: whether
-    /// it means everything or nothing is anybody's guess.
-    fn list(&self, key: &str, form: &Form) -> Read<Option<Strings>> {
-        let Some(value) = self.value(key) else {
-            return Ok(None);
-        };
-        let at = value.span().start;
-        let entries = match value.get_ref() {
-            DeValue::String(text) => return Ok(Some(Box::new([form.check(key, text, at)?]))),
-            DeValue::Array(entries) => entries,
-            other => {
-                return fault(
-                    at,
-                    format!("\"{key}\" is {}, expected a list of strings", kind(other)),
-                );
-            }
-        };
-        if entries.is_empty() || entries.len() > MAX_LIST {
-            return fault(
-                at,
-                format!(
-                    "\"{key}\" has {} values, expected 1 to {MAX_LIST}",
-                    entries.len()
-                ),
-            );
-        }
-        entries
-            .iter()
-            .map(|entry| {
-                let (text, at) = string(key, entry)?;
-                form.check(key, text, at)
-            })
-            .collect::<Read<Strings>>()
-            .map(Some)
-    }
-}
-
-fn string<'t>(key: &str, value: &'t Spanned<DeValue<'_>>) -> Read<(&'t str, usize)> {
-    let at = value.span().start;
-    match value.get_ref() {
-        DeValue::String(text) => Ok((text, at)),
-        other => fault(
-            at,
-            format!("\"{key}\" is {}, expected a string", kind(other)),
-        ),
-    }
-}
-
-const fn kind(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a fraction",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    }
-}
-
-/// What a string must look like.
-struct Form {
-    expected: &'static str,
-    admits: fn(&str) -> bool,
-}
-
-impl Form {
-    fn check(&self, key: &str, text: &str, at: usize) -> Read<Box<str>> {
-        if text.is_empty() || text.len() > MAX_VALUE_BYTES || !(self.admits)(text) {
-            return fault(
-                at,
-                format!("\"{key}\" has {text:?}, expected {}", self.expected),
-            );
-        }
-        Ok(text.into())
-    }
-}
-
-const METHOD: Form = Form {
-    expected: "a method in upper case, such as \"GET\"",
-    admits: |text| text.bytes().all(|b| is_tchar(b) && !b.is_ascii_lowercase()),
-};
-/// `scope-token` of RFC 6749 §3.3, which is also what fits into a challenge's quoted string.
-const TOKEN: Form = Form {
-    expected: "visible ASCII without spaces, quotes and backslashes, at most 256 bytes",
-    admits: |text| {
-        text.bytes()
-            .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
-    },
-};
-const NAME: Form = Form {
-    expected: "text without control characters, at most 256 bytes",
-    admits: |text| !text.chars().any(char::is_control),
-};
-const HEADER: Form = Form {
-    expected: "a name of letters, digits and !#$%&'*+-.^_`|~",
-    admits: |text| text.bytes().all(is_tchar),
-};
-const ORIGIN: Form = Form {
-    expected: "an origin as browsers send it, such as \"https://app.example\" (lower case, no \
-               default port, no path)",
-    admits: is_origin,
-};
-const ORIGIN_OR_ANY: Form = Form {
-    expected: "\"*\" or an origin as browsers send it, such as \"https://app.example\" (lower \
-               case, no default port, no path)",
-    admits: |text| text == "*" || is_origin(text),
-};
-
-/// `tchar` of RFC 9110 §5.6.2.
-const fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
-}
-
-/// The serialisation of an origin (RFC 6454 §6.2); `null` is everybody's and so never allowed.
-fn is_origin(text: &str) -> bool {
-    let Some((scheme, authority)) = text.split_once("://") else {
-        return false;
-    };
-    let scheme_ok = scheme.starts_with(|c: char| c.is_ascii_lowercase())
-        && scheme.bytes().all(|b| {
-            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'+' | b'-' | b'.')
-        });
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
-        _ => (authority, None),
-    };
-    let port_ok = port.is_none_or(|port| {
-        port.parse::<u16>()
-            .is_ok_and(|number| number.to_string() == port)
-            && !matches!((scheme, port), ("https", "443") | ("http", "80"))
-    });
-    let host_ok = match host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
-        Some(address) => {
-            !address.is_empty()
-                && address
-                    .bytes()
-                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b':' | b'.'))
-        }
-        None => {
-            !host.is_empty()
-                && host.bytes().all(|b| {
-                    b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.' | b'_')
-                })
-        }
-    };
-    scheme_ok && host_ok && port_ok
 }
