@@ -6,6 +6,7 @@ use alloc::{string::String, vec::Vec};
 use crate::{
     error::Rejection,
     json::{Object, Value},
+    policy::Holder,
     time::UnixTime,
 };
 
@@ -53,6 +54,19 @@ pub struct Claims {
 }
 
 impl Claims {
+    /// What a rule's requirement looks at.
+    pub fn holder(&self) -> Holder<'_> {
+        Holder {
+            scopes: &self.scopes,
+            roles: &self.roles,
+            permissions: &self.permissions,
+            kyc_level: self.kyc_level,
+            amr: &self.authentication_methods,
+            acr: self.authentication_context.as_deref(),
+            auth_time: self.authenticated_at.map(|at| at.0),
+        }
+    }
+
     /// Reads the claims, by type and range; what they say is judged by the verifier.
     ///
     /// # Errors

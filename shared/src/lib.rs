@@ -15,6 +15,7 @@ pub mod base64url;
 pub mod claims;
 pub mod control;
 pub mod error;
+pub mod gate;
 pub mod headers;
 pub mod json;
 pub mod jwk;

@@ -90,13 +90,6 @@ impl<'a> UnverifiedToken<'a> {
         let Some(media_type) = &self.media_type else {
             return false;
         };
-        fn bare(media_type: &str) -> &str {
-            const PREFIX: &str = "application/";
-            match media_type.get(..PREFIX.len()) {
-                Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => &media_type[PREFIX.len()..],
-                _ => media_type,
-            }
-        }
         bare(media_type).eq_ignore_ascii_case(bare(expected))
     }
 
@@ -126,5 +119,14 @@ fn text<'v>(header: &'v Object<'_>, name: &str) -> Result<Option<&'v str>, Rejec
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(Rejection::TokenMalformed),
+    }
+}
+
+/// A media type without the prefix `application/`, which headers leave out (RFC 7515 §4.1.9).
+fn bare(media_type: &str) -> &str {
+    const PREFIX: &str = "application/";
+    match media_type.get(..PREFIX.len()) {
+        Some(prefix) if prefix.eq_ignore_ascii_case(PREFIX) => &media_type[PREFIX.len()..],
+        _ => media_type,
     }
 }

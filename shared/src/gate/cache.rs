@@ -1,0 +1,78 @@
+//! Tokens that were verified before, found again by the SHA-256 of their text.
+//!
+//! A hit spares the signature and nothing else: time, key, revocation and policy are judged on
+//! every request. Only verified tokens get in, so garbage cannot push anything out.
+
+use alloc::{collections::BTreeMap, rc::Rc};
+
+use sha2::{Digest, Sha256};
+
+use crate::verifier::VerifiedToken;
+
+/// The SHA-256 of a token's text: by the whole of it, since a cache that collides hands one
+/// person's claims to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// The hash of `token`.
+    pub fn of(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
+    }
+}
+
+/// A bounded map from token to verdict, in two generations: when the younger is full, the older
+/// is dropped whole. What is asked for again moves to the younger. No look-up or insertion walks
+/// the map, and no entry outlives `2 × capacity` insertions without being asked for.
+#[derive(Debug)]
+pub struct VerifiedTokens {
+    capacity: usize,
+    younger: BTreeMap<TokenHash, Rc<VerifiedToken>>,
+    older: BTreeMap<TokenHash, Rc<VerifiedToken>>,
+}
+
+impl VerifiedTokens {
+    /// A cache that holds at most `2 × capacity` tokens. The claims of one take 0.5 to 2 KiB,
+    /// bounded by the token's own 8 KiB.
+    pub const fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            younger: BTreeMap::new(),
+            older: BTreeMap::new(),
+        }
+    }
+
+    /// The token with this hash, if it was verified before.
+    pub fn find(&mut self, hash: &TokenHash) -> Option<Rc<VerifiedToken>> {
+        if let Some(token) = self.younger.get(hash) {
+            return Some(Rc::clone(token));
+        }
+        let token = self.older.remove(hash)?;
+        self.insert(*hash, Rc::clone(&token));
+        Some(token)
+    }
+
+    /// Keeps a verified token.
+    pub fn insert(&mut self, hash: TokenHash, token: Rc<VerifiedToken>) {
+        if self.younger.len() >= self.capacity {
+            self.older = core::mem::take(&mut self.younger);
+        }
+        self.younger.insert(hash, token);
+    }
+
+    /// Forgets everything: the keys that the verdicts rest on have changed.
+    pub fn clear(&mut self) {
+        self.younger.clear();
+        self.older.clear();
+    }
+
+    /// How many tokens are held.
+    pub fn len(&self) -> usize {
+        self.younger.len() + self.older.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

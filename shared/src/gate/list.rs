@@ -1,0 +1,102 @@
+//! The revocation list that a gate holds.
+
+use super::refresh::{Attempts, Millis};
+use crate::revocation::RevocationList;
+
+/// A list that was checked with a source this recently is used as it is.
+pub const FRESH: Millis = 2_000;
+
+/// A list that was checked this recently is used, and checked again in the background.
+pub const USABLE: Millis = 10_000;
+
+/// How long a request waits for a check, where it has to.
+pub const DEADLINE: Millis = 1_000;
+
+/// Pause after a check that failed: while no source answers, requests are judged by the list's
+/// own age at once instead of each waiting for the deadline.
+pub const FAILED_COOLDOWN: Millis = 2_000;
+
+/// Seconds by which a list may have been signed in the future of this clock.
+pub const CLOCK_TOLERANCE: i64 = 60;
+
+/// What is to be done before the list is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// Nothing.
+    Fresh,
+    /// Use it, and have it checked behind the answer.
+    Behind,
+    /// Have it checked first.
+    First,
+}
+
+/// Why an offered list was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotTaken {
+    /// Its sequence is lower than the held one's: old, or replayed.
+    Older,
+    /// It says that it was signed in the future.
+    Future,
+}
+
+/// The newest list seen, and when a source last confirmed that it is the newest.
+#[derive(Debug, Default)]
+pub struct HeldList {
+    list: Option<RevocationList>,
+    attempts: Attempts,
+}
+
+impl HeldList {
+    /// The list, of whatever age.
+    pub const fn list(&self) -> Option<&RevocationList> {
+        self.list.as_ref()
+    }
+
+    /// What is to be done before the list is used.
+    pub fn check(&self, now: Millis) -> Check {
+        match self.attempts.since_success(now) {
+            Some(since) if since <= FRESH => Check::Fresh,
+            Some(since) if since <= USABLE => Check::Behind,
+            _ => Check::First,
+        }
+    }
+
+    /// Whether waiting for a check may help.
+    pub fn may_ask(&self, now: Millis) -> bool {
+        self.attempts.is_under_way(now) || !self.attempts.is_cooling(now, self.cooldown())
+    }
+
+    fn cooldown(&self) -> Millis {
+        if self.attempts.has_failed() {
+            FAILED_COOLDOWN
+        } else {
+            0
+        }
+    }
+
+    /// Takes `list` if it is not older than the held one.
+    ///
+    /// # Errors
+    ///
+    /// [`NotTaken`]; the held one stays.
+    pub fn offer(&mut self, list: RevocationList, now: Millis) -> Result<(), NotTaken> {
+        if list.issued_at().0 > now / 1_000 + CLOCK_TOLERANCE {
+            return Err(NotTaken::Future);
+        }
+        if !list.replaces(self.list.as_ref()) {
+            return Err(NotTaken::Older);
+        }
+        self.list = Some(list);
+        Ok(())
+    }
+
+    /// Begins a check; see [`Attempts::begin`].
+    pub fn begin(&mut self, now: Millis, deadline: Millis) -> bool {
+        self.attempts.begin(now, deadline, self.cooldown())
+    }
+
+    /// Ends a check.
+    pub fn finish(&mut self, now: Millis, succeeded: bool) {
+        self.attempts.finish(now, succeeded);
+    }
+}

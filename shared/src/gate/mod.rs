@@ -1,0 +1,379 @@
+//! The gate's decision: a pure function of the request, of what the gate knows, and of the time.
+//!
+//! [`decide`] does no I/O. Where it lacks something that can be had, it says so
+//! ([`Decision::Wait`]); the caller fetches it, records in [`Progress`] that it did, and asks
+//! again. Every path through it ends in a forward or a refusal.
+
+use alloc::{rc::Rc, string::String};
+
+use crate::{
+    error::Rejection,
+    headers,
+    path::{self, CanonicalPath},
+    policy::{Access, Cors, Policy, Revocation, Rule, Staleness, TokenAccess, TokenSource},
+    time::UnixTime,
+    token::UnverifiedToken,
+    verifier::{VerifiedToken, Verifier},
+};
+
+pub mod cache;
+pub mod keys;
+pub mod list;
+pub mod refresh;
+pub mod refusal;
+
+use cache::{TokenHash, VerifiedTokens};
+use keys::HeldKeys;
+use list::{Check, HeldList};
+use refresh::Millis;
+pub use refusal::Refusal;
+
+/// What of a request matters to the decision.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'r> {
+    /// The method, as on the request line.
+    pub method: &'r str,
+    /// The path, as on the request line, without the query.
+    pub path: &'r str,
+    /// `Authorization`; several are joined by a comma, as HTTP has it.
+    pub authorization: Option<&'r str>,
+    /// `Cookie`
+    pub cookie: Option<&'r str>,
+    /// `Origin`
+    pub origin: Option<&'r str>,
+    /// `Access-Control-Request-Method`
+    pub preflight_method: Option<&'r str>,
+    /// `Access-Control-Request-Headers`
+    pub preflight_headers: Option<&'r str>,
+}
+
+/// Where revocation lists come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevocationSources {
+    /// Nobody has said: protected routes are refused.
+    Unconfigured,
+    /// Nowhere, by the operator's word: tokens count until they expire.
+    None,
+    /// From sources that the gate asks.
+    Configured,
+}
+
+/// What the gate knows.
+#[derive(Debug)]
+pub struct Knowledge<'k> {
+    /// Who is trusted, and for what.
+    pub verifier: &'k Verifier,
+    /// The keys.
+    pub keys: &'k HeldKeys,
+    /// The list.
+    pub list: &'k HeldList,
+    /// Whether there is to be a list.
+    pub sources: RevocationSources,
+    /// Tokens verified before.
+    pub verified: &'k mut VerifiedTokens,
+}
+
+/// What has been done for this request already.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// The keys were waited for; there is no waiting twice.
+    pub waited_for_keys: bool,
+    /// The list was waited for.
+    pub waited_for_list: bool,
+    /// The issuer was asked about this very token.
+    pub introspection: Option<Introspection>,
+}
+
+/// What the issuer said about a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Introspection {
+    /// It is active.
+    Active,
+    /// It is not.
+    Inactive,
+    /// No answer could be had.
+    Unavailable,
+}
+
+/// Something to fetch before the decision can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A newer JWK Set.
+    Keys,
+    /// A checked revocation list.
+    List,
+    /// The issuer's word on this token.
+    Introspection,
+}
+
+/// What to do with the request.
+#[derive(Debug)]
+pub enum Decision<'p, 'r> {
+    /// Send it on.
+    Forward(Forward<'p, 'r>),
+    /// Answer the CORS preflight.
+    Preflight(&'p Cors),
+    /// Refuse it.
+    Refuse(Refusal<'p>),
+    /// Fetch something and ask again.
+    Wait(Need),
+}
+
+/// A request that may pass.
+#[derive(Debug)]
+pub struct Forward<'p, 'r> {
+    /// The path that the policy has seen, and that the upstream must get.
+    pub path: CanonicalPath<'r>,
+    /// The rule that let it pass.
+    pub rule: &'p Rule,
+    /// The verified token, on a protected route.
+    pub token: Option<Rc<VerifiedToken>>,
+    /// Whether the signature was spared by the cache.
+    pub cached: bool,
+    /// Whether the revocation list is due to be checked behind the answer.
+    pub check_list: bool,
+    /// Why it would have been refused, where the rule only reports.
+    pub reported: Option<Rejection>,
+}
+
+/// Decides about `request` at the instant `now`.
+pub fn decide<'p, 'r>(
+    request: &Request<'r>,
+    policy: &'p Policy,
+    knowledge: &mut Knowledge<'_>,
+    progress: Progress,
+    now: Millis,
+) -> Decision<'p, 'r> {
+    // 1. One canonical path, for the policy and for the upstream.
+    let path = match path::canonicalise(request.path) {
+        Ok(path) => path,
+        Err(rejection) => return Decision::Refuse(Refusal::new(rejection, None)),
+    };
+    // 2. The rule. A preflight carries no credentials and is answered here or not at all.
+    if let ("OPTIONS", Some(method), Some(origin)) =
+        (request.method, request.preflight_method, request.origin)
+        && let Some(cors) = policy.find_preflight(method, &path).and_then(Rule::cors)
+        && cors.allows_origin(origin)
+        && cors.allows_method(method)
+        && cors.allows_headers(request.preflight_headers.unwrap_or_default())
+    {
+        return Decision::Preflight(cors);
+    }
+    let Some(rule) = policy.find(request.method, &path) else {
+        return Decision::Refuse(Refusal::new(Rejection::RouteUnknown, None));
+    };
+    let mut forward = Forward {
+        path,
+        rule,
+        token: None,
+        cached: false,
+        check_list: false,
+        reported: None,
+    };
+    let Access::Token(access) = rule.access() else {
+        return Decision::Forward(forward);
+    };
+    // 3.–7. The token.
+    match admit(request, access, knowledge, progress, now) {
+        Ok(Admission {
+            token,
+            cached,
+            check_list,
+        }) => {
+            forward.token = Some(token);
+            forward.cached = cached;
+            forward.check_list = check_list;
+            Decision::Forward(forward)
+        }
+        Err(Obstacle::Wait(need)) => Decision::Wait(need),
+        Err(Obstacle::Refuse(refusal)) if rule.is_report_only() => {
+            forward.reported = Some(refusal.rejection);
+            Decision::Forward(forward)
+        }
+        Err(Obstacle::Refuse(refusal)) => Decision::Refuse(refusal.of(rule)),
+    }
+}
+
+struct Admission {
+    token: Rc<VerifiedToken>,
+    cached: bool,
+    check_list: bool,
+}
+
+enum Obstacle<'p> {
+    Wait(Need),
+    Refuse(Refusal<'p>),
+}
+
+impl From<Rejection> for Obstacle<'_> {
+    fn from(rejection: Rejection) -> Self {
+        Self::Refuse(Refusal::new(rejection, None))
+    }
+}
+
+fn admit<'p>(
+    request: &Request<'_>,
+    access: &'p TokenAccess,
+    knowledge: &mut Knowledge<'_>,
+    progress: Progress,
+    now: Millis,
+) -> Result<Admission, Obstacle<'p>> {
+    if knowledge.sources == RevocationSources::Unconfigured {
+        return Err(Rejection::RevocationUnavailable.into());
+    }
+    let text = find_token(request, &access.source)?;
+    let (token, cached) = verify(text, knowledge, progress, now)?;
+    let check_list = check_revocation(&token, access.revocation, knowledge, progress, now)?;
+    let missing = access
+        .requirement
+        .check(&token.claims().holder(), unix(now).0);
+    missing
+        .map_err(|missing| Obstacle::Refuse(Refusal::new(missing.rejection(), Some(missing))))?;
+    Ok(Admission {
+        token,
+        cached,
+        check_list,
+    })
+}
+
+/// 3. The token, from exactly the one place that the rule names.
+fn find_token<'r>(request: &Request<'r>, source: &TokenSource) -> Result<&'r str, Rejection> {
+    match source {
+        TokenSource::Header => headers::bearer_token(request.authorization),
+        TokenSource::Cookie { name, .. } => {
+            // A cookie that another site's page has sent along is nobody's word.
+            if !source.admits_origin(request.method, request.origin) {
+                return Err(Rejection::TokenMissing);
+            }
+            let cookies = request.cookie.unwrap_or_default();
+            headers::cookie_value(cookies, name)?.ok_or(Rejection::TokenMissing)
+        }
+    }
+}
+
+/// 4. and 5. The verdict on the token: from the cache, or by its signature.
+fn verify(
+    text: &str,
+    knowledge: &mut Knowledge<'_>,
+    progress: Progress,
+    now: Millis,
+) -> Result<(Rc<VerifiedToken>, bool), Obstacle<'static>> {
+    let hash = TokenHash::of(text.as_bytes());
+    let usable = knowledge.keys.usable(now);
+    if let Some(keys) = usable
+        && let Some(token) = knowledge.verified.find(&hash)
+    {
+        knowledge.verifier.verify_time(&token, unix(now))?;
+        // Whoever changes the keys clears the cache; this holds even if they forget.
+        if keys.find(token.key_id()).is_some() {
+            return Ok((token, true));
+        }
+    }
+    let may_wait = !progress.waited_for_keys && knowledge.keys.may_ask(now);
+    let parsed = UnverifiedToken::parse(text.as_bytes())?;
+    let Some(keys) = usable else {
+        return Err(if may_wait {
+            Obstacle::Wait(Need::Keys)
+        } else {
+            Rejection::KeysUnavailable.into()
+        });
+    };
+    match knowledge.verifier.verify_parsed(parsed, keys, unix(now)) {
+        Ok(token) => {
+            let token = Rc::new(token);
+            knowledge.verified.insert(hash, Rc::clone(&token));
+            Ok((token, false))
+        }
+        Err(Rejection::KeyUnknown) if may_wait => Err(Obstacle::Wait(Need::Keys)),
+        Err(rejection) => Err(rejection.into()),
+    }
+}
+
+/// 6. Revocation, at the freshness that the route asks for.
+///
+/// Gives whether the list is due to be checked behind the answer.
+fn check_revocation(
+    token: &VerifiedToken,
+    mode: Revocation,
+    knowledge: &Knowledge<'_>,
+    progress: Progress,
+    now: Millis,
+) -> Result<bool, Obstacle<'static>> {
+    match mode {
+        Revocation::Off => Ok(false),
+        Revocation::Strict => match progress.introspection {
+            None => Err(Obstacle::Wait(Need::Introspection)),
+            Some(Introspection::Active) => Ok(false),
+            Some(Introspection::Inactive) => Err(Rejection::TokenRevoked.into()),
+            Some(Introspection::Unavailable) => Err(Rejection::RevocationUnavailable.into()),
+        },
+        Revocation::List(_) if knowledge.sources == RevocationSources::None => Ok(false),
+        Revocation::List(staleness) => {
+            let check = knowledge.list.check(now);
+            if check == Check::First && !progress.waited_for_list && knowledge.list.may_ask(now) {
+                return Err(Obstacle::Wait(Need::List));
+            }
+            check_list(token, staleness, knowledge.list, now)?;
+            Ok(check != Check::Fresh)
+        }
+    }
+}
+
+fn check_list(
+    token: &VerifiedToken,
+    staleness: Staleness,
+    held: &HeldList,
+    now: Millis,
+) -> Result<(), Rejection> {
+    let list = held.list().ok_or(Rejection::RevocationUnavailable)?;
+    // What an old list says is revoked stays revoked; what it does not say, it may not know.
+    if list.find(token).is_some() {
+        return Err(Rejection::TokenRevoked);
+    }
+    let age = unix(now).since(list.issued_at());
+    // The two clocks may differ; beyond that a list from the future does not count.
+    let age = if (-list::CLOCK_TOLERANCE..0).contains(&age) {
+        0
+    } else {
+        age
+    };
+    if staleness.admits(age) {
+        Ok(())
+    } else {
+        Err(Rejection::RevocationUnavailable)
+    }
+}
+
+const fn unix(now: Millis) -> UnixTime {
+    UnixTime(now.div_euclid(1_000))
+}
+
+/// The headers that tell the upstream who is asking, from a verified token and nothing else:
+/// pairs of name and value, in the encoding of [`headers::encode_list`].
+pub fn identity_headers(token: &VerifiedToken) -> impl Iterator<Item = (&'static str, String)> {
+    let claims = token.claims();
+    let value = |text: &str| {
+        let mut header = String::new();
+        headers::encode_value(text, &mut header);
+        header
+    };
+    let list = |values: &[String]| {
+        (!values.is_empty()).then(|| {
+            let mut header = String::new();
+            headers::encode_list(values, &mut header);
+            header
+        })
+    };
+    let level = claims.kyc_level.map(|level| alloc::format!("{level}"));
+    [
+        ("X-User-ID", Some(value(&claims.subject))),
+        ("X-User-Roles", list(&claims.roles)),
+        ("X-User-Permissions", list(&claims.permissions)),
+        ("X-Customer-ID", claims.customer_id.as_deref().map(value)),
+        ("X-Session-ID", claims.session_id.as_deref().map(value)),
+        ("X-KYC-Level", level),
+        ("X-Auth-Methods", list(&claims.authentication_methods)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+}
