@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed expectation is a failed test")]
 
+use std::fmt::Write as _;
+
 use edgekeep_shared::error::Rejection;
 use edgekeep_shared::path::{MAX_PATH_BYTES, MAX_PATH_SEGMENTS, canonicalise};
 use proptest::prelude::*;
@@ -364,11 +366,10 @@ fn refuses_every_control_character_in_every_spelling() {
     for code in (0..0x20_u32).chain(0x7f..0xa0) {
         let c = char::from_u32(code).unwrap();
         let mut bytes = [0; 4];
-        let escaped: String = c
-            .encode_utf8(&mut bytes)
-            .bytes()
-            .map(|b| format!("%{b:02x}"))
-            .collect();
+        let mut escaped = String::new();
+        for byte in c.encode_utf8(&mut bytes).bytes() {
+            write!(escaped, "%{byte:02x}").unwrap();
+        }
         for raw in [
             format!("/a{c}b"),
             format!("/a{escaped}b"),
@@ -488,7 +489,7 @@ fn fully_escaped(path: &str) -> String {
             escaped.push_str(&path[at..at + 3].to_lowercase());
             at += 2;
         } else {
-            escaped.push_str(&format!("%{:02x}", bytes[at]));
+            write!(escaped, "%{:02x}", bytes[at]).unwrap();
         }
         at += 1;
     }
