@@ -14,6 +14,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
@@ -23,6 +24,11 @@ use crate::db::{Db, OpenError};
 use crate::error::{Error, Problem};
 use crate::ids::RequestId;
 use crate::random::Random;
+use crate::revocation::control_key::ControlKey;
+use crate::revocation::list::Publisher;
+use crate::revocation::{self, Signal};
+use crate::tokens::keyring::Keyring;
+use crate::{sessions, tokens};
 use crate::vault::master::MasterKeyError;
 use crate::vault::{MasterKeys, Vault};
 
@@ -42,6 +48,12 @@ pub struct Parts {
     pub random: Random,
     /// Sealing, blind indexes, MACs.
     pub vault: Vault,
+    /// The keys that sign access tokens.
+    pub keyring: Arc<Keyring>,
+    /// Word to the publisher that something is revoked.
+    pub signal: Arc<Signal>,
+    /// What the gates are told.
+    pub publisher: Publisher,
     /// Whether new requests are welcome; false once a signal to stop has come.
     accepting: AtomicBool,
 }
@@ -86,7 +98,26 @@ impl State {
         let vault = Vault::new(&MasterKeys::load(&config, &random)?, random.clone());
         let db = Db::open(&config).await?;
         db.migrate().await?;
+        let policy = revocation::read_policy(&config).map_err(|source| StartError::Io {
+            what: "gate.policy_file".to_owned(),
+            source,
+        })?;
+        let signal = Arc::new(Signal::default());
+        let keyring = Keyring::open(&config, &db, &vault, &clock, &random, &signal).await?;
+        let keyring = Arc::new(keyring);
+        let control_key = ControlKey::open(&db, &vault, &clock, &random).await?;
+        let publisher = Publisher::new(
+            &config,
+            policy,
+            (&db, &clock, &random),
+            control_key,
+            &keyring,
+            &signal,
+        );
         Ok(Self(Arc::new(Parts {
+            keyring,
+            signal,
+            publisher,
             config,
             db,
             clock,
@@ -112,9 +143,13 @@ fn make_data_dir(config: &Config) -> Result<(), StartError> {
 
 /// Every route, with what each passes through on its way in and out.
 pub fn app(state: State) -> Router {
-    let auth: Router<State> = Router::new();
+    let auth: Router<State> = Router::new()
+        .merge(sessions::routes::auth())
+        .merge(tokens::routes::auth());
     Router::new()
         .nest("/api/v1/auth", auth)
+        .merge(tokens::routes::root())
+        .merge(revocation::routes::root())
         .route("/health", get(health))
         .route("/ready", get(ready))
         .fallback(|| async { Error::NotFound })
@@ -239,6 +274,17 @@ pub async fn serve(state: State) -> Result<(), StartError> {
             what: format!("listen on {address}"),
             source,
         })?;
+    let mut tasks = JoinSet::new();
+    if let Some(address) = state.config.server.kv_listen {
+        let kv = TcpListener::bind(address)
+            .await
+            .map_err(|source| StartError::Io {
+                what: format!("listen on {address} (server.kv_listen)"),
+                source,
+            })?;
+        tasks.spawn(revocation::kv::serve(kv, state.clone()));
+    }
+    tasks.spawn(revocation::keep_current(state.clone()));
     tracing::info!(%address, issuer = state.config.issuer(), "ready");
     let grace = Duration::from_secs(state.config.server.shutdown_seconds);
     let service = app(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
@@ -261,6 +307,10 @@ pub async fn serve(state: State) -> Result<(), StartError> {
     tokio::select! {
         ended = server => ended.map_err(|source| StartError::Io { what: "serve".to_owned(), source })?,
         () = too_long => tracing::warn!("requests still in flight were cut off"),
+        // An origin that tells its gates nothing more must not look alive.
+        Some(_) = tasks.join_next() => {
+            return Err(Error::internal("a task that must run has ended").into());
+        }
     }
     state.db.close().await;
     tracing::info!("stopped");

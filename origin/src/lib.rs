@@ -23,6 +23,7 @@ pub mod error;
 pub mod ids;
 pub mod random;
 pub mod request;
+pub mod revocation;
 pub mod sessions;
 pub mod tokens;
 pub mod vault;

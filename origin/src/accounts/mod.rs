@@ -1,7 +1,10 @@
 //! Accounts: who people are, what they log in with, what they may do.
 
 use serde::Serialize;
+use sqlx::{AnyConnection, Row as _};
 
+use crate::app::State;
+use crate::error::Error;
 use crate::ids::UserId;
 
 /// What a person sees of their account.
@@ -32,4 +35,40 @@ pub struct User {
     /// The customer they belong to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<String>,
+}
+
+/// An account that may log in; none if there is no such account or it is disabled.
+///
+/// # Errors
+/// When the database fails.
+pub async fn find_active(
+    _state: &State,
+    connection: &mut AnyConnection,
+    id: UserId,
+) -> Result<Option<User>, Error> {
+    let row = sqlx::query(
+        "SELECT roles, permissions, kyc_level, kyc_status, customer_id
+         FROM users WHERE id = $1 AND status = 'active'",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let list = |text: String| {
+        serde_json::from_str(&text).map_err(|_| Error::internal("roles of an account"))
+    };
+    Ok(Some(User {
+        id,
+        email: None,
+        phone_number: None,
+        username: None,
+        name: None,
+        roles: list(row.try_get("roles")?)?,
+        permissions: list(row.try_get("permissions")?)?,
+        kyc_level: row.try_get("kyc_level")?,
+        kyc_status: row.try_get("kyc_status")?,
+        customer_id: row.try_get("customer_id")?,
+    }))
 }

@@ -39,6 +39,8 @@ pub struct Config {
     pub sessions: Sessions,
     /// What the gates are told, and how often.
     pub revocation: Revocation,
+    /// The gates themselves.
+    pub gate: Gate,
     /// Password hashing.
     pub password: Password,
     /// Locking after failures.
@@ -257,6 +259,18 @@ impl Default for Revocation {
             poll_milliseconds: 500,
         }
     }
+}
+
+/// `[gate]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Gate {
+    /// The bearer by which gates may ask about tokens (`ORIGIN_TOKEN` at the gate); unset:
+    /// introspection is refused to everybody.
+    pub introspection_token: Option<Secret>,
+    /// The policy that gates without one of their own find in their key-value store, as TOML;
+    /// unset: none is put there.
+    pub policy_file: Option<PathBuf>,
 }
 
 /// `[password]`: argon2id. The default is OWASP's minimum; a change rehashes at the next login.

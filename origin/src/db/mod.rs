@@ -35,6 +35,21 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../migrations/0001_accounts.sql"),
     ),
     (2, "login", include_str!("../../migrations/0002_login.sql")),
+    (
+        100,
+        "tokens",
+        include_str!("../../migrations/0100_tokens.sql"),
+    ),
+    (
+        101,
+        "sessions",
+        include_str!("../../migrations/0101_sessions.sql"),
+    ),
+    (
+        102,
+        "revocations",
+        include_str!("../../migrations/0102_revocations.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

@@ -1,16 +1,29 @@
 //! Sessions: what a login opens and a logout ends.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 
-use crate::accounts::User;
+mod refresh;
+mod refresh_token;
+pub mod routes;
+mod store;
+
+pub use refresh::refresh;
+pub use refresh_token::RefreshToken;
+
+use crate::accounts::{self, User};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{SessionId, UserId};
 use crate::request::Caller;
+use crate::revocation::{self, Revoked};
+use crate::tokens::{self, Grant};
+use crate::vault::Purpose;
+use store::{Ended, SessionRow};
 
 /// A login that succeeded, and what is to be remembered of it.
 #[derive(Clone, Debug)]
@@ -80,16 +93,125 @@ pub enum Ending {
     AllBut(SessionId),
 }
 
+/// What a session remembers of its device; sealed in the database.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Details {
+    device_id: Option<String>,
+    address: Option<IpAddr>,
+    user_agent: Option<String>,
+}
+
+impl Details {
+    fn open(state: &State, session: &SessionRow) -> Result<Self, Error> {
+        let json = state
+            .vault
+            .open(Purpose::Session, session.id.as_bytes(), &session.details)?;
+        serde_json::from_slice(&json).map_err(|_| Error::internal("details of a session"))
+    }
+}
+
 /// Opens a session within the caller's transaction; its tokens are good once that is committed.
+/// The user's oldest session gives way where there are too many.
 ///
 /// # Errors
 /// When the user is not there or not active, or the database fails.
 pub async fn open(
-    _state: &State,
-    _connection: &mut AnyConnection,
-    _new: NewSession,
+    state: &State,
+    connection: &mut AnyConnection,
+    new: NewSession,
 ) -> Result<Tokens, Error> {
-    Err(Error::Unavailable("sessions are not there yet"))
+    let now = state.clock.now();
+    let rules = &state.config.sessions;
+    let user = accounts::find_active(state, connection, new.user_id)
+        .await?
+        .ok_or(Error::CredentialsInvalid)?;
+    let id = SessionId::generate(&state.random);
+    let details = Details {
+        device_id: new.device_id.filter(|text| !text.is_empty()),
+        address: new.address,
+        user_agent: new.user_agent,
+    };
+    let json = |error| Error::internal(format!("session: {error}"));
+    let sealed = state.vault.seal(
+        Purpose::Session,
+        id.as_bytes(),
+        &serde_json::to_vec(&details).map_err(json)?,
+    )?;
+    let epoch = tokens::store::counter(connection, "restore_epoch").await?;
+    let absolute_expires_at = now + Duration::from_secs(rules.absolute_seconds);
+    let session = SessionRow {
+        id,
+        user_id: new.user_id,
+        client_id: new.client_id,
+        counter: 0,
+        rotated_at: now,
+        epoch,
+        previous_epoch: epoch,
+        amr: serde_json::to_string(&new.amr).map_err(json)?,
+        auth_time: new.auth_time,
+        details: sealed,
+        created_at: now,
+        last_used_at: now,
+        idle_expires_at: absolute_expires_at.min(now + Duration::from_secs(rules.idle_seconds)),
+        absolute_expires_at,
+        access_expires_at: now,
+        ended_at: None,
+    };
+    store::insert(connection, &session).await?;
+    let over = store::end_beyond(connection, new.user_id, id, rules.per_user, now).await?;
+    revoke(state, connection, &over, "limit").await?;
+    answer(state, connection, &session, user).await
+}
+
+/// The tokens of a session as it stands now.
+async fn answer(
+    state: &State,
+    connection: &mut AnyConnection,
+    session: &SessionRow,
+    user: User,
+) -> Result<Tokens, Error> {
+    let details = Details::open(state, session)?;
+    let amr: Vec<String> =
+        serde_json::from_str(&session.amr).map_err(|_| Error::internal("amr of a session"))?;
+    let grant = Grant {
+        session_id: session.id,
+        client_id: &session.client_id,
+        amr: &amr,
+        auth_time: session.auth_time.unix_seconds(),
+        device_id: details.device_id.as_deref(),
+    };
+    let issued = tokens::issue(state, connection, &user, &grant).await?;
+    let expires_at = Timestamp::from_unix_seconds(issued.expires_at);
+    store::note_access_token(connection, session.id, expires_at).await?;
+    let number = |value: i64| u32::try_from(value).map_err(|_| Error::internal("session counter"));
+    let refresh_token = RefreshToken {
+        session_id: session.id,
+        counter: number(session.counter)?,
+        epoch: number(session.epoch)?,
+    };
+    let now = state.clock.now();
+    Ok(Tokens {
+        access_token: issued.access_token,
+        refresh_token: refresh_token.to_text(&state.vault)?.to_string(),
+        token_type: "Bearer",
+        expires_in: u64::try_from(issued.expires_at - now.unix_seconds()).unwrap_or(0),
+        refresh_expires_in: session.idle_expires_at.since(now).as_secs(),
+        session_id: session.id,
+        user,
+    })
+}
+
+/// Whether an access token of the session may still be used: neither session nor account ended.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_live(
+    connection: &mut AnyConnection,
+    id: SessionId,
+    user_id: UserId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    store::is_live(connection, id, user_id, now).await
 }
 
 /// Ends a user's sessions within the caller's transaction and writes what the gates are told.
@@ -97,10 +219,95 @@ pub async fn open(
 /// # Errors
 /// When the database fails.
 pub async fn end_all(
-    _state: &State,
-    _connection: &mut AnyConnection,
-    _user_id: UserId,
-    _ending: Ending,
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    ending: Ending,
 ) -> Result<(), Error> {
+    end_of_user(state, connection, user_id, ending, "user").await
+}
+
+/// [`end_all`] with the reason that is kept.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_of_user(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    ending: Ending,
+    reason: &str,
+) -> Result<(), Error> {
+    let except = match ending {
+        Ending::All => None,
+        Ending::AllBut(id) => Some(id),
+    };
+    let now = state.clock.now();
+    let ended = store::end_of_user(connection, user_id, except, now, reason).await?;
+    revoke(state, connection, &ended, reason).await
+}
+
+/// Ends one session within the caller's transaction and writes what the gates are told; whether
+/// it was there and had not ended.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: SessionId,
+    reason: &str,
+) -> Result<bool, Error> {
+    let ended = store::end(connection, id, state.clock.now(), reason).await?;
+    revoke(state, connection, &ended, reason).await?;
+    Ok(!ended.is_empty())
+}
+
+/// [`end`], of a session that must be this user's.
+///
+/// # Errors
+/// [`Error::NotFound`] for another's session and for one that is not there or has ended.
+pub async fn end_own(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    id: SessionId,
+) -> Result<(), Error> {
+    let owner = store::find(connection, id)
+        .await?
+        .map(|session| session.user_id);
+    if owner == Some(user_id) && end(state, connection, id, "user").await? {
+        Ok(())
+    } else {
+        Err(Error::NotFound)
+    }
+}
+
+/// Turns away the access tokens of ended sessions.
+async fn revoke(
+    state: &State,
+    connection: &mut AnyConnection,
+    ended: &[Ended],
+    reason: &str,
+) -> Result<(), Error> {
+    let now = state.clock.now();
+    for session in ended {
+        let until = revocation::until(session.access_expires_at);
+        let revoked = Revoked::Session(session.id);
+        revocation::record(&state.signal, connection, revoked, Some(until), now, reason).await?;
+    }
     Ok(())
+}
+
+/// How long a session is kept after its time, so that its tokens are told `session_ended`.
+const KEPT_AFTER_END: Duration = Duration::from_secs(7 * 86_400);
+
+/// Removes sessions whose time was over a week ago.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_expired(state: &State) -> Result<(), Error> {
+    let mut tx = state.db.write().await?;
+    store::remove_expired(&mut tx, state.clock.now() - KEPT_AFTER_END).await?;
+    Ok(tx.commit().await?)
 }

@@ -1,0 +1,212 @@
+//! Revocation: what was turned away before its time, and telling the gates.
+//!
+//! An entry is written in the transaction of the change that causes it, so that neither is there
+//! without the other. The publisher folds the live entries into one signed list.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use edgekeep_shared::policy::Policy;
+use edgekeep_shared::time::UnixTime;
+use edgekeep_shared::verifier::{MAX_LEEWAY, VerifiedToken};
+use sqlx::AnyConnection;
+use tokio::sync::Notify;
+
+pub mod control_key;
+pub mod kv;
+pub mod list;
+pub mod routes;
+mod store;
+
+use crate::app::State;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::error::Error;
+use crate::ids::SessionId;
+use crate::{sessions, tokens};
+
+/// Tells the publisher of this process that something was, or is about to be, committed.
+#[derive(Debug, Default)]
+pub struct Signal {
+    raised: AtomicU64,
+    notify: Notify,
+}
+
+impl Signal {
+    /// Says that there is something to publish.
+    pub fn raise(&self) {
+        self.raised.fetch_add(1, Ordering::SeqCst);
+        self.notify.notify_one();
+    }
+
+    /// How often it was raised.
+    pub fn count(&self) -> u64 {
+        self.raised.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it is raised.
+    pub async fn raised(&self) {
+        self.notify.notified().await;
+    }
+}
+
+/// What is revoked.
+#[derive(Clone, Copy, Debug)]
+pub enum Revoked<'a> {
+    /// One token, by its `jti`.
+    Token(&'a str),
+    /// Every token of a session.
+    Session(SessionId),
+    /// Every token of a session that this database may not know.
+    SessionNamed(&'a str),
+    /// Every token of a subject issued at or before the second.
+    Subject(&'a str, UnixTime),
+    /// Every token signed by a key.
+    Key(&'a str),
+}
+
+impl Revoked<'_> {
+    const fn kind(&self) -> &'static str {
+        match self {
+            Self::Token(_) => "jti",
+            Self::Session(_) | Self::SessionNamed(_) => "sid",
+            Self::Subject(..) => "sub",
+            Self::Key(_) => "kid",
+        }
+    }
+}
+
+/// When an entry no longer matters whose last token expires at `token_expires_at`: no verifier
+/// accepts it later than with the largest leeway.
+pub fn until(token_expires_at: Timestamp) -> Timestamp {
+    token_expires_at + Duration::from_secs(u64::from(MAX_LEEWAY))
+}
+
+/// Writes an entry within the caller's transaction; it is published when that is committed.
+///
+/// `until` is when it no longer matters, as of [`until`]; none for what never expires. An entry
+/// that is there already is only ever widened.
+///
+/// # Errors
+/// When the database fails.
+pub async fn record(
+    signal: &Signal,
+    connection: &mut AnyConnection,
+    revoked: Revoked<'_>,
+    until: Option<Timestamp>,
+    now: Timestamp,
+    reason: &str,
+) -> Result<(), Error> {
+    if until.is_some_and(|until| until <= now) {
+        return Ok(());
+    }
+    let change = tokens::store::raise(connection, "revocations").await?;
+    let session_text;
+    let (value, not_before) = match revoked {
+        Revoked::Token(text) | Revoked::SessionNamed(text) | Revoked::Key(text) => (text, 0),
+        Revoked::Session(id) => {
+            session_text = id.to_string();
+            (session_text.as_str(), 0)
+        }
+        Revoked::Subject(text, UnixTime(seconds)) => (text, seconds),
+    };
+    let row = store::Row {
+        kind: revoked.kind().to_owned(),
+        value: value.to_owned(),
+        not_before,
+        expires_at: until,
+        change,
+    };
+    store::upsert(connection, &row, now, reason).await?;
+    // Before the commit, which is the caller's: the publisher waits its turn behind it.
+    signal.raise();
+    Ok(())
+}
+
+/// The second of the last revocation of a whole subject that still matters.
+///
+/// # Errors
+/// When the database fails.
+pub async fn subject_not_before(
+    connection: &mut AnyConnection,
+    subject: &str,
+) -> Result<Option<i64>, Error> {
+    store::subject_not_before(connection, subject).await
+}
+
+/// Whether a token was revoked, by itself, its session, its subject or its key.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_revoked(
+    connection: &mut AnyConnection,
+    token: &VerifiedToken,
+) -> Result<bool, Error> {
+    let claims = token.claims();
+    store::is_revoked(
+        connection,
+        &claims.token_id,
+        claims.session_id.as_deref().unwrap_or_default(),
+        token.key_id(),
+        &claims.subject,
+        claims.issued_at.0,
+    )
+    .await
+}
+
+/// At most so many lists are signed in a second: revocations that come in a burst share one.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often what no longer matters is removed from the database.
+const CLEANING_INTERVAL: Duration = Duration::from_secs(3_600);
+
+/// Keeps what the gates are told current, lets time act on keys, and cleans up; never returns.
+///
+/// What fails is logged and tried again at the next look: the gates see the list's age.
+pub async fn keep_current(state: State) {
+    let poll = Duration::from_millis(state.config.revocation.poll_milliseconds);
+    let mut cleaned = Instant::now();
+    loop {
+        let outcome = tokio::select! {
+            () = state.signal.raised() => state.publisher.current().await.map(drop),
+            () = tokio::time::sleep(poll) => look(&state).await,
+        };
+        if let Err(error) = outcome {
+            tracing::error!(%error, "the gates could not be told what is new");
+        }
+        if cleaned.elapsed() >= CLEANING_INTERVAL {
+            cleaned = Instant::now();
+            if let Err(error) = clean(&state).await {
+                tracing::error!(%error, "cleaning failed");
+            }
+        }
+        tokio::time::sleep(SHORTEST_INTERVAL).await;
+    }
+}
+
+async fn look(state: &State) -> Result<(), Error> {
+    state.publisher.look().await?;
+    state.keyring.maintain().await
+}
+
+async fn clean(state: &State) -> Result<(), Error> {
+    state.publisher.remove_expired().await?;
+    sessions::remove_expired(state).await
+}
+
+/// The policy that gates are to find in their key-value store, as the configuration names it.
+///
+/// # Errors
+/// When the file cannot be read or is not a policy; the text names the line.
+pub fn read_policy(config: &Config) -> io::Result<Option<String>> {
+    let Some(path) = &config.gate.policy_file else {
+        return Ok(None);
+    };
+    let named = |text: String| format!("{}: {text}", path.display());
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| io::Error::new(error.kind(), named(error.to_string())))?;
+    Policy::parse(&text)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, named(error.to_string())))?;
+    Ok(Some(text))
+}

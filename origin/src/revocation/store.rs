@@ -1,0 +1,174 @@
+//! SQL of revocation entries.
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+
+/// A row of `revocations`.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) kind: String,
+    pub(super) value: String,
+    pub(super) not_before: i64,
+    pub(super) expires_at: Option<Timestamp>,
+    pub(super) change: i64,
+}
+
+/// Writes an entry, or widens the one that is there: the later instants count, and never is
+/// later than any.
+pub(super) async fn upsert(
+    connection: &mut AnyConnection,
+    row: &Row,
+    now: Timestamp,
+    reason: &str,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO revocations (kind, value, not_before, expires_at, created_at, reason, change)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
+         ON CONFLICT (kind, value) DO UPDATE SET
+             not_before = CASE WHEN excluded.not_before > revocations.not_before
+                 THEN excluded.not_before ELSE revocations.not_before END,
+             expires_at = CASE
+                 WHEN excluded.expires_at IS NULL OR revocations.expires_at IS NULL THEN NULL
+                 WHEN excluded.expires_at > revocations.expires_at THEN excluded.expires_at
+                 ELSE revocations.expires_at END,
+             change = excluded.change",
+    )
+    .bind(&row.kind)
+    .bind(&row.value)
+    .bind(row.not_before)
+    .bind(row.expires_at)
+    .bind(now)
+    .bind(reason)
+    .bind(row.change)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The counter of changes, held until the transaction ends: whoever is writing an entry is done.
+pub(super) async fn lock(connection: &mut AnyConnection) -> Result<i64, Error> {
+    let row =
+        sqlx::query("UPDATE counters SET value = value WHERE name = 'revocations' RETURNING value")
+            .fetch_one(connection)
+            .await?;
+    Ok(row.try_get("value")?)
+}
+
+/// Entries written after the change `after`, in order.
+pub(super) async fn since(connection: &mut AnyConnection, after: i64) -> Result<Vec<Row>, Error> {
+    let rows = sqlx::query(
+        "SELECT kind, value, not_before, expires_at, change FROM revocations
+         WHERE change > $1 ORDER BY change",
+    )
+    .bind(after)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+fn read(row: &AnyRow) -> Result<Row, Error> {
+    Ok(Row {
+        kind: row.try_get("kind")?,
+        value: row.try_get("value")?,
+        not_before: row.try_get("not_before")?,
+        expires_at: row.try_get("expires_at")?,
+        change: row.try_get("change")?,
+    })
+}
+
+pub(super) async fn subject_not_before(
+    connection: &mut AnyConnection,
+    subject: &str,
+) -> Result<Option<i64>, Error> {
+    let row = sqlx::query("SELECT not_before FROM revocations WHERE kind = 'sub' AND value = $1")
+        .bind(subject)
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.map(|row| row.try_get("not_before")).transpose()?)
+}
+
+pub(super) async fn is_revoked(
+    connection: &mut AnyConnection,
+    token_id: &str,
+    session_id: &str,
+    key_id: &str,
+    subject: &str,
+    issued_at: i64,
+) -> Result<bool, Error> {
+    let row = sqlx::query(
+        "SELECT 1 AS found FROM revocations
+         WHERE (kind = 'jti' AND value = $1)
+            OR (kind = 'sid' AND value = $2)
+            OR (kind = 'kid' AND value = $3)
+            OR (kind = 'sub' AND value = $4 AND not_before >= $5)
+         LIMIT 1",
+    )
+    .bind(token_id)
+    .bind(session_id)
+    .bind(key_id)
+    .bind(subject)
+    .bind(issued_at)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Removes entries that no longer matter; how many there were.
+pub(super) async fn remove_expired(
+    connection: &mut AnyConnection,
+    now: Timestamp,
+) -> Result<u64, Error> {
+    let done = sqlx::query("DELETE FROM revocations WHERE expires_at <= $1")
+        .bind(now)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+/// The next sequence number of what the control key signs: the larger of the last + 1 and
+/// `at_least`, so that an origin restored from a copy is not behind its gates.
+pub(super) async fn next_sequence(
+    connection: &mut AnyConnection,
+    at_least: i64,
+) -> Result<i64, Error> {
+    let row = sqlx::query(
+        "UPDATE counters
+         SET value = CASE WHEN value + 1 > $1 THEN value + 1 ELSE $1 END
+         WHERE name = 'control_sequence' RETURNING value",
+    )
+    .bind(at_least)
+    .fetch_one(connection)
+    .await?;
+    Ok(row.try_get("value")?)
+}
+
+/// The control key that signs: `kid` and sealed private half.
+pub(super) async fn control_key(
+    connection: &mut AnyConnection,
+) -> Result<Option<(String, Vec<u8>)>, Error> {
+    let row = sqlx::query(
+        "SELECT kid, private_key FROM control_keys ORDER BY created_at DESC, kid LIMIT 1",
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| Ok((row.try_get("kid")?, row.try_get("private_key")?)))
+        .transpose()
+}
+
+pub(super) async fn insert_control_key(
+    connection: &mut AnyConnection,
+    kid: &str,
+    sealed: Vec<u8>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query("INSERT INTO control_keys (kid, private_key, created_at) VALUES ($1, $2, $3)")
+        .bind(kid)
+        .bind(sealed)
+        .bind(now)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! SQL of sessions.
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
+
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{RequestId, SessionId, UserId};
+
+/// A row of `sessions`.
+#[derive(Clone, Debug)]
+pub(super) struct SessionRow {
+    pub(super) id: SessionId,
+    pub(super) user_id: UserId,
+    pub(super) client_id: String,
+    pub(super) counter: i64,
+    pub(super) rotated_at: Timestamp,
+    pub(super) epoch: i64,
+    pub(super) previous_epoch: i64,
+    pub(super) amr: String,
+    pub(super) auth_time: Timestamp,
+    pub(super) details: Vec<u8>,
+    pub(super) created_at: Timestamp,
+    pub(super) last_used_at: Timestamp,
+    pub(super) idle_expires_at: Timestamp,
+    pub(super) absolute_expires_at: Timestamp,
+    pub(super) access_expires_at: Timestamp,
+    pub(super) ended_at: Option<Timestamp>,
+}
+
+impl SessionRow {
+    /// Whether the session can be used at `now`.
+    pub(super) fn is_live(&self, now: Timestamp) -> bool {
+        self.ended_at.is_none() && now < self.idle_expires_at && now < self.absolute_expires_at
+    }
+}
+
+/// A session that was just ended: its id, and when its last access token expires.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub(super) id: SessionId,
+    pub(super) access_expires_at: Timestamp,
+}
+
+fn read(row: &AnyRow) -> Result<SessionRow, Error> {
+    Ok(SessionRow {
+        id: row.try_get("id")?,
+        user_id: row.try_get("user_id")?,
+        client_id: row.try_get("client_id")?,
+        counter: row.try_get("counter")?,
+        rotated_at: row.try_get("rotated_at")?,
+        epoch: row.try_get("epoch")?,
+        previous_epoch: row.try_get("previous_epoch")?,
+        amr: row.try_get("amr")?,
+        auth_time: row.try_get("auth_time")?,
+        details: row.try_get("details")?,
+        created_at: row.try_get("created_at")?,
+        last_used_at: row.try_get("last_used_at")?,
+        idle_expires_at: row.try_get("idle_expires_at")?,
+        absolute_expires_at: row.try_get("absolute_expires_at")?,
+        access_expires_at: row.try_get("access_expires_at")?,
+        ended_at: row.try_get("ended_at")?,
+    })
+}
+
+pub(super) async fn insert(
+    connection: &mut AnyConnection,
+    session: &SessionRow,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO sessions (id, user_id, client_id, counter, rotated_at, epoch, previous_epoch,
+                               amr, auth_time, details, created_at, last_used_at,
+                               idle_expires_at, absolute_expires_at, access_expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    )
+    .bind(session.id)
+    .bind(session.user_id)
+    .bind(&session.client_id)
+    .bind(session.counter)
+    .bind(session.rotated_at)
+    .bind(session.epoch)
+    .bind(session.previous_epoch)
+    .bind(&session.amr)
+    .bind(session.auth_time)
+    .bind(session.details.clone())
+    .bind(session.created_at)
+    .bind(session.last_used_at)
+    .bind(session.idle_expires_at)
+    .bind(session.absolute_expires_at)
+    .bind(session.access_expires_at)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn find(
+    connection: &mut AnyConnection,
+    id: SessionId,
+) -> Result<Option<SessionRow>, Error> {
+    let row = sqlx::query(
+        "SELECT id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
+                auth_time, details, created_at, last_used_at, idle_expires_at,
+                absolute_expires_at, access_expires_at, ended_at
+         FROM sessions WHERE id = $1",
+    )
+    .bind(id)
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// A user's sessions that can be used, the latest used first.
+pub(super) async fn live_of(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    now: Timestamp,
+) -> Result<Vec<SessionRow>, Error> {
+    let rows = sqlx::query(
+        "SELECT id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
+                auth_time, details, created_at, last_used_at, idle_expires_at,
+                absolute_expires_at, access_expires_at, ended_at
+         FROM sessions
+         WHERE user_id = $1 AND ended_at IS NULL
+           AND idle_expires_at > $2 AND absolute_expires_at > $2
+         ORDER BY last_used_at DESC, id",
+    )
+    .bind(user_id)
+    .bind(now)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+/// Whether an access token of the session may still be used.
+pub(super) async fn is_live(
+    connection: &mut AnyConnection,
+    id: SessionId,
+    user_id: UserId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let row = sqlx::query(
+        "SELECT 1 AS live FROM sessions JOIN users ON users.id = sessions.user_id
+         WHERE sessions.id = $1 AND sessions.user_id = $2 AND sessions.ended_at IS NULL
+           AND sessions.absolute_expires_at > $3 AND users.status = 'active'",
+    )
+    .bind(id)
+    .bind(user_id)
+    .bind(now)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// Consumes the refresh token with this counter and epoch, if it is the good one of a session
+/// that can be used: the one statement by which of many equal requests one rotates.
+pub(super) async fn rotate(
+    connection: &mut AnyConnection,
+    id: SessionId,
+    counter: i64,
+    epoch: i64,
+    now: Timestamp,
+    idle_until: Timestamp,
+) -> Result<Option<SessionRow>, Error> {
+    let row = sqlx::query(
+        "UPDATE sessions SET
+             counter = counter + 1,
+             rotated_at = $4,
+             previous_epoch = epoch,
+             epoch = (SELECT value FROM counters WHERE name = 'restore_epoch'),
+             last_used_at = $4,
+             idle_expires_at = CASE WHEN absolute_expires_at < $5
+                 THEN absolute_expires_at ELSE $5 END
+         WHERE id = $1 AND counter = $2 AND epoch = $3 AND ended_at IS NULL
+           AND idle_expires_at > $4 AND absolute_expires_at > $4
+           AND EXISTS (SELECT 1 FROM users
+                       WHERE users.id = sessions.user_id AND users.status = 'active')
+         RETURNING id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
+                   auth_time, details, created_at, last_used_at, idle_expires_at,
+                   absolute_expires_at, access_expires_at, ended_at",
+    )
+    .bind(id)
+    .bind(counter)
+    .bind(epoch)
+    .bind(now)
+    .bind(idle_until)
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Remembers when the last access token of a session expires.
+pub(super) async fn note_access_token(
+    connection: &mut AnyConnection,
+    id: SessionId,
+    expires_at: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE sessions SET access_expires_at = $2 WHERE id = $1 AND access_expires_at < $2",
+    )
+    .bind(id)
+    .bind(expires_at)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn ended(rows: &[AnyRow]) -> Result<Vec<Ended>, Error> {
+    rows.iter()
+        .map(|row| {
+            Ok(Ended {
+                id: row.try_get("id")?,
+                access_expires_at: row.try_get("access_expires_at")?,
+            })
+        })
+        .collect()
+}
+
+/// Ends one session that has not ended.
+pub(super) async fn end(
+    connection: &mut AnyConnection,
+    id: SessionId,
+    now: Timestamp,
+    reason: &str,
+) -> Result<Vec<Ended>, Error> {
+    let rows = sqlx::query(
+        "UPDATE sessions SET ended_at = $2, ended_reason = $3
+         WHERE id = $1 AND ended_at IS NULL RETURNING id, access_expires_at",
+    )
+    .bind(id)
+    .bind(now)
+    .bind(reason)
+    .fetch_all(connection)
+    .await?;
+    ended(&rows)
+}
+
+/// Ends every session of a user that has not ended, but for `except`.
+pub(super) async fn end_of_user(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    except: Option<SessionId>,
+    now: Timestamp,
+    reason: &str,
+) -> Result<Vec<Ended>, Error> {
+    let rows = sqlx::query(
+        "UPDATE sessions SET ended_at = $3, ended_reason = $4
+         WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL
+         RETURNING id, access_expires_at",
+    )
+    .bind(user_id)
+    // No session has an id of zeros: it would not be a version 4 UUID.
+    .bind(except.unwrap_or(SessionId::from_bytes([0; 16])))
+    .bind(now)
+    .bind(reason)
+    .fetch_all(connection)
+    .await?;
+    ended(&rows)
+}
+
+/// Ends the oldest sessions of a user beyond `keep`, never `newest`.
+pub(super) async fn end_beyond(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    newest: SessionId,
+    keep: u32,
+    now: Timestamp,
+) -> Result<Vec<Ended>, Error> {
+    let rows = sqlx::query(
+        "UPDATE sessions SET ended_at = $3, ended_reason = 'limit'
+         WHERE ended_at IS NULL AND id IN (
+             SELECT id FROM sessions
+             WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL
+               AND idle_expires_at > $3 AND absolute_expires_at > $3
+             ORDER BY created_at DESC, id
+             LIMIT 1000000 OFFSET $4)
+         RETURNING id, access_expires_at",
+    )
+    .bind(user_id)
+    .bind(newest)
+    .bind(now)
+    .bind(i64::from(keep.saturating_sub(1)))
+    .fetch_all(connection)
+    .await?;
+    ended(&rows)
+}
+
+/// Records what its owner or an operator should know of.
+pub(super) async fn record_event(
+    connection: &mut AnyConnection,
+    id: RequestId,
+    user_id: UserId,
+    kind: &str,
+    session_id: SessionId,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO security_events (id, user_id, kind, session_id, occurred_at)
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(id)
+    .bind(user_id)
+    .bind(kind)
+    .bind(session_id)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Removes sessions that nobody can ask about any more; how many there were.
+pub(super) async fn remove_expired(
+    connection: &mut AnyConnection,
+    before: Timestamp,
+) -> Result<u64, Error> {
+    let done = sqlx::query("DELETE FROM sessions WHERE absolute_expires_at <= $1")
+        .bind(before)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,597 @@
+//! The keys that sign access tokens, and the rules of their life.
+//!
+//! `pending → active → retiring → retired`, and `revoked` from any of them. One key is active, and
+//! there is always a standby: a pending key that is published but signs nothing until every
+//! verifier must have seen it (JWK Set max-age plus propagation). Activation before that is
+//! refused. A retiring key stays published until its last token has expired everywhere.
+//!
+//! Two exceptions, each with its reason. The first key of an issuer signs at once: nobody can
+//! hold an older JWK Set of an issuer that did not exist. Revoking the active key promotes the
+//! standby at once: a verifier that has not seen it asks again because the `kid` is unknown to it,
+//! and a short wait is better than a stolen key.
+//!
+//! The database has the truth. A change is one transaction that first raises the counter
+//! `keyring`, whose row's lock makes several origins take turns, and then consists of conditional
+//! statements; who comes second changes nothing. Every process keeps a snapshot and looks at the
+//! counter a few times a second.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use edgekeep_shared::jwk::{Jwk, JwkSet, MAX_KEYS, VerifyingKey};
+use edgekeep_shared::verifier::MAX_LEEWAY;
+use sqlx::AnyConnection;
+
+use super::published::Published;
+use super::signing::SigningKey;
+use super::store::{self, KeyRow};
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Algorithm, Config};
+use crate::db::Db;
+use crate::error::Error;
+use crate::random::Random;
+use crate::revocation::{self, Revoked, Signal};
+use crate::vault::{Purpose, Vault};
+
+/// What is added to a token's life and the largest leeway before its key may leave the JWK Set:
+/// another origin signs with its snapshot for up to a second after the rotation.
+const RETIRE_MARGIN: Duration = Duration::from_secs(60);
+
+/// Where a key is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// Published, signs nothing yet.
+    Pending,
+    /// Signs.
+    Active,
+    /// Published, signs nothing more.
+    Retiring,
+    /// Its tokens have expired.
+    Retired,
+    /// Turned away.
+    Revoked,
+}
+
+impl KeyState {
+    fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "pending" => Self::Pending,
+            "active" => Self::Active,
+            "retiring" => Self::Retiring,
+            "retired" => Self::Retired,
+            "revoked" => Self::Revoked,
+            _ => return None,
+        })
+    }
+
+    /// The name that the database and the command line use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Retiring => "retiring",
+            Self::Retired => "retired",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// Whether the JWK Set has keys of this state.
+    const fn is_published(self) -> bool {
+        matches!(self, Self::Pending | Self::Active | Self::Retiring)
+    }
+}
+
+/// One key, as far as it may be shown.
+#[derive(Clone, Debug)]
+pub struct Key {
+    /// The RFC 7638 thumbprint.
+    pub kid: String,
+    /// `ES256` or `EdDSA`.
+    pub algorithm: &'static str,
+    /// Where it is in its life.
+    pub state: KeyState,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// For a pending key: the earliest instant at which it may sign.
+    pub activate_not_before: Timestamp,
+    /// When it began to sign.
+    pub activated_at: Option<Timestamp>,
+    /// For a retiring key: when it leaves the JWK Set.
+    pub retire_after: Option<Timestamp>,
+    /// The longest life of a token it signed, in seconds.
+    token_seconds: i64,
+}
+
+/// The keyring as it was at one value of its counter.
+#[derive(Debug)]
+pub struct Ring {
+    change: i64,
+    keys: Vec<Key>,
+    active: Option<(String, SigningKey)>,
+    set: JwkSet,
+    document: Published,
+}
+
+impl Ring {
+    /// Every key, oldest first.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The published keys: what tokens are judged with.
+    pub const fn set(&self) -> &JwkSet {
+        &self.set
+    }
+
+    /// The JWK Set document.
+    pub const fn document(&self) -> &Published {
+        &self.document
+    }
+
+    /// The counter's value that this is the keyring of.
+    pub const fn change(&self) -> i64 {
+        self.change
+    }
+
+    /// `kid` and key that sign now.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where there is none; the next look at the database mends that.
+    pub fn active(&self) -> Result<(&str, &SigningKey), Error> {
+        self.active
+            .as_ref()
+            .map(|(kid, key)| (kid.as_str(), key))
+            .ok_or(Error::Unavailable("no signing key"))
+    }
+
+    /// The longest life, in seconds, of a token that may still be about.
+    pub fn longest_token_seconds(&self) -> i64 {
+        let keys = self
+            .keys
+            .iter()
+            .filter(|key| key.state != KeyState::Retired);
+        keys.map(|key| key.token_seconds).max().unwrap_or(0)
+    }
+
+    fn find(&self, state: KeyState) -> Option<&Key> {
+        self.keys.iter().find(|key| key.state == state)
+    }
+}
+
+/// Why the keyring was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// Not every verifier must have seen the standby.
+    #[error(
+        "the standby key {kid} may sign from {} on (in {wait} s): until then a verifier may hold \
+         a JWK Set without it",
+        rfc3339(*earliest)
+    )]
+    TooEarly {
+        /// The standby.
+        kid: String,
+        /// The earliest instant.
+        earliest: Timestamp,
+        /// Seconds until then, rounded up.
+        wait: u64,
+    },
+    /// Another process changed the keyring meanwhile.
+    #[error("the keyring was changed by another process meanwhile; nothing was done")]
+    Overtaken,
+    /// Too many keys are retiring for a JWK Set.
+    #[error("{MAX_KEYS} keys are published, which is as many as a verifier reads")]
+    TooManyKeys,
+    /// There is no such key.
+    #[error("there is no key {0}")]
+    Unknown(String),
+    /// The database or the vault failed.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+impl From<sqlx::Error> for RotateError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What the configuration says about keys.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    algorithm: Algorithm,
+    /// JWK Set max-age plus propagation.
+    activation_delay: Duration,
+    token_seconds: i64,
+    rotation: Option<Duration>,
+}
+
+/// The keyring of this process.
+#[derive(Debug)]
+pub struct Keyring {
+    db: Db,
+    vault: Vault,
+    clock: Clock,
+    random: Random,
+    signal: Arc<Signal>,
+    rules: Rules,
+    ring: RwLock<Arc<Ring>>,
+}
+
+impl Keyring {
+    /// Opens the keyring; on the first start makes the first key and its standby.
+    ///
+    /// # Errors
+    /// When the database fails, or a key does not open under the master key.
+    pub async fn open(
+        config: &Config,
+        db: &Db,
+        vault: &Vault,
+        clock: &Clock,
+        random: &Random,
+        signal: &Arc<Signal>,
+    ) -> Result<Self, Error> {
+        let rules = Rules {
+            algorithm: config.tokens.algorithm,
+            activation_delay: Duration::from_secs(
+                config.keys.jwks_max_age_seconds + config.keys.propagation_seconds,
+            ),
+            token_seconds: i64::try_from(config.tokens.access_token_seconds).unwrap_or(i64::MAX),
+            rotation: Some(config.keys.rotation_seconds)
+                .filter(|&seconds| seconds > 0)
+                .map(Duration::from_secs),
+        };
+        let empty = Ring {
+            change: -1,
+            keys: Vec::new(),
+            active: None,
+            set: JwkSet::default(),
+            document: Published::new(Vec::new()),
+        };
+        let keyring = Self {
+            db: db.clone(),
+            vault: vault.clone(),
+            clock: clock.clone(),
+            random: random.clone(),
+            signal: Arc::clone(signal),
+            rules,
+            ring: RwLock::new(Arc::new(empty)),
+        };
+        keyring.complete().await?;
+        Ok(keyring)
+    }
+
+    /// The present snapshot.
+    pub fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes what should be there and is not: the first key, a standby.
+    async fn complete(&self) -> Result<(), Error> {
+        let mut tx = self.db.write().await?;
+        store::raise(&mut tx, "keyring").await?;
+        let rows = store::keys(&mut tx).await?;
+        let has = |state: KeyState| rows.iter().any(|row| row.state == state.name());
+        let now = self.clock.now();
+        if !has(KeyState::Active) {
+            let kid = match rows
+                .iter()
+                .find(|row| row.state == KeyState::Pending.name())
+            {
+                Some(row) => row.kid.clone(),
+                None => self.add_pending(&mut tx, now).await?,
+            };
+            self.promote(&mut tx, &kid, now).await?;
+            self.add_pending(&mut tx, now).await?;
+            tracing::info!(kid, "first signing key is active");
+        } else if !has(KeyState::Pending) {
+            self.add_pending(&mut tx, now).await?;
+        }
+        store::lengthen(&mut tx, self.rules.token_seconds).await?;
+        tx.commit().await?;
+        self.refresh().await.map(drop)
+    }
+
+    /// Reads the keyring again if its counter moved; whether it did.
+    ///
+    /// # Errors
+    /// When the database fails, or a key does not open; the snapshot stays as it was.
+    pub async fn refresh(&self) -> Result<bool, Error> {
+        let mut reader = self.db.read().await?;
+        if store::counter(&mut reader, "keyring").await? <= self.ring().change {
+            return Ok(false);
+        }
+        drop(reader);
+        // Counter and keys from one transaction: a snapshot must not say it is newer than it is.
+        let mut tx = self.db.write().await?;
+        let change = store::counter(&mut tx, "keyring").await?;
+        let rows = store::keys(&mut tx).await?;
+        tx.rollback().await?;
+        let ring = Arc::new(self.assemble(change, &rows)?);
+        let mut held = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        if held.change < ring.change {
+            *held = ring;
+        }
+        Ok(true)
+    }
+
+    fn assemble(&self, change: i64, rows: &[KeyRow]) -> Result<Ring, Error> {
+        let mut keys = Vec::with_capacity(rows.len());
+        let mut published = Vec::new();
+        let mut active = None;
+        for row in rows {
+            let state = KeyState::from_name(&row.state)
+                .ok_or_else(|| Error::internal(format!("state of signing key {}", row.kid)))?;
+            let jwk = Jwk::parse(row.public_jwk.as_bytes()).map_err(|error| {
+                Error::internal(format!("public half of signing key {}: {error}", row.kid))
+            })?;
+            if state == KeyState::Active {
+                active = Some((row.kid.clone(), self.open_key(row, jwk.key())?));
+            }
+            keys.push(Key {
+                kid: row.kid.clone(),
+                algorithm: jwk.key().algorithm().name(),
+                state,
+                created_at: row.created_at,
+                // A max-age that was raised since applies to the key that waits, too.
+                activate_not_before: row
+                    .activate_not_before
+                    .max(row.published_at + self.rules.activation_delay),
+                activated_at: row.activated_at,
+                retire_after: row.retire_after,
+                token_seconds: row.token_seconds,
+            });
+            if state.is_published() {
+                published.push((state, jwk));
+            }
+        }
+        // The active key first: verifiers that look for it find it at once.
+        published.sort_by_key(|(state, _)| *state != KeyState::Active);
+        let set = JwkSet::new(published.into_iter().map(|(_, jwk)| jwk).collect())
+            .map_err(|error| Error::internal(format!("JWK Set: {error}")))?;
+        let document = Published::new(set.to_json());
+        Ok(Ring {
+            change,
+            keys,
+            active,
+            set,
+            document,
+        })
+    }
+
+    fn open_key(&self, row: &KeyRow, public: &VerifyingKey) -> Result<SigningKey, Error> {
+        let wrong = |what: &str| Error::internal(format!("signing key {}: {what}", row.kid));
+        let algorithm = match row.algorithm.as_str() {
+            "ES256" => Algorithm::ES256,
+            "EdDSA" => Algorithm::EdDSA,
+            _ => return Err(wrong("algorithm")),
+        };
+        let sealed = row
+            .private_key
+            .as_deref()
+            .ok_or_else(|| wrong("no private half"))?;
+        let bytes = self
+            .vault
+            .open(Purpose::SigningKey, row.kid.as_bytes(), sealed)?;
+        let key = SigningKey::from_bytes(algorithm, &bytes).ok_or_else(|| wrong("not a key"))?;
+        // A public half that someone changed in the database would publish another's key.
+        if key.verifying_key() != *public || public.thumbprint() != row.kid {
+            return Err(wrong("its halves do not belong together"));
+        }
+        Ok(key)
+    }
+
+    async fn add_pending(
+        &self,
+        connection: &mut AnyConnection,
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        let key = SigningKey::generate(self.rules.algorithm, &self.random);
+        let public = key.verifying_key();
+        let kid = public.thumbprint();
+        let sealed = self.vault.seal(
+            Purpose::SigningKey,
+            kid.as_bytes(),
+            key.to_bytes().as_slice(),
+        )?;
+        let row = KeyRow {
+            algorithm: public.algorithm().name().to_owned(),
+            state: KeyState::Pending.name().to_owned(),
+            public_jwk: public.to_jwk(&kid),
+            private_key: Some(sealed),
+            created_at: now,
+            published_at: now,
+            activate_not_before: now + self.rules.activation_delay,
+            activated_at: None,
+            retire_after: None,
+            token_seconds: self.rules.token_seconds,
+            kid,
+        };
+        store::insert(connection, &row).await?;
+        Ok(row.kid)
+    }
+
+    /// Activates a pending key whatever its age.
+    async fn promote(
+        &self,
+        connection: &mut AnyConnection,
+        kid: &str,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        let any_age = Timestamp::from_micros(i64::MAX);
+        store::activate(connection, kid, now, any_age, self.rules.token_seconds).await
+    }
+
+    /// Lets the standby sign, the active key retire, and publishes the next standby.
+    ///
+    /// # Errors
+    /// [`RotateError::TooEarly`] with the earliest time, and the others; nothing was changed.
+    pub async fn rotate(&self) -> Result<(), RotateError> {
+        self.refresh().await?;
+        self.rotate_ring(&self.ring(), self.clock.now()).await
+    }
+
+    /// Rotates from `ring`, if the active key is still that one and was active by `activated_by`.
+    async fn rotate_ring(&self, ring: &Ring, activated_by: Timestamp) -> Result<(), RotateError> {
+        let now = self.clock.now();
+        let (Some(active), Some(standby)) =
+            (ring.find(KeyState::Active), ring.find(KeyState::Pending))
+        else {
+            return Err(RotateError::Overtaken);
+        };
+        let earliest = standby.activate_not_before;
+        if now < earliest {
+            let micros = earliest.since(now).as_micros();
+            return Err(RotateError::TooEarly {
+                kid: standby.kid.clone(),
+                earliest,
+                wait: u64::try_from(micros.div_ceil(1_000_000)).unwrap_or(u64::MAX),
+            });
+        }
+        if ring.set.keys().len() >= MAX_KEYS {
+            return Err(RotateError::TooManyKeys);
+        }
+        let mut tx = self.db.write().await?;
+        store::raise(&mut tx, "keyring").await?;
+        let life = u64::try_from(active.token_seconds).unwrap_or(0) + u64::from(MAX_LEEWAY);
+        let retire_after = now + Duration::from_secs(life) + RETIRE_MARGIN;
+        let rotated = store::begin_retiring(&mut tx, &active.kid, activated_by, now, retire_after)
+            .await?
+            && store::activate(&mut tx, &standby.kid, now, now, self.rules.token_seconds).await?;
+        if !rotated {
+            tx.rollback().await?;
+            self.refresh().await?;
+            return Err(RotateError::Overtaken);
+        }
+        let next = self.add_pending(&mut tx, now).await?;
+        tx.commit().await?;
+        tracing::info!(
+            active = standby.kid,
+            retiring = active.kid,
+            standby = next,
+            "rotated"
+        );
+        self.changed().await?;
+        Ok(())
+    }
+
+    /// Revokes a key and tells the gates. Of the active key: the standby signs from now on.
+    /// Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`RotateError::Unknown`], or the database fails.
+    pub async fn revoke(&self, kid: &str) -> Result<(), RotateError> {
+        let now = self.clock.now();
+        let mut tx = self.db.write().await?;
+        store::raise(&mut tx, "keyring").await?;
+        let rows = store::keys(&mut tx).await?;
+        let Some(row) = rows.iter().find(|row| row.kid == kid) else {
+            tx.rollback().await?;
+            return Err(RotateError::Unknown(kid.to_owned()));
+        };
+        if store::revoke(&mut tx, kid, now).await? {
+            let state = KeyState::from_name(&row.state);
+            if state == Some(KeyState::Active) {
+                let standby = match rows
+                    .iter()
+                    .find(|row| row.state == KeyState::Pending.name())
+                {
+                    Some(row) => row.kid.clone(),
+                    None => self.add_pending(&mut tx, now).await?,
+                };
+                self.promote(&mut tx, &standby, now).await?;
+            }
+            if matches!(state, Some(KeyState::Active | KeyState::Pending)) {
+                self.add_pending(&mut tx, now).await?;
+            }
+            let entry = Revoked::Key(kid);
+            revocation::record(&self.signal, &mut tx, entry, None, now, "operator").await?;
+        }
+        tx.commit().await?;
+        tracing::warn!(kid, "signing key revoked");
+        self.changed().await?;
+        Ok(())
+    }
+
+    /// After a commit: the snapshot anew, and word to whoever publishes.
+    async fn changed(&self) -> Result<(), Error> {
+        self.refresh().await?;
+        self.signal.raise();
+        Ok(())
+    }
+
+    /// What time brings: keys whose last token expired are retired, and the schedule rotates.
+    ///
+    /// # Errors
+    /// When the database fails; the next call tries again.
+    pub async fn maintain(&self) -> Result<(), Error> {
+        let now = self.clock.now();
+        let ring = self.ring();
+        let due = |key: &Key| {
+            key.state == KeyState::Retiring && key.retire_after.is_some_and(|after| after <= now)
+        };
+        if ring.keys.iter().any(due) {
+            let mut tx = self.db.write().await?;
+            store::raise(&mut tx, "keyring").await?;
+            store::retire_due(&mut tx, now).await?;
+            tx.commit().await?;
+            self.changed().await?;
+        }
+        let Some(interval) = self.rules.rotation else {
+            return Ok(());
+        };
+        let last = now - interval;
+        let scheduled = ring
+            .find(KeyState::Active)
+            .is_some_and(|key| key.activated_at.is_some_and(|at| at <= last));
+        let ready = ring
+            .find(KeyState::Pending)
+            .is_some_and(|key| key.activate_not_before <= now);
+        if scheduled && ready {
+            match self.rotate_ring(&ring, last).await {
+                Ok(()) | Err(RotateError::Overtaken) => {}
+                Err(RotateError::Failed(error)) => return Err(error),
+                Err(refused) => tracing::warn!(%refused, "scheduled rotation"),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `2026-01-01T00:00:00Z`, by the civil-from-days algorithm; for people to read.
+pub fn rfc3339(at: Timestamp) -> String {
+    let seconds = at.unix_seconds();
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_written_as_dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_827_696, "2000-02-29T12:34:56Z"),
+            (1_767_225_600, "2026-01-01T00:00:00Z"),
+            (4_107_542_399, "2100-02-28T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339(Timestamp::from_unix_seconds(seconds)), text);
+        }
+    }
+}
