@@ -1,12 +1,38 @@
 //! Edgekeep's gate: a worker that judges access tokens at the CDN edge.
+//!
+//! The decision itself is [`edgekeep_shared::gate`], a pure function. This crate feeds it:
+//! [`config`] reads the bindings, `gate` holds what an isolate knows, `sources` fetches keys,
+//! list and policy, `upstream` sends on what may pass, and [`assertion`] signs who is asking.
+//!
+//! In scope: Cloudflare Workers and `workerd`. Out of scope: issuing anything that a verifier of
+//! access tokens accepts; the gate holds no issuer's key and writes to no store.
+
+pub mod assertion;
+pub mod config;
+pub mod record;
+
+#[cfg(target_arch = "wasm32")]
+mod answer;
+#[cfg(target_arch = "wasm32")]
+mod gate;
+#[cfg(target_arch = "wasm32")]
+mod js;
+#[cfg(target_arch = "wasm32")]
+mod sources;
+#[cfg(target_arch = "wasm32")]
+mod upstream;
 
 #[cfg(target_arch = "wasm32")]
 mod entry {
-    use worker::{Context, Env, Request, Response, Result, event};
+    use worker::{Context, Env, event, web_sys};
 
-    /// Answers every request with `ok`.
+    /// Judges one request. Whatever goes wrong inside is a refusal; nothing passes on an error.
     #[event(fetch)]
-    async fn fetch(_request: Request, _env: Env, _context: Context) -> Result<Response> {
-        Response::ok("ok")
+    async fn fetch(
+        request: web_sys::Request,
+        env: Env,
+        context: Context,
+    ) -> worker::Result<web_sys::Response> {
+        crate::gate::Gate::of(&env).serve(request, &context).await
     }
 }

@@ -63,6 +63,11 @@ impl HeldKeys {
         self.attempts.is_under_way(now) || !self.is_cooling(now)
     }
 
+    /// Whether somebody is asking the source.
+    pub fn is_under_way(&self, now: Millis) -> bool {
+        self.attempts.is_under_way(now)
+    }
+
     /// Begins an attempt; see [`Attempts::begin`].
     pub fn begin(&mut self, now: Millis, deadline: Millis) -> bool {
         let cooldown = self.cooldown(now);

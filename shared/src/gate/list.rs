@@ -90,6 +90,11 @@ impl HeldList {
         Ok(())
     }
 
+    /// Whether somebody is asking the source.
+    pub fn is_under_way(&self, now: Millis) -> bool {
+        self.attempts.is_under_way(now)
+    }
+
     /// Begins a check; see [`Attempts::begin`].
     pub fn begin(&mut self, now: Millis, deadline: Millis) -> bool {
         self.attempts.begin(now, deadline, self.cooldown())

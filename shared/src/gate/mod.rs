@@ -194,6 +194,15 @@ pub fn decide<'p, 'r>(
     }
 }
 
+/// The text of the token that `decide` judges, for asking the issuer about it.
+pub fn token_of<'r>(request: &Request<'r>, policy: &Policy) -> Option<&'r str> {
+    let path = path::canonicalise(request.path).ok()?;
+    let Access::Token(access) = policy.find(request.method, &path)?.access() else {
+        return None;
+    };
+    find_token(request, &access.source).ok()
+}
+
 struct Admission {
     token: Rc<VerifiedToken>,
     cached: bool,

@@ -1,0 +1,234 @@
+//! The worker's variables and secrets, read once per isolate.
+
+use core::fmt;
+
+use edgekeep_shared::{
+    control::ControlKeys,
+    gate::RevocationSources,
+    policy::Policy,
+    verifier::{MAX_LEEWAY, Verifier},
+};
+
+use crate::assertion::AssertionKey;
+
+/// Seconds of clock difference that are tolerated where `LEEWAY` does not say.
+pub const DEFAULT_LEEWAY: u32 = 5;
+
+/// Why the worker cannot judge anything: a variable, and what was expected of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The name of the variable.
+    pub variable: &'static str,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.variable, self.message)
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// What the worker was told.
+#[derive(Debug)]
+pub struct Config {
+    /// `ISSUER`, `AUDIENCE` and `LEEWAY`: whose tokens, for whom, how exact in time.
+    pub verifier: Verifier,
+    /// `JWKS_URL`, or the issuer's usual place below `ORIGIN_URL`.
+    pub jwks_url: String,
+    /// `UPSTREAM_URL`, without a slash at the end.
+    pub upstream_url: String,
+    /// `ORIGIN_URL`, without a slash at the end.
+    pub origin_url: Option<String>,
+    /// `CONTROL_KEYS`
+    pub control_keys: Option<ControlKeys>,
+    /// Whether lists are read from KV.
+    pub list_from_kv: bool,
+    /// Whether lists are read from the issuer's feed.
+    pub list_from_feed: bool,
+    /// `REVOCATION_SOURCES`
+    pub sources: RevocationSources,
+    /// `POLICY`; where unset, the policy is read from KV.
+    pub policy: Option<Policy>,
+    /// `ORIGIN_TOKEN`, which lets the gate ask about tokens.
+    pub origin_token: Option<String>,
+    /// `ASSERTION_KEY`
+    pub assertion_key: Option<AssertionKey>,
+}
+
+impl Config {
+    /// Reads the variables that `variable` gives; an empty one counts as unset.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for the first that is missing or cannot be understood. A gate that does not
+    /// know what it was told judges nothing.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let optional = |name: &'static str| variable(name).filter(|value| !value.is_empty());
+        let required = |name: &'static str| {
+            optional(name).ok_or_else(|| error(name, "is not set"))
+        };
+        let origin_url = optional("ORIGIN_URL").map(|url| base("ORIGIN_URL", &url)).transpose()?;
+        let jwks_url = match (optional("JWKS_URL"), &origin_url) {
+            (Some(url), _) => base("JWKS_URL", &url)?,
+            (None, Some(origin)) => format!("{origin}/.well-known/jwks.json"),
+            (None, None) => return Err(error("JWKS_URL", "is not set, nor is ORIGIN_URL")),
+        };
+        let leeway = match optional("LEEWAY") {
+            None => DEFAULT_LEEWAY,
+            Some(text) => text.parse().ok().filter(|leeway| *leeway <= MAX_LEEWAY).ok_or_else(
+                || error("LEEWAY", format!("expected whole seconds, 0 to {MAX_LEEWAY}")),
+            )?,
+        };
+        let control_keys = optional("CONTROL_KEYS")
+            .map(|text| {
+                ControlKeys::parse(text.as_bytes()).map_err(|cause| {
+                    let expected = "expected one or two public Ed25519 JWKs, as \
+                                    `edgekeep keys control` prints them";
+                    error("CONTROL_KEYS", format!("{cause}; {expected}"))
+                })
+            })
+            .transpose()?;
+        let (list_from_kv, list_from_feed, sources) =
+            sources(optional("REVOCATION_SOURCES").as_deref());
+        if sources == RevocationSources::Configured && control_keys.is_none() {
+            return Err(error("CONTROL_KEYS", "is not set: no revocation list can be believed"));
+        }
+        if list_from_feed && origin_url.is_none() {
+            return Err(error("ORIGIN_URL", "is not set, but REVOCATION_SOURCES has `feed`"));
+        }
+        let policy = optional("POLICY")
+            .map(|text| Policy::parse(&text).map_err(|cause| error("POLICY", cause.to_string())))
+            .transpose()?;
+        let assertion_key = optional("ASSERTION_KEY")
+            .map(|text| {
+                AssertionKey::parse(text.as_bytes()).ok_or_else(|| {
+                    error("ASSERTION_KEY", "expected a private Ed25519 JWK (RFC 8037)")
+                })
+            })
+            .transpose()?;
+        Ok(Self {
+            verifier: Verifier::new(required("ISSUER")?, required("AUDIENCE")?).with_leeway(leeway),
+            jwks_url,
+            upstream_url: base("UPSTREAM_URL", &required("UPSTREAM_URL")?)?,
+            origin_url,
+            control_keys,
+            list_from_kv,
+            list_from_feed,
+            sources,
+            policy,
+            origin_token: optional("ORIGIN_TOKEN"),
+            assertion_key,
+        })
+    }
+}
+
+fn error(variable: &'static str, message: impl Into<String>) -> ConfigError {
+    ConfigError { variable, message: message.into() }
+}
+
+/// An absolute http or https URL to put a path behind.
+fn base(variable: &'static str, url: &str) -> Result<String, ConfigError> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'\\');
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(plain) => {
+            Ok(url.trim_end_matches('/').to_owned())
+        }
+        _ => Err(error(variable, "expected an absolute http or https URL without query")),
+    }
+}
+
+/// What `REVOCATION_SOURCES` says. An unknown word is not skipped: whoever wrote it expected
+/// something of it.
+fn sources(value: Option<&str>) -> (bool, bool, RevocationSources) {
+    let (mut kv, mut feed) = (false, false);
+    match value.map(str::trim) {
+        Some("none") => return (false, false, RevocationSources::None),
+        Some(value) => {
+            for word in value.split(',') {
+                match word.trim() {
+                    "kv" => kv = true,
+                    "feed" => feed = true,
+                    _ => return (false, false, RevocationSources::Unconfigured),
+                }
+            }
+        }
+        None => return (false, false, RevocationSources::Unconfigured),
+    }
+    (kv, feed, RevocationSources::Configured)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = r#"[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]"#;
+
+    fn read(changes: &[(&str, Option<&str>)]) -> Result<Config, ConfigError> {
+        let usual = [
+            ("ISSUER", "https://id.example"),
+            ("AUDIENCE", "api"),
+            ("UPSTREAM_URL", "http://127.0.0.1:8090/"),
+            ("ORIGIN_URL", "https://id.example"),
+            ("CONTROL_KEYS", KEY),
+            ("REVOCATION_SOURCES", "kv,feed"),
+        ];
+        Config::read(|name| {
+            let usual = || usual.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+            let changed = changes.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+            changed.unwrap_or_else(usual).map(str::to_owned)
+        })
+    }
+
+    #[test]
+    fn reads_the_usual_variables() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.jwks_url, "https://id.example/.well-known/jwks.json");
+        assert_eq!(config.upstream_url, "http://127.0.0.1:8090");
+        assert_eq!(config.sources, RevocationSources::Configured);
+        assert!(config.list_from_kv && config.list_from_feed && config.policy.is_none());
+    }
+
+    #[test]
+    fn knows_no_revocation_source_but_the_named_ones() {
+        for (value, expected) in [
+            (None, RevocationSources::Unconfigured),
+            (Some(""), RevocationSources::Unconfigured),
+            (Some("kv,redis"), RevocationSources::Unconfigured),
+            (Some("none,kv"), RevocationSources::Unconfigured),
+            (Some("off"), RevocationSources::Unconfigured),
+            (Some("none"), RevocationSources::None),
+            (Some("feed"), RevocationSources::Configured),
+            (Some(" kv , feed "), RevocationSources::Configured),
+        ] {
+            let config = read(&[("REVOCATION_SOURCES", value)]).unwrap();
+            assert_eq!(config.sources, expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn names_the_variable_that_is_wrong() {
+        for (variable, value) in [
+            ("ISSUER", None),
+            ("AUDIENCE", Some("")),
+            ("UPSTREAM_URL", Some("127.0.0.1:8090")),
+            ("UPSTREAM_URL", Some("http:///x")),
+            ("UPSTREAM_URL", Some("https://x/?a=b")),
+            ("LEEWAY", Some("301")),
+            ("LEEWAY", Some("-1")),
+            ("LEEWAY", Some("5s")),
+            ("CONTROL_KEYS", None),
+            ("CONTROL_KEYS", Some("[]")),
+            ("CONTROL_KEYS", Some("x")),
+            ("POLICY", Some("[[route]]\nmatch = 1")),
+            ("ASSERTION_KEY", Some(KEY)),
+        ] {
+            let error = read(&[(variable, value)]).map(|_| ()).unwrap_err();
+            assert_eq!(error.variable, variable, "{value:?}");
+        }
+        assert!(read(&[("POLICY", Some("[[route]]\nmatch = 1"))]).unwrap_err().message.contains("line 2"));
+    }
+}

@@ -1,0 +1,272 @@
+//! Where keys, list and policy come from: the issuer over HTTP, and its signed copies in KV.
+
+use std::time::Duration;
+
+use edgekeep_shared::{
+    control::{self, ControlKeys, DocumentType},
+    gate::{Introspection, list::DEADLINE, refresh::Millis},
+    jwk::{JwkSet, MAX_SET_BYTES},
+    policy::{MAX_POLICY_BYTES, Policy},
+    revocation::RevocationList,
+};
+use futures_util::future::join;
+use wasm_bindgen::JsValue;
+use worker::{
+    console_warn,
+    kv::KvStore,
+    web_sys::{Headers, Request, RequestInit, RequestRedirect, Response},
+};
+
+use crate::{
+    config::Config,
+    js::{self, Fetcher, read_body, within},
+};
+
+/// Seconds for which Workers KV may answer from the location's cache; the platform's minimum.
+const KV_CACHE_SECONDS: u64 = 30;
+
+/// How long one question to a source may take.
+const LIMIT: Duration = Duration::from_millis(DEADLINE.unsigned_abs());
+
+/// How long the issuer may take to say whether a token is active.
+const INTROSPECTION_LIMIT: Duration = Duration::from_secs(2);
+
+/// Size of an introspection answer.
+const MAX_INTROSPECTION_BYTES: usize = 64 * 1024;
+
+/// A JWK Set with the instant at which it was known to be current.
+pub(crate) struct FetchedKeys {
+    pub(crate) set: JwkSet,
+    pub(crate) current_at: Millis,
+    pub(crate) max_age: Option<Millis>,
+}
+
+/// The lists that the sources gave, and whether any of them confirmed the one that is held.
+#[derive(Default)]
+pub(crate) struct FetchedLists {
+    pub(crate) lists: Vec<RevocationList>,
+    pub(crate) unchanged: bool,
+    pub(crate) etag: Option<String>,
+}
+
+/// What the isolate talks to.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    origin: Option<Fetcher>,
+    kv: Option<KvStore>,
+}
+
+impl Sources {
+    pub(crate) fn of(env: &worker::Env) -> Self {
+        Self {
+            origin: Fetcher::binding(env, "ORIGIN").or_else(Fetcher::network),
+            kv: env.kv("EDGEKEEP_KV").ok(),
+        }
+    }
+
+    /// The JWK Set from `JWKS_URL`, else the issuer's signed copy in KV.
+    pub(crate) async fn keys(&self, config: &Config) -> Option<FetchedKeys> {
+        match within(LIMIT, self.keys_over_http(config)).await.flatten() {
+            Some(keys) => Some(keys),
+            None => within(LIMIT, self.keys_from_kv(config)).await.flatten(),
+        }
+    }
+
+    async fn keys_over_http(&self, config: &Config) -> Option<FetchedKeys> {
+        let response = self.get(&config.jwks_url, None).await?;
+        if response.status() != 200 {
+            console_warn!("JWK Set: {} answered {}", config.jwks_url, response.status());
+            return None;
+        }
+        let control = response.headers().get("cache-control").ok().flatten();
+        let body = read_body(&response, MAX_SET_BYTES).await?;
+        let set = parse_set(&body)?;
+        let max_age = control.as_deref().and_then(max_age);
+        Some(FetchedKeys { set, current_at: js::now(), max_age })
+    }
+
+    async fn keys_from_kv(&self, config: &Config) -> Option<FetchedKeys> {
+        let control_keys = config.control_keys.as_ref()?;
+        let bytes = self.kv_bytes("jwks").await?;
+        let document = open(&bytes, control_keys, DocumentType::JwkSet, config)?;
+        let set = parse_set(document.body)?;
+        let current_at = document.issued_at.0.saturating_mul(1_000);
+        Some(FetchedKeys { set, current_at, max_age: None })
+    }
+
+    /// The revocation lists of all configured sources.
+    pub(crate) async fn lists(&self, config: &Config, etag: Option<String>) -> FetchedLists {
+        let Some(control_keys) = &config.control_keys else { return FetchedLists::default() };
+        let feed = async {
+            match (config.list_from_feed, &config.origin_url) {
+                (true, Some(origin)) => {
+                    within(LIMIT, self.list_from_feed(origin, etag)).await.flatten()
+                }
+                _ => None,
+            }
+        };
+        let kv = async {
+            if config.list_from_kv {
+                within(LIMIT, self.kv_bytes("revocations")).await.flatten()
+            } else {
+                None
+            }
+        };
+        let (feed, kv) = join(feed, kv).await;
+        let mut fetched = FetchedLists::default();
+        let mut bodies = Vec::from_iter(kv);
+        match feed {
+            Some(Feed::Unchanged) => fetched.unchanged = true,
+            Some(Feed::List { body, etag }) => {
+                bodies.push(body);
+                fetched.etag = etag;
+            }
+            None => {}
+        }
+        for body in bodies {
+            match RevocationList::open(&body, control_keys, config.verifier.issuer()) {
+                Ok(list) => fetched.lists.push(list),
+                Err(error) => console_warn!("revocation list refused: {error}"),
+            }
+        }
+        fetched
+    }
+
+    async fn list_from_feed(&self, origin: &str, etag: Option<String>) -> Option<Feed> {
+        let url = format!("{origin}/.well-known/revocations");
+        let response = self.get(&url, etag.as_deref()).await?;
+        match response.status() {
+            304 => Some(Feed::Unchanged),
+            200 => {
+                let etag = response.headers().get("etag").ok().flatten();
+                let body = read_body(&response, control::MAX_DOCUMENT_BYTES).await?;
+                Some(Feed::List { body, etag })
+            }
+            status => {
+                console_warn!("revocation list: {url} answered {status}");
+                None
+            }
+        }
+    }
+
+    /// The policy in KV with its sequence.
+    pub(crate) async fn policy(&self, config: &Config) -> Option<(Policy, u64)> {
+        let control_keys = config.control_keys.as_ref()?;
+        let bytes = within(LIMIT, self.kv_bytes("policy")).await.flatten()?;
+        let document = open(&bytes, control_keys, DocumentType::Policy, config)?;
+        let text = core::str::from_utf8(document.body).ok()?;
+        if text.len() > MAX_POLICY_BYTES {
+            return None;
+        }
+        match Policy::parse(text) {
+            Ok(policy) => Some((policy, document.sequence)),
+            Err(error) => {
+                console_warn!("policy refused: {error}");
+                None
+            }
+        }
+    }
+
+    /// What the issuer says about `token` (RFC 7662).
+    pub(crate) async fn introspect(&self, config: &Config, token: &str) -> Introspection {
+        let answer = within(INTROSPECTION_LIMIT, self.ask_about(config, token)).await.flatten();
+        answer.unwrap_or(Introspection::Unavailable)
+    }
+
+    async fn ask_about(&self, config: &Config, token: &str) -> Option<Introspection> {
+        let url = format!("{}/oauth/introspect", config.origin_url.as_ref()?);
+        let headers = Headers::new().ok()?;
+        headers.set("Content-Type", "application/x-www-form-urlencoded").ok()?;
+        headers.set("Accept", "application/json").ok()?;
+        if let Some(secret) = &config.origin_token {
+            headers.set("Authorization", &format!("Bearer {secret}")).ok()?;
+        }
+        let init = RequestInit::new();
+        init.set_method("POST");
+        init.set_headers(&headers);
+        init.set_redirect(RequestRedirect::Manual);
+        // A token that was verified is of the alphabet of base64url and dots: nothing to escape.
+        init.set_body(&JsValue::from_str(&format!("token={token}")));
+        let request = Request::new_with_str_and_init(&url, &init).ok()?;
+        let response = self.origin.as_ref()?.send(&request).await.ok()?;
+        if response.status() != 200 {
+            console_warn!("introspection: {url} answered {}", response.status());
+            return None;
+        }
+        let body = read_body(&response, MAX_INTROSPECTION_BYTES).await?;
+        let answer = edgekeep_shared::json::parse_object(&body).ok()?;
+        match answer.member("active")? {
+            edgekeep_shared::json::Value::Bool(true) => Some(Introspection::Active),
+            edgekeep_shared::json::Value::Bool(false) => Some(Introspection::Inactive),
+            _ => None,
+        }
+    }
+
+    async fn get(&self, url: &str, etag: Option<&str>) -> Option<Response> {
+        let init = RequestInit::new();
+        init.set_redirect(RequestRedirect::Manual);
+        if let Some(etag) = etag {
+            let headers = Headers::new().ok()?;
+            headers.set("If-None-Match", etag).ok()?;
+            init.set_headers(&headers);
+        }
+        let request = Request::new_with_str_and_init(url, &init).ok()?;
+        match self.origin.as_ref()?.send(&request).await {
+            Ok(response) => Some(response),
+            Err(error) => {
+                console_warn!("{url}: {error:?}");
+                None
+            }
+        }
+    }
+
+    async fn kv_bytes(&self, key: &str) -> Option<Vec<u8>> {
+        match self.kv.as_ref()?.get(key).cache_ttl(KV_CACHE_SECONDS).bytes().await {
+            Ok(value) => value,
+            Err(error) => {
+                console_warn!("KV {key}: {error}");
+                None
+            }
+        }
+    }
+}
+
+enum Feed {
+    Unchanged,
+    List { body: Vec<u8>, etag: Option<String> },
+}
+
+fn parse_set(body: &[u8]) -> Option<JwkSet> {
+    match JwkSet::parse(body) {
+        Ok(set) => Some(set),
+        Err(error) => {
+            console_warn!("JWK Set refused: {error}");
+            None
+        }
+    }
+}
+
+fn open<'a>(
+    bytes: &'a [u8],
+    keys: &ControlKeys,
+    document_type: DocumentType,
+    config: &Config,
+) -> Option<control::Document<'a>> {
+    match control::open(bytes, keys, document_type, config.verifier.issuer()) {
+        Ok(document) => Some(document),
+        Err(error) => {
+            console_warn!("{} refused: {error}", document_type.name());
+            None
+        }
+    }
+}
+
+/// `max-age` of a `Cache-Control` value, in milliseconds.
+fn max_age(control: &str) -> Option<Millis> {
+    let seconds = control
+        .split(',')
+        .find_map(|directive| directive.trim().strip_prefix("max-age="))?
+        .parse::<u32>()
+        .ok()?;
+    Some(Millis::from(seconds) * 1_000)
+}

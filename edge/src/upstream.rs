@@ -1,0 +1,84 @@
+//! Sending on what may pass.
+
+use edgekeep_shared::{
+    gate::{Forward, identity_headers},
+    headers,
+    time::UnixTime,
+};
+use js_sys::{Object, Reflect};
+use wasm_bindgen::{JsCast, JsValue};
+use worker::web_sys::{Request, RequestInit, RequestRedirect};
+
+use crate::config::Config;
+
+/// The header of the signed assertion.
+const ASSERTION: &str = "X-Edgekeep-Assertion";
+
+/// The request that the upstream gets: the same method and body, the canonical path, no identity
+/// but the verified one.
+pub(crate) fn request(
+    incoming: &Request,
+    forward: &Forward<'_, '_>,
+    query: &str,
+    config: &Config,
+    request_id: &str,
+    now: UnixTime,
+) -> Result<Request, JsValue> {
+    let url = format!("{}{}", config.upstream_url, forward.path.as_str());
+    let request = Request::new_with_str_and_init(
+        &format!("{url}{query}"),
+        // A request is a dictionary of its own method, headers and body.
+        incoming.unchecked_ref::<RequestInit>(),
+    )?;
+    let outgoing = request.headers();
+
+    // Every name that could pass for one of ours, and what `Connection` names, goes; what is
+    // ours is added after that, so that nobody can have it taken away again.
+    let mut unwanted = Vec::new();
+    for name in js_sys::try_iter(&outgoing.keys())?.into_iter().flatten() {
+        let Some(name) = name?.as_string() else { continue };
+        if headers::must_strip(name.as_bytes()) || headers::is_hop_by_hop(&name) {
+            unwanted.push(name);
+        }
+    }
+    if let Some(listed) = incoming.headers().get("connection")? {
+        unwanted.extend(
+            headers::connection_options(&listed)
+                .filter(|name| headers::is_removable_by_connection(name))
+                .map(str::to_owned),
+        );
+    }
+    let is_upgrade = incoming.headers().get("upgrade")?.is_some();
+    for name in unwanted {
+        if !(is_upgrade && name.eq_ignore_ascii_case("upgrade")) {
+            outgoing.delete(&name)?;
+        }
+    }
+
+    outgoing.set("X-Request-ID", request_id)?;
+    if let Some(token) = &forward.token {
+        if !forward.rule.forwards_authorization() {
+            outgoing.delete("Authorization")?;
+        }
+        for (name, value) in identity_headers(token) {
+            outgoing.set(name, &value)?;
+        }
+        if let Some(key) = &config.assertion_key {
+            let method = incoming.method();
+            outgoing.set(ASSERTION, &key.sign(token, &config.upstream_url, &method, &url, now))?;
+        }
+    }
+
+    let init = RequestInit::new();
+    init.set_redirect(RequestRedirect::Manual);
+    if !forward.rule.is_public() {
+        // The platform caches by extension and path, not by who asked: `/api/me.css` of one
+        // person would be served to the next.
+        let cf = Object::new();
+        Reflect::set(&cf, &"cacheTtl".into(), &JsValue::from(-1))?;
+        Reflect::set(&cf, &"cacheEverything".into(), &JsValue::FALSE)?;
+        Reflect::set(&init, &"cf".into(), &cf)?;
+        Reflect::set(&init, &"cache".into(), &"no-store".into())?;
+    }
+    Request::new_with_request_and_init(&request, &init)
+}
