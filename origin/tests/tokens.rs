@@ -116,10 +116,16 @@ async fn a_token_is_validated_as_of_now() {
 
     // The configured leeway of five seconds is the only one.
     origin.advance(904);
-    assert_eq!(validate(tokens.access_token.clone()).await.body["active"], true);
+    assert_eq!(
+        validate(tokens.access_token.clone()).await.body["active"],
+        true
+    );
     origin.advance(1);
     let reply = validate(tokens.access_token.clone()).await;
-    assert_eq!(reply.body, json!({"active": false, "code": "token_expired"}));
+    assert_eq!(
+        reply.body,
+        json!({"active": false, "code": "token_expired"})
+    );
 }
 
 #[tokio::test]
@@ -129,7 +135,12 @@ async fn a_bearer_token_is_taken_from_one_header_alone() {
     let token = keep::open(&origin.state, user).await.access_token;
     for (values, status, code, challenge) in [
         (vec![], 401, "token_missing", "Bearer"),
-        (vec!["Basic YTpi".to_owned()], 401, "token_missing", "Bearer"),
+        (
+            vec!["Basic YTpi".to_owned()],
+            401,
+            "token_missing",
+            "Bearer",
+        ),
         (vec!["Bearer".to_owned()], 401, "token_missing", "Bearer"),
         (vec!["Bearer  ".to_owned()], 401, "token_missing", "Bearer"),
         (vec![format!("bearer {token}")], 200, "", ""),

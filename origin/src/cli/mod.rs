@@ -11,9 +11,12 @@ use crate::config::{Config, Environment};
 use crate::random::Random;
 
 mod config;
+mod keys;
 mod log;
 mod migrate;
+mod revoke;
 mod serve;
+mod verify;
 
 /// Edgekeep's keep: logs people in, signs their tokens, tells every gate whom to turn away.
 #[derive(Debug, Parser)]
@@ -35,6 +38,13 @@ enum Action {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Action),
+    /// See, rotate and revoke signing keys.
+    #[command(subcommand)]
+    Keys(keys::Action),
+    /// Turn away a session, a token or a user; gates follow within seconds.
+    Revoke(revoke::Target),
+    /// Judge tokens from standard input.
+    Verify(verify::Options),
 }
 
 impl Command {
@@ -53,6 +63,9 @@ impl Command {
                 Action::Serve => serve::run(load(file)?).await,
                 Action::Migrate => migrate::run(load(file)?).await,
                 Action::Config(action) => config::run(&action, file),
+                Action::Keys(action) => keys::run(action, file).await,
+                Action::Revoke(target) => revoke::run(target, file).await,
+                Action::Verify(options) => verify::run(&options),
             }
         });
         match outcome {

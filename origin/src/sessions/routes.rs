@@ -53,6 +53,8 @@ struct Logout {
     all: bool,
 }
 
+const LOGOUT_BODY: &str = "Expected {\"all\": true}, {} or no body.";
+
 /// `POST /logout`: ends the caller's session, or all of theirs. The body may be left out.
 ///
 /// 204 once session and revocation are on disk.
@@ -61,11 +63,11 @@ async fn logout(
     Shared(state): Shared<State>,
     body: Bytes,
 ) -> Result<StatusCode, Error> {
-    let Logout { all } = if body.trim_ascii().is_empty() {
-        Logout::default()
-    } else {
-        serde_json::from_slice(&body)
-            .map_err(|_| Error::invalid("Expected {\"all\": true}, {} or no body."))?
+    // An array would pass for an object of its values.
+    let Logout { all } = match body.trim_ascii() {
+        [] => Logout::default(),
+        [b'{', ..] => serde_json::from_slice(&body).map_err(|_| Error::invalid(LOGOUT_BODY))?,
+        _ => return Err(Error::invalid(LOGOUT_BODY)),
     };
     let mut tx = state.db.write().await?;
     if all {

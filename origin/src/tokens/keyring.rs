@@ -268,9 +268,14 @@ impl Keyring {
     /// Makes what should be there and is not: the first key, a standby.
     async fn complete(&self) -> Result<(), Error> {
         let mut tx = self.db.write().await?;
-        store::raise(&mut tx, "keyring").await?;
         let rows = store::keys(&mut tx).await?;
         let has = |state: KeyState| rows.iter().any(|row| row.state == state.name());
+        let lengthened = store::lengthen(&mut tx, self.rules.token_seconds).await? > 0;
+        if has(KeyState::Active) && has(KeyState::Pending) && !lengthened {
+            tx.rollback().await?;
+            return self.refresh().await.map(drop);
+        }
+        store::raise(&mut tx, "keyring").await?;
         let now = self.clock.now();
         if !has(KeyState::Active) {
             let kid = match rows
@@ -286,7 +291,6 @@ impl Keyring {
         } else if !has(KeyState::Pending) {
             self.add_pending(&mut tx, now).await?;
         }
-        store::lengthen(&mut tx, self.rules.token_seconds).await?;
         tx.commit().await?;
         self.refresh().await.map(drop)
     }

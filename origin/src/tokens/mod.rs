@@ -15,6 +15,7 @@ use sqlx::AnyConnection;
 
 mod claims;
 pub mod keyring;
+mod oauth;
 mod published;
 pub mod routes;
 pub mod signing;
@@ -69,20 +70,23 @@ pub async fn issue(
     })
 }
 
+/// The shared verifier with this issuer's expectations.
+fn verifier(state: &State) -> Verifier {
+    let leeway = u32::try_from(state.config.tokens.leeway_seconds).unwrap_or(u32::MAX);
+    Verifier::new(state.config.issuer(), &*state.config.tokens.audience).with_leeway(leeway)
+}
+
 /// Judges an access token: verifier, then revocation, then its session.
 ///
 /// # Errors
 /// [`Error::Rejected`] with the contract's code, or the database fails.
 pub async fn judge(state: &State, token: &[u8]) -> Result<VerifiedToken, Error> {
     let now = state.clock.now();
-    let leeway = u32::try_from(state.config.tokens.leeway_seconds).unwrap_or(u32::MAX);
-    let verified = Verifier::new(state.config.issuer(), &*state.config.tokens.audience)
-        .with_leeway(leeway)
-        .verify(
-            token,
-            state.keyring.ring().set(),
-            UnixTime(now.unix_seconds()),
-        )?;
+    let verified = verifier(state).verify(
+        token,
+        state.keyring.ring().set(),
+        UnixTime(now.unix_seconds()),
+    )?;
     let mut reader = state.db.read().await?;
     let live = !revocation::is_revoked(&mut reader, &verified).await?
         && match verified.claims().session_id.as_deref() {

@@ -9,7 +9,7 @@ use edgekeep_shared::verifier::VerifiedToken;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Authenticated, Published, judge};
+use super::{Authenticated, Published, judge, oauth};
 use crate::app::State;
 use crate::error::Error;
 use crate::request::Json;
@@ -20,6 +20,7 @@ pub fn auth() -> Router<State> {
     Router::new()
         .route("/validate-token", post(validate))
         .route("/token-info", get(info))
+        .merge(oauth::auth())
 }
 
 /// The routes at the root.
@@ -28,6 +29,7 @@ pub fn root() -> Router<State> {
         .route("/.well-known/jwks.json", get(jwks))
         .route("/.well-known/openid-configuration", get(metadata))
         .route("/.well-known/oauth-authorization-server", get(metadata))
+        .merge(oauth::root())
 }
 
 /// `GET /.well-known/jwks.json`: the published keys, with a strong entity tag.

@@ -1,0 +1,72 @@
+//! `edgekeep keys`: the signing keys and the control key of the instance in the data folder.
+
+use std::path::Path;
+
+use clap::Subcommand;
+
+use crate::tokens::keyring::{Key, KeyState, rfc3339};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Show every signing key, oldest first.
+    List,
+    /// Let the standby sign and publish the next standby; a running server follows within a second.
+    ///
+    /// Fails, and names the earliest time, while a verifier may hold a JWK Set without the standby.
+    Rotate,
+    /// Turn away a key and everything it signed, for ever; the standby takes its place at once.
+    Revoke {
+        /// The key's `kid`.
+        #[arg(value_name = "KID")]
+        kid: String,
+    },
+    /// Print the control key's public half as a JSON array of JWKs, for CONTROL_KEYS at the gates.
+    Control,
+}
+
+#[expect(clippy::print_stdout, reason = "the command's result")]
+pub(super) async fn run(action: Action, file: Option<&Path>) -> anyhow::Result<()> {
+    let state = super::open(file).await?;
+    match action {
+        Action::List => {
+            for key in state.keyring.ring().keys() {
+                println!("{}", line(key));
+            }
+        }
+        Action::Rotate => {
+            state.keyring.rotate().await?;
+            println!("{} signs from now on", state.keyring.ring().active()?.0);
+        }
+        Action::Revoke { kid } => {
+            state.keyring.revoke(&kid).await?;
+            println!(
+                "{kid} is revoked; {} signs from now on",
+                state.keyring.ring().active()?.0
+            );
+        }
+        Action::Control => println!("[{}]", state.publisher.control_jwk()),
+    }
+    state.db.close().await;
+    Ok(())
+}
+
+fn line(key: &Key) -> String {
+    let note = match key.state {
+        KeyState::Pending => format!("may sign from {}", rfc3339(key.activate_not_before)),
+        KeyState::Active => key
+            .activated_at
+            .map(|at| format!("signs since {}", rfc3339(at)))
+            .unwrap_or_default(),
+        KeyState::Retiring => key
+            .retire_after
+            .map(|at| format!("published until {}", rfc3339(at)))
+            .unwrap_or_default(),
+        KeyState::Retired | KeyState::Revoked => {
+            format!("created {}", rfc3339(key.created_at))
+        }
+    };
+    let (state, algorithm) = (key.state.name(), key.algorithm);
+    format!("{}  {state:<8}  {algorithm}  {note}", key.kid)
+        .trim_end()
+        .to_owned()
+}

@@ -1,0 +1,152 @@
+//! Introspection (RFC 7662) and revocation (RFC 7009).
+//!
+//! Who introspects is a gate, known by the bearer of `gate.introspection_token`. Who revokes is
+//! whoever holds the token: the only client is public and has no secret, and holding a token is
+//! all that using it takes. Neither asks for less than the token itself, so nothing can be
+//! guessed and ended.
+
+use axum::extract::rejection::FormRejection;
+use axum::extract::{FromRequest, Request, State as Shared};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use axum::{Form, Router};
+use edgekeep_shared::time::UnixTime;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::{bearer, judge, verifier};
+use crate::app::State;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::request::Json;
+use crate::revocation::{self, Revoked};
+use crate::sessions::{self, RefreshToken};
+use crate::vault::Secret;
+
+/// The routes at the root.
+pub(super) fn root() -> Router<State> {
+    Router::new()
+        .route("/oauth/introspect", post(introspect))
+        .route("/oauth/revoke", post(revoke))
+}
+
+/// The route under `/api/v1/auth`.
+pub(super) fn auth() -> Router<State> {
+    Router::new().route("/revoke-token", post(revoke_token))
+}
+
+/// A form-encoded body; a parameter that is given twice is refused (RFC 6749 §3.2).
+struct Parameters<T>(T);
+
+impl<T: DeserializeOwned> FromRequest<State> for Parameters<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, Error> {
+        match Form::<T>::from_request(request, state).await {
+            Ok(Form(parameters)) => Ok(Self(parameters)),
+            Err(FormRejection::BytesRejection(rejection))
+                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE =>
+            {
+                Err(Error::RequestTooLarge)
+            }
+            Err(_) => Err(Error::invalid(
+                "Expected a form with the parameter token, each parameter once.",
+            )),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Introspect {
+    token: Secret,
+}
+
+/// `POST /oauth/introspect`: whether an access token would be accepted now.
+///
+/// 401 without the configured bearer. An inactive token is `{"active": false}` and nothing else;
+/// a refresh token is inactive, for a resource must never take one.
+async fn introspect(
+    Shared(state): Shared<State>,
+    headers: HeaderMap,
+    Parameters(form): Parameters<Introspect>,
+) -> Result<Json<Value>, Error> {
+    let expected = state.config.gate.introspection_token.as_ref();
+    let given = std::str::from_utf8(bearer(&headers)?).map_err(|_| Error::CredentialsInvalid)?;
+    let given = Secret::new(given.to_owned()).digest();
+    if !expected.is_some_and(|expected| expected.digest().matches(given.as_bytes())) {
+        return Err(Error::CredentialsInvalid);
+    }
+    match judge(&state, form.token.expose().as_bytes()).await {
+        Ok(token) => {
+            let mut answer = super::routes::claims(&token);
+            if let Some(members) = answer.as_object_mut() {
+                members.insert("active".to_owned(), Value::Bool(true));
+            }
+            Ok(Json(answer))
+        }
+        Err(Error::Rejected(_)) => Ok(Json(json!({"active": false}))),
+        Err(error) => Err(error),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Revoke {
+    token: Secret,
+    client_id: Option<String>,
+}
+
+/// `POST /oauth/revoke`: revokes an access token, or the session of a refresh token.
+///
+/// 200 also for a token that is unknown, expired or nonsense (RFC 7009 §2.2): what matters is
+/// that it is not good afterwards. `token_type_hint` is not needed and not looked at; a
+/// `client_id` that is given must be the first-party client's, else 401.
+async fn revoke(
+    Shared(state): Shared<State>,
+    Parameters(form): Parameters<Revoke>,
+) -> Result<StatusCode, Error> {
+    if form
+        .client_id
+        .is_some_and(|id| id != state.config.tokens.client_id)
+    {
+        return Err(Error::CredentialsInvalid);
+    }
+    end_token(&state, form.token.expose()).await?;
+    Ok(StatusCode::OK)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RevokeToken {
+    token: Secret,
+}
+
+/// `POST /revoke-token`: as `POST /oauth/revoke`, in JSON; 204 whatever the token was.
+async fn revoke_token(
+    Shared(state): Shared<State>,
+    Json(body): Json<RevokeToken>,
+) -> Result<StatusCode, Error> {
+    end_token(&state, body.token.expose()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn end_token(state: &State, text: &str) -> Result<(), Error> {
+    if let Some(refresh) = RefreshToken::parse(text, &state.vault) {
+        let mut tx = state.db.write().await?;
+        sessions::end(state, &mut tx, refresh.session_id, "revoked").await?;
+        return Ok(tx.commit().await?);
+    }
+    let now = state.clock.now();
+    let ring = state.keyring.ring();
+    let verified =
+        verifier(state).verify(text.as_bytes(), ring.set(), UnixTime(now.unix_seconds()));
+    if let Ok(token) = verified {
+        let claims = token.claims();
+        let until = revocation::until(Timestamp::from_unix_seconds(claims.expires_at.0));
+        let revoked = Revoked::Token(&claims.token_id);
+        let mut tx = state.db.write().await?;
+        revocation::record(&state.signal, &mut tx, revoked, Some(until), now, "revoked").await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,303 @@
+//! The life of signing keys: boundaries, races, restarts.
+#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
+
+mod keep;
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use edgekeep_origin::app::State;
+use edgekeep_origin::clock::Clock;
+use edgekeep_origin::config::{Algorithm, Config};
+use edgekeep_origin::random::Random;
+use edgekeep_origin::tokens::judge;
+use edgekeep_origin::tokens::keyring::{Key, KeyState, RotateError};
+use support::Origin;
+
+fn only(state: &State, wanted: KeyState) -> Key {
+    let ring = state.keyring.ring();
+    let mut keys = ring.keys().iter().filter(|key| key.state == wanted);
+    let key = keys.next().unwrap().clone();
+    assert!(keys.next().is_none(), "one {wanted:?}");
+    key
+}
+
+fn published(state: &State) -> Vec<String> {
+    let ring = state.keyring.ring();
+    ring.set()
+        .keys()
+        .iter()
+        .map(|jwk| jwk.key_id().to_owned())
+        .collect()
+}
+
+/// A second process over the same data folder.
+async fn restart(config: Config, clock: &Clock, seed: u64) -> State {
+    State::open(config, clock.clone(), Random::seeded(seed))
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_standby_signs_only_when_every_verifier_must_have_seen_it() {
+    let origin = Origin::new().await;
+    let active = only(&origin.state, KeyState::Active);
+    let standby = only(&origin.state, KeyState::Pending);
+    assert_eq!(
+        published(&origin.state),
+        [active.kid.clone(), standby.kid.clone()]
+    );
+
+    // 300 seconds of max-age and 60 of propagation.
+    for left in [360, 1] {
+        match origin.state.keyring.rotate().await {
+            Err(RotateError::TooEarly {
+                kid,
+                earliest,
+                wait,
+            }) => {
+                assert_eq!(kid, standby.kid);
+                assert_eq!(earliest, support::BEGINNING + Duration::from_secs(360));
+                assert_eq!(wait, left);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(only(&origin.state, KeyState::Active).kid, active.kid);
+        origin
+            .clock
+            .advance(Duration::from_micros(359_999_999 * u64::from(left == 360)));
+    }
+    origin.clock.advance(Duration::from_micros(1));
+    origin.state.keyring.rotate().await.unwrap();
+    assert_eq!(only(&origin.state, KeyState::Active).kid, standby.kid);
+    assert_eq!(only(&origin.state, KeyState::Retiring).kid, active.kid);
+    let next = only(&origin.state, KeyState::Pending).kid;
+    assert_eq!(published(&origin.state), [standby.kid, active.kid, next]);
+    assert!(matches!(
+        origin.state.keyring.rotate().await,
+        Err(RotateError::TooEarly { wait: 360, .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_raised_max_age_applies_to_the_key_that_waits() {
+    let origin = Origin::new().await;
+    let mut config = origin.state.config.clone();
+    config.keys.jwks_max_age_seconds = 3_600;
+    let state = restart(config, &origin.clock, 2).await;
+    origin.advance(360);
+    assert!(matches!(
+        state.keyring.rotate().await,
+        Err(RotateError::TooEarly { wait: 3_300, .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_retiring_key_is_published_until_its_last_token_has_expired_everywhere() {
+    let origin = Origin::new().await;
+    let user = keep::user(&origin.state).await;
+    origin.advance(360);
+    let tokens = keep::open(&origin.state, user).await;
+    let old = only(&origin.state, KeyState::Active).kid;
+    origin.state.keyring.rotate().await.unwrap();
+    assert!(
+        judge(&origin.state, tokens.access_token.as_bytes())
+            .await
+            .is_ok()
+    );
+
+    // 900 of token life, 300 of the largest leeway, 60 of margin.
+    origin.clock.advance(Duration::from_micros(1_259_999_999));
+    origin.state.keyring.maintain().await.unwrap();
+    assert!(published(&origin.state).contains(&old));
+    origin.clock.advance(Duration::from_micros(1));
+    origin.state.keyring.maintain().await.unwrap();
+    assert!(!published(&origin.state).contains(&old));
+    assert_eq!(only(&origin.state, KeyState::Retired).kid, old);
+}
+
+#[tokio::test]
+async fn a_shorter_token_life_does_not_retire_keys_of_longer_tokens_early() {
+    let origin = Origin::with(|config| config.tokens.access_token_seconds = 7_200).await;
+    let mut config = origin.state.config.clone();
+    config.tokens.access_token_seconds = 60;
+    let state = restart(config, &origin.clock, 2).await;
+    origin.advance(360);
+    let old = only(&state, KeyState::Active).kid;
+    state.keyring.rotate().await.unwrap();
+    origin.advance(7_200 + 359);
+    state.keyring.maintain().await.unwrap();
+    assert!(published(&state).contains(&old));
+    origin.advance(1);
+    state.keyring.maintain().await.unwrap();
+    assert!(!published(&state).contains(&old));
+}
+
+#[tokio::test]
+async fn the_schedule_rotates_once_and_survives_a_restart() {
+    let origin = Origin::with(|config| config.keys.rotation_seconds = 86_400).await;
+    let first = only(&origin.state, KeyState::Active).kid;
+    origin.advance(86_399);
+    origin.state.keyring.maintain().await.unwrap();
+    assert_eq!(only(&origin.state, KeyState::Active).kid, first);
+    // The age is the key's, not the process's.
+    let other = restart(origin.state.config.clone(), &origin.clock, 2).await;
+    origin.advance(1);
+    other.keyring.maintain().await.unwrap();
+    let second = only(&other, KeyState::Active).kid;
+    assert_ne!(second, first);
+    // The first process still holds the old snapshot and is due, too: it changes nothing.
+    origin.state.keyring.maintain().await.unwrap();
+    assert_eq!(only(&origin.state, KeyState::Active).kid, second);
+    assert_eq!(published(&origin.state), published(&other));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn two_origins_that_rotate_at_once_rotate_once() {
+    for round in 0..5 {
+        let origin = Origin::new().await;
+        let other = restart(origin.state.config.clone(), &origin.clock, 2).await;
+        origin.advance(360);
+        let barrier = Arc::new(tokio::sync::Barrier::new(8));
+        let mut tasks = tokio::task::JoinSet::new();
+        for index in 0..8 {
+            let state = if index % 2 == 0 {
+                &origin.state
+            } else {
+                &other
+            }
+            .clone();
+            let barrier = barrier.clone();
+            tasks.spawn(async move {
+                barrier.wait().await;
+                state.keyring.rotate().await
+            });
+        }
+        let mut rotated = 0;
+        while let Some(outcome) = tasks.join_next().await {
+            match outcome.unwrap() {
+                Ok(()) => rotated += 1,
+                Err(RotateError::Overtaken | RotateError::TooEarly { .. }) => {}
+                Err(error) => panic!("round {round}: {error}"),
+            }
+        }
+        assert_eq!(rotated, 1, "round {round}");
+        origin.state.keyring.refresh().await.unwrap();
+        other.keyring.refresh().await.unwrap();
+        assert_eq!(published(&origin.state), published(&other));
+        assert_eq!(published(&other).len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn keys_and_tokens_survive_a_restart() {
+    let origin = Origin::new().await;
+    let user = keep::user(&origin.state).await;
+    let tokens = keep::open(&origin.state, user).await;
+    let mut config = origin.state.config.clone();
+    config.tokens.algorithm = Algorithm::EdDSA;
+    let other = restart(config, &origin.clock, 2).await;
+    assert_eq!(published(&origin.state), published(&other));
+    assert!(judge(&other, tokens.access_token.as_bytes()).await.is_ok());
+    // Another algorithm begins with the next key; tokens of both are good beside each other.
+    origin.advance(360);
+    other.keyring.rotate().await.unwrap();
+    assert_eq!(only(&other, KeyState::Pending).algorithm, "EdDSA");
+    origin.advance(360);
+    other.keyring.rotate().await.unwrap();
+    let newer = keep::open(&other, user).await;
+    assert!(judge(&other, newer.access_token.as_bytes()).await.is_ok());
+    assert!(judge(&other, tokens.access_token.as_bytes()).await.is_ok());
+    origin.state.keyring.refresh().await.unwrap();
+    assert!(
+        judge(&origin.state, newer.access_token.as_bytes())
+            .await
+            .is_ok()
+    );
+}
+
+#[tokio::test]
+async fn revoking_the_active_key_promotes_the_standby_at_once() {
+    let origin = Origin::new().await;
+    let user = keep::user(&origin.state).await;
+    let tokens = keep::open(&origin.state, user).await;
+    let (active, standby) = (
+        only(&origin.state, KeyState::Active).kid,
+        only(&origin.state, KeyState::Pending).kid,
+    );
+    origin.state.keyring.revoke(&active).await.unwrap();
+    assert_eq!(only(&origin.state, KeyState::Active).kid, standby);
+    assert_eq!(only(&origin.state, KeyState::Revoked).kid, active);
+    let next = only(&origin.state, KeyState::Pending).kid;
+    assert_eq!(published(&origin.state), [standby.clone(), next.clone()]);
+    assert!(
+        judge(&origin.state, tokens.access_token.as_bytes())
+            .await
+            .is_err()
+    );
+    let later = keep::open(&origin.state, user).await;
+    assert!(
+        judge(&origin.state, later.access_token.as_bytes())
+            .await
+            .is_ok()
+    );
+
+    // Again, and of a key that waits.
+    origin.state.keyring.revoke(&active).await.unwrap();
+    assert_eq!(only(&origin.state, KeyState::Active).kid, standby);
+    origin.state.keyring.revoke(&next).await.unwrap();
+    assert_ne!(only(&origin.state, KeyState::Pending).kid, next);
+    assert_eq!(only(&origin.state, KeyState::Active).kid, standby);
+    assert!(matches!(
+        origin.state.keyring.revoke("nobody").await,
+        Err(RotateError::Unknown(_))
+    ));
+    // Its entry never expires.
+    origin.advance(10 * 365 * 86_400);
+    origin.state.publisher.remove_expired().await.unwrap();
+    assert_eq!(origin.state.publisher.current().await.unwrap().entries, 2);
+}
+
+#[tokio::test]
+async fn private_halves_are_sealed_and_gone_when_they_sign_nothing_more() {
+    let origin = Origin::new().await;
+    origin.advance(360);
+    origin.state.keyring.rotate().await.unwrap();
+    let mut reader = origin.state.db.read().await.unwrap();
+    let rows = sqlx::query("SELECT state, private_key FROM signing_keys")
+        .fetch_all(&mut *reader)
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        use sqlx::Row as _;
+        let state: String = row.try_get("state").unwrap();
+        let sealed: Option<Vec<u8>> = row.try_get("private_key").unwrap();
+        assert_eq!(sealed.is_some(), state != "retiring", "{state}");
+        // Version, nonce, 32 bytes and a tag: nothing that is a key as it stands.
+        assert!(sealed.is_none_or(|bytes| bytes.len() == 1 + 12 + 32 + 16));
+    }
+}
+
+#[tokio::test]
+async fn a_public_half_changed_in_the_database_is_not_published() {
+    let origin = Origin::new().await;
+    let mut tx = origin.state.db.write().await.unwrap();
+    sqlx::query(
+        "UPDATE signing_keys SET public_jwk =
+             (SELECT public_jwk FROM signing_keys WHERE state = 'pending')
+         WHERE state = 'active'",
+    )
+    .execute(&mut *tx)
+    .await
+    .unwrap();
+    tx.commit().await.unwrap();
+    let opened = State::open(
+        origin.state.config.clone(),
+        origin.clock.clone(),
+        Random::seeded(2),
+    )
+    .await;
+    assert!(opened.is_err());
+}
