@@ -1,8 +1,6 @@
 //! What the verifier accepts and refuses, with the exact code.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod support;
-
+use crate::support::{AUDIENCE, ISSUER, Key, NOW, claims, claims_with, set, verifier};
 use edgekeep_shared::{
     base64url,
     error::Rejection::{self, *},
@@ -13,7 +11,6 @@ use edgekeep_shared::{
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::{AUDIENCE, ISSUER, Key, NOW, claims, claims_with, set, verifier};
 
 fn verdict(token: &str, keys: &JwkSet) -> Result<String, Rejection> {
     verifier()

@@ -7,7 +7,6 @@ use edgekeep_shared::{
     time::UnixTime,
     verifier::Verifier,
 };
-use p256::ecdsa::signature::Signer as _;
 use serde_json::{Value, json};
 
 /// The instant at which tests judge.

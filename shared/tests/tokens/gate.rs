@@ -1,0 +1,757 @@
+//! The gate's decision: every step, every wait, every refusal.
+
+use std::rc::Rc;
+
+use edgekeep_shared::{
+    control::{ControlKeys, DocumentType, Header},
+    error::Rejection::{self, *},
+    gate::{
+        Decision, Introspection, Knowledge, Need, Progress, Request, RevocationSources,
+        cache::{TokenHash, VerifiedTokens},
+        decide, identity_headers,
+        keys::{EMPTY_COOLDOWN, HARD_AGE, HeldKeys, UNKNOWN_KEY_COOLDOWN},
+        list::{FRESH, HeldList, NotTaken, USABLE},
+        refresh::Millis,
+    },
+    jwk::{Jwk, JwkSet},
+    policy::Policy,
+    revocation::{Entry, HashKey, RevocationList, encode},
+    time::UnixTime,
+    verifier::Verifier,
+};
+use serde_json::json;
+
+use crate::support::{ISSUER, Key, NOW, claims, claims_with, set, verifier};
+
+const NOW_MS: Millis = NOW.0 * 1_000;
+
+const POLICY: &str = r#"
+[[route]]
+match = "/public/**"
+access = "public"
+
+[[route]]
+match = "/api/reports/**"
+methods = ["POST"]
+scopes = ["report:write", "report:sign"]
+
+[[route]]
+match = "/api/payments/**"
+kyc_level = 3
+revocation = "strict"
+
+[[route]]
+match = "/api/strict/**"
+revocation = "strict"
+
+[[route]]
+match = "/api/unchecked/**"
+revocation = "off"
+
+[[route]]
+match = "/api/short/**"
+max_stale = 30
+
+[[route]]
+match = "/api/lenient/**"
+max_stale = 30
+on_stale = "allow"
+allow_stale_for = 60
+
+[[route]]
+match = "/api/watched/**"
+roles = ["nobody"]
+report_only = true
+
+[[route]]
+match = "/api/cookie/**"
+token_from = { cookie = "session" }
+allowed_origins = ["https://app.example"]
+
+[[route]]
+match = "/api/browser/**"
+cors = { origins = ["https://app.example"], methods = ["PUT"], headers = ["content-type"] }
+
+[[route]]
+match = "/api/**"
+"#;
+
+fn list(key: &Key, sequence: u64, issued_at: UnixTime, entries: &[Entry<'_>]) -> RevocationList {
+    let header = Header {
+        document_type: DocumentType::Revocations,
+        issuer: ISSUER.into(),
+        key_id: key.id(),
+        sequence,
+        issued_at,
+    };
+    let mut document = header.signing_input(&encode(&HashKey([1; 16]), entries.iter().copied()));
+    let signature = key.sign(&document);
+    document.extend_from_slice(&signature);
+    let keys = ControlKeys::new(vec![Jwk::new(key.id(), key.verifying())]).unwrap();
+    RevocationList::open(&document, &keys, ISSUER).unwrap()
+}
+
+/// A gate with one key and an empty, fresh list.
+struct Gate {
+    verifier: Verifier,
+    policy: Policy,
+    keys: HeldKeys,
+    list: HeldList,
+    sources: RevocationSources,
+    verified: VerifiedTokens,
+    progress: Progress,
+    now: Millis,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let mut gate = Self {
+            verifier: verifier(),
+            policy: Policy::parse(POLICY).unwrap(),
+            keys: HeldKeys::default(),
+            list: HeldList::default(),
+            sources: RevocationSources::Configured,
+            verified: VerifiedTokens::new(100),
+            progress: Progress::default(),
+            now: NOW_MS,
+        };
+        gate.give_keys(&[&Key::es256(1)]);
+        gate.give_list(1, NOW, &[]);
+        gate
+    }
+
+    fn give_keys(&mut self, keys: &[&Key]) {
+        assert!(self.keys.begin(self.now, self.now + 1_000));
+        self.keys.offer(set(keys), self.now, None);
+        self.keys.finish(self.now, true);
+    }
+
+    fn give_list(&mut self, sequence: u64, issued_at: UnixTime, entries: &[Entry<'_>]) {
+        assert!(self.list.begin(self.now, self.now + 1_000));
+        let list = list(&Key::eddsa(3), sequence, issued_at, entries);
+        let taken = self.list.offer(list, self.now).is_ok();
+        self.list.finish(self.now, taken);
+    }
+
+    fn decide<'r>(&mut self, request: &Request<'r>) -> Decision<'_, 'r> {
+        let mut knowledge = Knowledge {
+            verifier: &self.verifier,
+            keys: &self.keys,
+            list: &self.list,
+            sources: self.sources,
+            verified: &mut self.verified,
+        };
+        decide(
+            request,
+            &self.policy,
+            &mut knowledge,
+            self.progress,
+            self.now,
+        )
+    }
+
+    /// What comes of a GET of `path` with this token, in one word.
+    fn get(&mut self, path: &str, token: &str) -> Outcome {
+        let authorization = format!("Bearer {token}");
+        self.outcome(&Request {
+            method: "GET",
+            path,
+            authorization: Some(&authorization),
+            ..Request::default()
+        })
+    }
+
+    fn outcome(&mut self, request: &Request<'_>) -> Outcome {
+        match self.decide(request) {
+            Decision::Forward(forward) => match forward.reported {
+                Some(rejection) => Outcome::Reported(rejection),
+                None if forward.check_list => Outcome::ForwardAndCheck,
+                None => Outcome::Forward {
+                    cached: forward.cached,
+                },
+            },
+            Decision::Preflight(_) => Outcome::Preflight,
+            Decision::Refuse(refusal) => Outcome::Refuse(refusal.rejection),
+            Decision::Wait(need) => Outcome::Wait(need),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Forward { cached: bool },
+    ForwardAndCheck,
+    Reported(Rejection),
+    Preflight,
+    Refuse(Rejection),
+    Wait(Need),
+}
+
+fn token() -> String {
+    Key::es256(1).issue(&claims())
+}
+
+const FIRST: Outcome = Outcome::Forward { cached: false };
+const AGAIN: Outcome = Outcome::Forward { cached: true };
+
+#[test]
+fn forwards_what_may_pass_and_refuses_the_rest() {
+    let mut gate = Gate::new();
+    let bare = |method, path| Request {
+        method,
+        path,
+        ..Request::default()
+    };
+    for (request, expected) in [
+        (bare("GET", "/public/x"), FIRST),
+        (bare("GET", "/elsewhere"), Outcome::Refuse(RouteUnknown)),
+        (
+            bare("GET", "/public/../api/x"),
+            Outcome::Refuse(PathInvalid),
+        ),
+        (
+            bare("GET", "/public/%2e%2e/api/x"),
+            Outcome::Refuse(PathInvalid),
+        ),
+        (bare("GET", "relative"), Outcome::Refuse(PathInvalid)),
+        (bare("GET", ""), Outcome::Refuse(PathInvalid)),
+        (bare("GET", "/api/x"), Outcome::Refuse(TokenMissing)),
+        (
+            Request {
+                authorization: Some("Basic eDp5"),
+                ..bare("GET", "/api/x")
+            },
+            Outcome::Refuse(TokenMissing),
+        ),
+        (
+            Request {
+                authorization: Some("Bearer x"),
+                ..bare("GET", "/api/x")
+            },
+            Outcome::Refuse(TokenMalformed),
+        ),
+    ] {
+        assert_eq!(gate.outcome(&request), expected, "{request:?}");
+    }
+    assert_eq!(gate.get("/api/x", &token()), FIRST);
+    let two = format!("Bearer {0}, Bearer {0}", token());
+    let request = Request {
+        authorization: Some(&two),
+        ..bare("GET", "/api/x")
+    };
+    assert_eq!(gate.outcome(&request), Outcome::Refuse(TokenMalformed));
+    let request = Request {
+        authorization: None,
+        cookie: Some("session=x"),
+        ..bare("GET", "/api/x")
+    };
+    assert_eq!(
+        gate.outcome(&request),
+        Outcome::Refuse(TokenMissing),
+        "a cookie is no header"
+    );
+}
+
+#[test]
+fn says_what_was_missing() {
+    let mut gate = Gate::new();
+    let authorization = format!("Bearer {}", token());
+    let request = Request {
+        method: "POST",
+        path: "/api/reports/1",
+        authorization: Some(&authorization),
+        ..Request::default()
+    };
+    let Decision::Refuse(refusal) = gate.decide(&request) else {
+        panic!("refused")
+    };
+    assert_eq!(
+        (refusal.rejection, refusal.status()),
+        (InsufficientScope, 403)
+    );
+    let challenge = refusal.challenge().unwrap();
+    assert!(
+        challenge.contains(r#"error="insufficient_scope""#),
+        "{challenge}"
+    );
+    assert!(
+        challenge.contains(r#"scope="report:write report:sign""#),
+        "{challenge}"
+    );
+    let problem: serde_json::Value = serde_json::from_str(&refusal.problem("a\"b")).unwrap();
+    assert_eq!(problem["code"], "insufficient_scope");
+    assert_eq!(problem["status"], 403);
+    assert_eq!(problem["instance"], "a\"b");
+    assert_eq!(
+        problem["required"]["scopes"],
+        json!(["report:write", "report:sign"])
+    );
+    assert!(refusal.retry_after().is_none());
+
+    assert_eq!(
+        refusal.rule.map(|rule| rule.pattern().as_str()),
+        Some("/api/reports/**")
+    );
+}
+
+#[test]
+fn every_refusal_is_a_well_formed_problem() {
+    for rejection in Rejection::ALL {
+        let refusal = edgekeep_shared::gate::Refusal::new(*rejection, None);
+        let problem: serde_json::Value = serde_json::from_str(&refusal.problem("id")).unwrap();
+        assert_eq!(problem["status"], rejection.status());
+        assert_eq!(problem["code"], rejection.code());
+        assert_eq!(
+            refusal.challenge().is_some(),
+            rejection.status() == 401 || *rejection == InsufficientScope
+        );
+        assert_eq!(
+            refusal.retry_after().is_some(),
+            matches!(rejection.status(), 429 | 503)
+        );
+        let errorless = refusal
+            .challenge()
+            .is_some_and(|challenge| challenge == "Bearer");
+        assert_eq!(errorless, *rejection == TokenMissing);
+    }
+}
+
+#[test]
+fn spares_the_signature_and_nothing_else() {
+    let mut gate = Gate::new();
+    assert_eq!(gate.get("/api/x", &token()), FIRST);
+    assert_eq!(gate.get("/api/x", &token()), AGAIN);
+    // Revoked since.
+    gate.give_list(2, NOW, &[Entry::Token("token-1")]);
+    assert_eq!(gate.get("/api/x", &token()), Outcome::Refuse(TokenRevoked));
+    gate.give_list(3, NOW, &[]);
+    assert_eq!(gate.get("/api/x", &token()), AGAIN);
+    // Expired since.
+    gate.now += 839_999;
+    gate.give_list(4, NOW.plus(839), &[]);
+    assert_eq!(gate.get("/api/x", &token()), AGAIN);
+    gate.now += 1;
+    assert_eq!(gate.get("/api/x", &token()), Outcome::Refuse(TokenExpired));
+    // Its key gone since, even if nobody clears the cache.
+    let mut gate = Gate::new();
+    assert_eq!(gate.get("/api/x", &token()), FIRST);
+    gate.now += UNKNOWN_KEY_COOLDOWN;
+    gate.give_keys(&[&Key::es256(2)]);
+    gate.give_list(2, NOW, &[]);
+    gate.progress.waited_for_keys = true;
+    assert_eq!(gate.get("/api/x", &token()), Outcome::Refuse(KeyUnknown));
+}
+
+#[test]
+fn keeps_nothing_that_was_refused() {
+    let mut gate = Gate::new();
+    let forged = Key::es256(2).token(&Key::es256(1).header().to_string(), &claims().to_string());
+    assert_eq!(
+        gate.get("/api/x", &forged),
+        Outcome::Refuse(SignatureInvalid)
+    );
+    assert!(gate.verified.is_empty());
+}
+
+#[test]
+fn asks_once_for_an_unknown_key_and_then_cools_down() {
+    let mut gate = Gate::new();
+    gate.now += UNKNOWN_KEY_COOLDOWN;
+    gate.give_list(2, NOW, &[]);
+    let unknown = Key::es256(9).issue(&claims());
+    assert_eq!(gate.get("/api/x", &unknown), Outcome::Wait(Need::Keys));
+    assert!(gate.keys.begin(gate.now, gate.now + 1_000));
+    assert!(
+        !gate.keys.begin(gate.now, gate.now + 1_000),
+        "one at a time"
+    );
+    gate.keys.finish(gate.now, true);
+    assert_eq!(gate.get("/api/x", &unknown), Outcome::Refuse(KeyUnknown));
+    assert!(
+        !gate
+            .keys
+            .begin(gate.now + UNKNOWN_KEY_COOLDOWN - 1, gate.now + 9_000)
+    );
+    assert!(
+        gate.keys
+            .begin(gate.now + UNKNOWN_KEY_COOLDOWN, gate.now + 9_000)
+    );
+}
+
+#[test]
+fn never_asks_for_keys_because_of_what_no_key_could_mend() {
+    let mut gate = Gate::new();
+    gate.now += UNKNOWN_KEY_COOLDOWN;
+    let mut header = Key::es256(9).header();
+    header["typ"] = json!("JWT");
+    let token = Key::es256(9).token(&header.to_string(), &claims().to_string());
+    assert_eq!(gate.get("/api/x", &token), Outcome::Refuse(WrongType));
+    assert_eq!(gate.get("/api/x", "a.b.c"), Outcome::Refuse(TokenMalformed));
+}
+
+#[test]
+fn an_empty_set_replaces_nothing_and_an_old_one_does_not_count() {
+    let mut gate = Gate::new();
+    assert!(!gate.keys.offer(JwkSet::default(), gate.now + 1, None));
+    assert_eq!(gate.get("/api/x", &token()), FIRST);
+
+    assert!(gate.keys.usable(NOW_MS + HARD_AGE - 1).is_some());
+    assert!(gate.keys.usable(NOW_MS + HARD_AGE).is_none());
+    assert!(
+        gate.keys.usable(NOW_MS - 1).is_none(),
+        "a clock that was set back"
+    );
+
+    let mut empty = Gate::new();
+    empty.keys = HeldKeys::default();
+    assert_eq!(empty.get("/api/x", &token()), Outcome::Wait(Need::Keys));
+    assert!(empty.keys.begin(empty.now, empty.now + 1_000));
+    empty.keys.finish(empty.now, false);
+    assert_eq!(
+        empty.get("/api/x", &token()),
+        Outcome::Refuse(KeysUnavailable)
+    );
+    empty.now += EMPTY_COOLDOWN;
+    empty.progress.waited_for_list = true;
+    assert_eq!(empty.get("/api/x", &token()), Outcome::Wait(Need::Keys));
+    empty.progress.waited_for_keys = true;
+    assert_eq!(
+        empty.get("/api/x", &token()),
+        Outcome::Refuse(KeysUnavailable)
+    );
+}
+
+#[test]
+fn checks_the_list_as_often_as_its_age_asks() {
+    for (since, expected) in [
+        (0, FIRST),
+        (FRESH, FIRST),
+        (FRESH + 1, Outcome::ForwardAndCheck),
+        (USABLE, Outcome::ForwardAndCheck),
+        (USABLE + 1, Outcome::Wait(Need::List)),
+    ] {
+        let mut gate = Gate::new();
+        gate.now += since;
+        assert_eq!(
+            gate.get("/api/x", &token()),
+            expected,
+            "{since} ms after the check"
+        );
+    }
+    // Once waited for, the list's own age decides.
+    let mut gate = Gate::new();
+    gate.now += USABLE + 1;
+    gate.progress.waited_for_list = true;
+    assert_eq!(gate.get("/api/x", &token()), Outcome::ForwardAndCheck);
+}
+
+#[test]
+fn a_list_counts_for_as_long_as_the_rule_says() {
+    let age = |path: &str, seconds: i64| {
+        let mut gate = Gate::new();
+        gate.now += seconds * 1_000;
+        gate.progress.waited_for_list = true;
+        let claims = claims_with("exp", Some(json!(NOW.0 + 5_000)));
+        match gate.get(path, &Key::es256(1).issue(&claims)) {
+            FIRST | Outcome::ForwardAndCheck => true,
+            Outcome::Refuse(RevocationUnavailable) => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (path, seconds, passes) in [
+        ("/api/x", 900, true),
+        ("/api/x", 901, false),
+        ("/api/short/x", 30, true),
+        ("/api/short/x", 31, false),
+        ("/api/lenient/x", 90, true),
+        ("/api/lenient/x", 91, false),
+        ("/api/unchecked/x", 4_000, true),
+        ("/public/x", 100_000, true),
+    ] {
+        assert_eq!(
+            age(path, seconds),
+            passes,
+            "{path} with a list of {seconds} s"
+        );
+    }
+}
+
+#[test]
+fn what_an_old_list_revokes_stays_revoked() {
+    let mut gate = Gate::new();
+    gate.give_list(2, NOW, &[Entry::Session("session-1")]);
+    gate.now += 800_000;
+    gate.progress.waited_for_list = true;
+    assert_eq!(
+        gate.get("/api/short/x", &token()),
+        Outcome::Refuse(TokenRevoked)
+    );
+}
+
+#[test]
+fn takes_no_list_that_is_older_or_from_the_future() {
+    let mut gate = Gate::new();
+    gate.give_list(5, NOW, &[Entry::Token("token-1")]);
+    let control = Key::eddsa(3);
+    let replayed = list(&control, 4, NOW, &[]);
+    assert_eq!(gate.list.offer(replayed, gate.now), Err(NotTaken::Older));
+    let future = list(&control, 6, NOW.plus(61), &[]);
+    assert_eq!(gate.list.offer(future, gate.now), Err(NotTaken::Future));
+    assert_eq!(gate.get("/api/x", &token()), Outcome::Refuse(TokenRevoked));
+    let ahead = list(&control, 6, NOW.plus(60), &[]);
+    assert_eq!(
+        gate.list.offer(ahead, gate.now),
+        Ok(()),
+        "clocks differ a little"
+    );
+    assert_eq!(gate.get("/api/x", &token()), AGAIN);
+}
+
+#[test]
+fn a_failed_check_is_not_repeated_at_once_nor_waited_for() {
+    let mut gate = Gate::new();
+    gate.now += USABLE + 1;
+    assert!(gate.list.begin(gate.now, gate.now + 1_000));
+    assert_eq!(
+        gate.get("/api/x", &token()),
+        Outcome::Wait(Need::List),
+        "somebody is asking"
+    );
+    gate.list.finish(gate.now, false);
+    assert_eq!(
+        gate.get("/api/x", &token()),
+        Outcome::ForwardAndCheck,
+        "nobody can know more"
+    );
+    assert!(!gate.list.begin(gate.now + 1_999, gate.now + 9_000));
+    assert!(gate.list.begin(gate.now + 2_000, gate.now + 9_000));
+}
+
+#[test]
+fn without_any_word_on_revocation_nothing_protected_passes() {
+    let mut gate = Gate::new();
+    gate.sources = RevocationSources::Unconfigured;
+    assert_eq!(
+        gate.get("/api/x", &token()),
+        Outcome::Refuse(RevocationUnavailable)
+    );
+    assert_eq!(
+        gate.get("/api/unchecked/x", &token()),
+        Outcome::Refuse(RevocationUnavailable)
+    );
+    assert_eq!(gate.get("/public/x", &token()), FIRST);
+    gate.sources = RevocationSources::None;
+    gate.list = HeldList::default();
+    assert_eq!(gate.get("/api/x", &token()), FIRST);
+}
+
+#[test]
+fn without_a_list_nothing_that_needs_one_passes() {
+    let mut gate = Gate::new();
+    gate.list = HeldList::default();
+    assert_eq!(gate.get("/api/x", &token()), Outcome::Wait(Need::List));
+    gate.progress.waited_for_list = true;
+    assert_eq!(
+        gate.get("/api/x", &token()),
+        Outcome::Refuse(RevocationUnavailable)
+    );
+    assert_eq!(
+        gate.get("/api/lenient/x", &token()),
+        Outcome::Refuse(RevocationUnavailable)
+    );
+}
+
+#[test]
+fn strict_routes_take_only_the_issuer_s_word() {
+    for (answer, expected) in [
+        (None, Outcome::Wait(Need::Introspection)),
+        (Some(Introspection::Active), FIRST),
+        (Some(Introspection::Inactive), Outcome::Refuse(TokenRevoked)),
+        (
+            Some(Introspection::Unavailable),
+            Outcome::Refuse(RevocationUnavailable),
+        ),
+    ] {
+        let mut gate = Gate::new();
+        gate.progress.introspection = answer;
+        assert_eq!(gate.get("/api/strict/x", &token()), expected, "{answer:?}");
+    }
+    // Nobody is asked about a token that is refused anyway.
+    assert_eq!(
+        Gate::new().get("/api/strict/x", "a.b.c"),
+        Outcome::Refuse(TokenMalformed)
+    );
+    let mut gate = Gate::new();
+    gate.progress.introspection = Some(Introspection::Active);
+    assert_eq!(
+        gate.get("/api/payments/x", &token()),
+        Outcome::Refuse(KycRequired)
+    );
+}
+
+#[test]
+fn report_only_rules_forward_and_tell() {
+    let mut gate = Gate::new();
+    assert_eq!(
+        gate.get("/api/watched/x", &token()),
+        Outcome::Reported(InsufficientRole)
+    );
+    assert_eq!(
+        gate.get("/api/watched/x", "x"),
+        Outcome::Reported(TokenMalformed)
+    );
+    let authorization = format!("Bearer {}", token());
+    let request = Request {
+        method: "GET",
+        path: "/api/watched/x",
+        authorization: Some(&authorization),
+        ..Request::default()
+    };
+    let Decision::Forward(forward) = gate.decide(&request) else {
+        panic!("forwarded")
+    };
+    assert!(
+        forward.token.is_none(),
+        "what would have been refused vouches for nobody"
+    );
+}
+
+#[test]
+fn takes_a_cookie_only_where_the_rule_says_and_no_other_site_can_send_it() {
+    let mut gate = Gate::new();
+    let cookie = format!("a=b; session={}", token());
+    let request = |method, origin| Request {
+        method,
+        path: "/api/cookie/x",
+        cookie: Some(&cookie),
+        origin,
+        ..Request::default()
+    };
+    assert_eq!(gate.outcome(&request("GET", None)), FIRST);
+    assert_eq!(
+        gate.outcome(&request("POST", None)),
+        Outcome::Refuse(TokenMissing)
+    );
+    let evil = Some("https://evil.example");
+    assert_eq!(
+        gate.outcome(&request("POST", evil)),
+        Outcome::Refuse(TokenMissing)
+    );
+    assert_eq!(
+        gate.outcome(&request("POST", Some("https://app.example"))),
+        AGAIN
+    );
+    assert_eq!(
+        gate.get("/api/cookie/x", &token()),
+        Outcome::Refuse(TokenMissing)
+    );
+}
+
+#[test]
+fn answers_preflights_that_the_rule_allows_and_no_others() {
+    let mut gate = Gate::new();
+    let preflight = Request {
+        method: "OPTIONS",
+        path: "/api/browser/x",
+        origin: Some("https://app.example"),
+        preflight_method: Some("PUT"),
+        preflight_headers: Some("Content-Type"),
+        ..Request::default()
+    };
+    assert_eq!(gate.outcome(&preflight), Outcome::Preflight);
+    for refused in [
+        Request {
+            origin: Some("https://evil.example"),
+            ..preflight
+        },
+        Request {
+            origin: None,
+            ..preflight
+        },
+        Request {
+            preflight_method: Some("DELETE"),
+            ..preflight
+        },
+        Request {
+            preflight_method: None,
+            ..preflight
+        },
+        Request {
+            preflight_headers: Some("x-evil"),
+            ..preflight
+        },
+        Request {
+            path: "/api/x",
+            ..preflight
+        },
+    ] {
+        assert_eq!(
+            gate.outcome(&refused),
+            Outcome::Refuse(TokenMissing),
+            "{refused:?}"
+        );
+    }
+    let get = Request {
+        method: "GET",
+        ..preflight
+    };
+    assert_eq!(gate.outcome(&get), Outcome::Refuse(TokenMissing));
+}
+
+#[test]
+fn gives_the_upstream_what_the_token_says_in_safe_spelling() {
+    let key = Key::es256(1);
+    let mut claims = claims_with("sub", Some(json!("a b,c\r\nX-User-Roles: admin")));
+    claims["roles"] = json!(["a,b", "ü"]);
+    claims["permissions"] = json!([]);
+    let token = verifier()
+        .verify(key.issue(&claims).as_bytes(), &set(&[&key]), NOW)
+        .unwrap();
+    let headers: Vec<(&str, String)> = identity_headers(&token).collect();
+    let value = |name| {
+        headers
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, value)| value.as_str())
+    };
+    assert_eq!(
+        value("X-User-ID"),
+        Some("a%20b%2Cc%0D%0AX-User-Roles:%20admin")
+    );
+    assert_eq!(value("X-User-Roles"), Some("a%2Cb,%C3%BC"));
+    assert_eq!(value("X-User-Permissions"), None);
+    assert_eq!(value("X-KYC-Level"), Some("2"));
+    assert_eq!(value("X-Auth-Methods"), Some("pwd,otp"));
+    assert_eq!(value("X-Session-ID"), Some("session-1"));
+    assert_eq!(value("X-Customer-ID"), Some("customer-1"));
+}
+
+#[test]
+fn the_cache_is_bounded_and_never_mixes_people_up() {
+    let key = Key::eddsa(2);
+    let keys = set(&[&key]);
+    let mut cache = VerifiedTokens::new(10);
+    let tokens: Vec<String> = (0..100)
+        .map(|i| key.issue(&claims_with("sub", Some(json!(format!("user-{i}"))))))
+        .collect();
+    let hot = &tokens[0];
+    for (i, text) in tokens.iter().enumerate() {
+        let token = verifier().verify(text.as_bytes(), &keys, NOW).unwrap();
+        cache.insert(TokenHash::of(text.as_bytes()), Rc::new(token));
+        assert!(cache.len() <= 20);
+        assert!(
+            cache.find(&TokenHash::of(hot.as_bytes())).is_some(),
+            "in use at {i}"
+        );
+    }
+    let mut found = 0;
+    for (i, text) in tokens.iter().enumerate() {
+        if let Some(token) = cache.find(&TokenHash::of(text.as_bytes())) {
+            assert_eq!(token.claims().subject, format!("user-{i}"));
+            found += 1;
+        }
+    }
+    assert!(found >= 10, "{found}");
+    cache.clear();
+    assert!(cache.is_empty());
+}

@@ -1,0 +1,216 @@
+//! JWK and JWK Set: what is taken, what is left out, what makes a whole set worthless.
+
+use crate::support::{self, Key};
+use edgekeep_shared::{
+    base64url,
+    jwk::{Jwk, JwkError, JwkSet, JwkSetError, MAX_KEYS, MAX_SET_BYTES, VerifyingKey},
+};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn ec() -> Value {
+    serde_json::from_str(&Key::es256(1).verifying().to_jwk("ec")).unwrap()
+}
+
+fn ed() -> Value {
+    serde_json::from_str(&Key::eddsa(2).verifying().to_jwk("ed")).unwrap()
+}
+
+fn with(mut jwk: Value, name: &str, value: Value) -> Value {
+    jwk[name] = value;
+    jwk
+}
+
+fn parse(jwk: &Value) -> Result<Jwk, JwkError> {
+    Jwk::parse(jwk.to_string().as_bytes())
+}
+
+#[test]
+fn agrees_with_the_thumbprint_of_rfc_8037() {
+    let jwk = json!({"kty": "OKP", "crv": "Ed25519",
+        "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+    let jwk = parse(&jwk).unwrap();
+    assert_eq!(jwk.key_id(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+}
+
+#[test]
+fn agrees_with_an_independent_thumbprint_of_a_p256_key() {
+    // The key of RFC 7517, appendix A.1; SHA-256 over its canonical members.
+    let jwk = json!({"kty": "EC", "crv": "P-256",
+        "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+        "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"});
+    let canonical = "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4\",\"y\":\"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM\"}";
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(canonical);
+    assert_eq!(parse(&jwk).unwrap().key_id(), base64url::encode(&digest));
+}
+
+#[test]
+fn publishes_what_it_parses() {
+    for key in [Key::es256(1), Key::eddsa(2)] {
+        let jwk = Jwk::parse(key.verifying().to_jwk("a \"quoted\" id").as_bytes()).unwrap();
+        assert_eq!(jwk.key_id(), "a \"quoted\" id");
+        assert_eq!(jwk.key(), &key.verifying());
+    }
+    let set = support::set(&[&Key::es256(1), &Key::eddsa(2)]);
+    assert_eq!(JwkSet::parse(set.to_json().as_bytes()), Ok(set));
+}
+
+#[test]
+fn refuses_keys_by_cause() {
+    use JwkError::{Malformed, Point, PrivateKey, Unsupported};
+    let ec_point = |x: [u8; 32], y: [u8; 32]| {
+        with(
+            with(ec(), "x", json!(base64url::encode(&x))),
+            "y",
+            json!(base64url::encode(&y)),
+        )
+    };
+    let ed_point = |x: [u8; 32]| with(ed(), "x", json!(base64url::encode(&x)));
+    let x = ec()["x"].as_str().unwrap().to_owned();
+    for (jwk, expected) in [
+        (json!([]), Malformed),
+        (json!(null), Malformed),
+        (json!({}), Malformed),
+        (json!({"kty": "EC"}), Unsupported),
+        (with(ec(), "d", json!("AAAA")), PrivateKey),
+        (with(ec(), "k", json!(null)), PrivateKey),
+        (json!({"kty": "oct", "k": "AAAA"}), PrivateKey),
+        (
+            json!({"kty": "RSA", "n": "AQAB", "e": "AQAB", "alg": "RS256"}),
+            Unsupported,
+        ),
+        (
+            json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}),
+            Unsupported,
+        ),
+        (with(ec(), "crv", json!("P-384")), Unsupported),
+        (with(ec(), "crv", json!("p-256")), Unsupported),
+        (with(ec(), "crv", json!("secp256k1")), Unsupported),
+        (with(ed(), "crv", json!("X25519")), Unsupported),
+        (with(ed(), "crv", json!("Ed448")), Unsupported),
+        (with(ec(), "alg", json!("RS256")), Unsupported),
+        (with(ec(), "alg", json!("ECDH-ES")), Unsupported),
+        (with(ed(), "alg", json!("ES256")), Unsupported),
+        (with(ec(), "alg", json!(["ES256"])), Malformed),
+        (with(ec(), "use", json!("enc")), Unsupported),
+        (with(ec(), "use", json!(1)), Malformed),
+        (with(ec(), "key_ops", json!(["sign"])), Unsupported),
+        (with(ec(), "key_ops", json!("verify")), Malformed),
+        (with(ec(), "kid", json!("")), Malformed),
+        (with(ec(), "kid", json!("k".repeat(257))), Malformed),
+        (with(ec(), "kid", json!(7)), Malformed),
+        (with(ec(), "x", json!(format!("{x}="))), Malformed),
+        (with(ec(), "x", json!(format!("AAAA{x}"))), Malformed),
+        (with(ec(), "x", json!(x[..42])), Malformed),
+        (with(ec(), "x", json!("+".repeat(43))), Malformed),
+        (with(ec(), "x", json!(1)), Malformed),
+        (with(ec(), "y", json!(x)), Point),
+        (ec_point([0; 32], [0; 32]), Point),
+        (ec_point([0xff; 32], [0xff; 32]), Point),
+        (ed_point([0; 32]), Point),
+        (
+            ed_point({
+                let mut one = [0; 32];
+                one[0] = 1;
+                one
+            }),
+            Point,
+        ),
+        (ed_point([0xff; 32]), Point),
+    ] {
+        assert_eq!(parse(&jwk), Err(expected), "{jwk}");
+    }
+    assert!(parse(&with(ec(), "key_ops", json!(["verify"]))).is_ok());
+    assert!(parse(&with(ec(), "unknown", json!({"a": [1]}))).is_ok());
+    assert!(
+        parse(&with(ed(), "alg", json!("Ed25519"))).is_ok(),
+        "RFC 9864's name"
+    );
+}
+
+/// Every encoding of a point of small order, canonical or not, as collected in "Taming the many
+/// EdDSAs" (2020), table 4.
+#[test]
+fn refuses_every_small_order_or_non_canonical_ed25519_key() {
+    for hex in [
+        "0100000000000000000000000000000000000000000000000000000000000000",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "0000000000000000000000000000000000000000000000000000000000000080",
+        "0000000000000000000000000000000000000000000000000000000000000000",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+        "0100000000000000000000000000000000000000000000000000000000000080",
+        "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    ] {
+        let mut x = [0; 32];
+        for (byte, pair) in x.iter_mut().zip(hex.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+        }
+        assert_eq!(VerifyingKey::ed25519(&x), Err(JwkError::Point), "{hex}");
+    }
+}
+
+#[test]
+fn keeps_the_good_keys_of_a_set_and_lists_the_others() {
+    let rsa = json!({"kty": "RSA", "kid": "rsa", "n": "AQAB", "e": "AQAB"});
+    let bad = with(ec(), "y", ec()["x"].clone());
+    let set = json!({"keys": [rsa, ec(), bad, ed(), 7], "other": 1}).to_string();
+    let set = JwkSet::parse(set.as_bytes()).unwrap();
+    assert_eq!(
+        set.keys().iter().map(Jwk::key_id).collect::<Vec<_>>(),
+        ["ec", "ed"]
+    );
+    let refused = [
+        (0, JwkError::Unsupported),
+        (2, JwkError::Point),
+        (4, JwkError::Malformed),
+    ];
+    assert_eq!(set.refused(), refused);
+    assert!(set.find("ec").is_some() && set.find("EC").is_none() && set.find("rsa").is_none());
+}
+
+#[test]
+fn refuses_sets_that_cannot_be_trusted_to_mean_what_they_say() {
+    let parse = |text: &str| JwkSet::parse(text.as_bytes());
+    for text in [
+        "",
+        "x",
+        "[]",
+        "{}",
+        r#"{"keys":{}}"#,
+        r#"{"keys":[],"keys":[]}"#,
+        "{\"keys\":[]",
+    ] {
+        assert_eq!(parse(text), Err(JwkSetError::Malformed), "{text}");
+    }
+    assert!(parse(r#"{"keys":[]}"#).unwrap().is_empty());
+    let twice = json!({"keys": [ec(), with(ed(), "kid", json!("ec"))]}).to_string();
+    assert_eq!(parse(&twice), Err(JwkSetError::DuplicateKeyId));
+    let many = |n: usize| json!({"keys": vec![json!({"kty": "RSA"}); n]}).to_string();
+    assert!(parse(&many(MAX_KEYS)).is_ok());
+    assert_eq!(parse(&many(MAX_KEYS + 1)), Err(JwkSetError::TooManyKeys));
+    let padded = format!("{{\"keys\":[]}}{}", " ".repeat(MAX_SET_BYTES));
+    assert_eq!(parse(&padded), Err(JwkSetError::TooLarge));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes: Vec<u8>) {
+        let _ = JwkSet::parse(&bytes);
+        let _ = Jwk::parse(&bytes);
+    }
+
+    #[test]
+    fn no_coordinates_panic(x: [u8; 32], y: [u8; 32]) {
+        let _ = VerifyingKey::es256(&x, &y);
+        if let Ok(key) = VerifyingKey::ed25519(&x) {
+            prop_assert!(!key.verify(b"", &[0; 64]));
+        }
+    }
+}
