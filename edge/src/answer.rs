@@ -18,7 +18,11 @@ pub(crate) fn refuse(refusal: &Refusal<'_>, request_id: &str) -> Result<Response
     if let Some(seconds) = refusal.retry_after() {
         headers.set("Retry-After", &seconds.to_string())?;
     }
-    response(Some(&refusal.problem(request_id)), refusal.status(), &headers)
+    response(
+        Some(&refusal.problem(request_id)),
+        refusal.status(),
+        &headers,
+    )
 }
 
 /// The answer to a CORS preflight that the rule allows.
@@ -38,7 +42,10 @@ pub(crate) fn preflight(
     if let Some(seconds) = cors.max_age {
         headers.set("Access-Control-Max-Age", &seconds.to_string())?;
     }
-    headers.append("Vary", "Access-Control-Request-Method, Access-Control-Request-Headers")?;
+    headers.append(
+        "Vary",
+        "Access-Control-Request-Method, Access-Control-Request-Headers",
+    )?;
     response(None, 204, &headers)
 }
 

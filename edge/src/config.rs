@@ -67,10 +67,10 @@ impl Config {
     /// know what it was told judges nothing.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let optional = |name: &'static str| variable(name).filter(|value| !value.is_empty());
-        let required = |name: &'static str| {
-            optional(name).ok_or_else(|| error(name, "is not set"))
-        };
-        let origin_url = optional("ORIGIN_URL").map(|url| base("ORIGIN_URL", &url)).transpose()?;
+        let required = |name: &'static str| optional(name).ok_or_else(|| error(name, "is not set"));
+        let origin_url = optional("ORIGIN_URL")
+            .map(|url| base("ORIGIN_URL", &url))
+            .transpose()?;
         let jwks_url = match (optional("JWKS_URL"), &origin_url) {
             (Some(url), _) => base("JWKS_URL", &url)?,
             (None, Some(origin)) => format!("{origin}/.well-known/jwks.json"),
@@ -78,9 +78,16 @@ impl Config {
         };
         let leeway = match optional("LEEWAY") {
             None => DEFAULT_LEEWAY,
-            Some(text) => text.parse().ok().filter(|leeway| *leeway <= MAX_LEEWAY).ok_or_else(
-                || error("LEEWAY", format!("expected whole seconds, 0 to {MAX_LEEWAY}")),
-            )?,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|leeway| *leeway <= MAX_LEEWAY)
+                .ok_or_else(|| {
+                    error(
+                        "LEEWAY",
+                        format!("expected whole seconds, 0 to {MAX_LEEWAY}"),
+                    )
+                })?,
         };
         let control_keys = optional("CONTROL_KEYS")
             .map(|text| {
@@ -94,10 +101,16 @@ impl Config {
         let (list_from_kv, list_from_feed, sources) =
             sources(optional("REVOCATION_SOURCES").as_deref());
         if sources == RevocationSources::Configured && control_keys.is_none() {
-            return Err(error("CONTROL_KEYS", "is not set: no revocation list can be believed"));
+            return Err(error(
+                "CONTROL_KEYS",
+                "is not set: no revocation list can be believed",
+            ));
         }
         if list_from_feed && origin_url.is_none() {
-            return Err(error("ORIGIN_URL", "is not set, but REVOCATION_SOURCES has `feed`"));
+            return Err(error(
+                "ORIGIN_URL",
+                "is not set, but REVOCATION_SOURCES has `feed`",
+            ));
         }
         let policy = optional("POLICY")
             .map(|text| Policy::parse(&text).map_err(|cause| error("POLICY", cause.to_string())))
@@ -126,18 +139,26 @@ impl Config {
 }
 
 fn error(variable: &'static str, message: impl Into<String>) -> ConfigError {
-    ConfigError { variable, message: message.into() }
+    ConfigError {
+        variable,
+        message: message.into(),
+    }
 }
 
 /// An absolute http or https URL to put a path behind.
 fn base(variable: &'static str, url: &str) -> Result<String, ConfigError> {
-    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'\\');
     match rest {
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(plain) => {
             Ok(url.trim_end_matches('/').to_owned())
         }
-        _ => Err(error(variable, "expected an absolute http or https URL without query")),
+        _ => Err(error(
+            variable,
+            "expected an absolute http or https URL without query",
+        )),
     }
 }
 
@@ -165,7 +186,8 @@ fn sources(value: Option<&str>) -> (bool, bool, RevocationSources) {
 mod tests {
     use super::*;
 
-    const KEY: &str = r#"[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]"#;
+    const KEY: &str =
+        r#"[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]"#;
 
     fn read(changes: &[(&str, Option<&str>)]) -> Result<Config, ConfigError> {
         let usual = [
@@ -177,8 +199,16 @@ mod tests {
             ("REVOCATION_SOURCES", "kv,feed"),
         ];
         Config::read(|name| {
-            let usual = || usual.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
-            let changed = changes.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+            let usual = || {
+                usual
+                    .iter()
+                    .find(|(n, _)| *n == name)
+                    .map(|(_, value)| *value)
+            };
+            let changed = changes
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, value)| *value);
             changed.unwrap_or_else(usual).map(str::to_owned)
         })
     }
@@ -229,6 +259,11 @@ mod tests {
             let error = read(&[(variable, value)]).map(|_| ()).unwrap_err();
             assert_eq!(error.variable, variable, "{value:?}");
         }
-        assert!(read(&[("POLICY", Some("[[route]]\nmatch = 1"))]).unwrap_err().message.contains("line 2"));
+        assert!(
+            read(&[("POLICY", Some("[[route]]\nmatch = 1"))])
+                .unwrap_err()
+                .message
+                .contains("line 2")
+        );
     }
 }

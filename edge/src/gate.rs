@@ -76,7 +76,9 @@ impl Gate {
 
     fn new(env: &Env) -> Self {
         let variable = |name: &str| {
-            js_sys::Reflect::get(env, &JsValue::from_str(name)).ok().and_then(|v| v.as_string())
+            js_sys::Reflect::get(env, &JsValue::from_str(name))
+                .ok()
+                .and_then(|v| v.as_string())
         };
         let config = Config::read(variable)
             .inspect_err(|error| console_error!("nothing can be judged: {error}"))
@@ -93,7 +95,10 @@ impl Gate {
                 ),
             }
         }
-        let policy = config.as_ref().and_then(|config| config.policy.clone()).map(Rc::new);
+        let policy = config
+            .as_ref()
+            .and_then(|config| config.policy.clone())
+            .map(Rc::new);
         Self {
             config,
             sources: Sources::of(env),
@@ -124,7 +129,10 @@ impl Gate {
         let (authorization, cookie, origin) =
             (header("authorization"), header("cookie"), header("origin"));
         let (preflight_method, preflight_headers) = if method == "OPTIONS" {
-            (header("access-control-request-method"), header("access-control-request-headers"))
+            (
+                header("access-control-request-method"),
+                header("access-control-request-headers"),
+            )
         } else {
             (None, None)
         };
@@ -137,8 +145,17 @@ impl Gate {
             preflight_method: preflight_method.as_deref(),
             preflight_headers: preflight_headers.as_deref(),
         };
-        let mut record = Record { request_id: &request_id, method: &method, ..Record::default() };
+        let mut record = Record {
+            request_id: &request_id,
+            method: &method,
+            path: Some(path),
+            ..Record::default()
+        };
 
+        if !header("host").as_deref().is_none_or(is_plain_host) {
+            let refusal = Refusal::new(Rejection::PathInvalid, None);
+            return Ok(refuse(&refusal, None, &mut record)?);
+        }
         let Some(config) = &self.config else {
             let refusal = Refusal::new(Rejection::PolicyUnavailable, None);
             return Ok(refuse(&refusal, None, &mut record)?);
@@ -159,8 +176,15 @@ impl Gate {
                 if forward.check_list {
                     self.check_list_behind(context);
                 }
-                self.forward(&incoming, &forward, query, origin.as_deref(), config, &mut record)
-                    .await
+                self.forward(
+                    &incoming,
+                    &forward,
+                    query,
+                    origin.as_deref(),
+                    config,
+                    &mut record,
+                )
+                .await
             }
             Decision::Preflight(cors) => {
                 record.decision = "preflight";
@@ -193,7 +217,12 @@ impl Gate {
         let mut progress = Progress::default();
         loop {
             let decision = {
-                let State { keys, list, verified, .. } = &mut *self.state.borrow_mut();
+                let State {
+                    keys,
+                    list,
+                    verified,
+                    ..
+                } = &mut *self.state.borrow_mut();
                 let mut knowledge = Knowledge {
                     verifier: &config.verifier,
                     keys,
@@ -245,14 +274,23 @@ impl Gate {
             Some(upstream) => upstream.send(&outgoing).await,
             None => Err(JsValue::UNDEFINED),
         };
-        let list_age = self.state.borrow().list.list().map(|l| now / 1_000 - l.issued_at().0);
+        let list_age = self
+            .state
+            .borrow()
+            .list
+            .list()
+            .map(|l| now / 1_000 - l.issued_at().0);
         let claims = forward.token.as_ref().map(|token| token.claims());
         let mut line = Record {
             request_id: &request_id,
             method: record.method,
             path: Some(forward.path.as_str()),
             route: Some(forward.rule.name()),
-            decision: if forward.reported.is_some() { "report" } else { "forward" },
+            decision: if forward.reported.is_some() {
+                "report"
+            } else {
+                "forward"
+            },
             code: forward.reported.map(Rejection::code),
             status: 502,
             sub: claims.map(|claims| claims.subject.as_str()),
@@ -277,7 +315,10 @@ impl Gate {
         }
         let now = js::now();
         let begun =
-            self.state.borrow_mut().policy_attempts.begin(now, now + DEADLINE, POLICY_INTERVAL);
+            self.state
+                .borrow_mut()
+                .policy_attempts
+                .begin(now, now + DEADLINE, POLICY_INTERVAL);
         let held = self.state.borrow().policy.clone();
         match (begun, held) {
             (true, None) => self.refresh_policy(config).await,
@@ -325,7 +366,8 @@ impl Gate {
         // Without a set, whoever needs one waits for it.
         if state.keys.usable(now).is_some()
             && state.keys.is_due(now)
-            && state.keys.begin(now, now + 2 * DEADLINE) {
+            && state.keys.begin(now, now + 2 * DEADLINE)
+        {
             let gate = Rc::clone(self);
             context.wait_until(async move { gate.refresh_keys().await });
         }
@@ -336,7 +378,8 @@ impl Gate {
         if self.state.borrow_mut().keys.begin(now, now + 2 * DEADLINE) {
             self.refresh_keys().await;
         } else {
-            self.poll_while(|state, now| state.keys.is_under_way(now)).await;
+            self.poll_while(|state, now| state.keys.is_under_way(now))
+                .await;
         }
     }
 
@@ -350,7 +393,10 @@ impl Gate {
             let newer = fetched.current_at >= state.keys.current_at();
             if newer {
                 succeeded = !fetched.set.is_empty();
-                if state.keys.offer(fetched.set, fetched.current_at, fetched.max_age) {
+                if state
+                    .keys
+                    .offer(fetched.set, fetched.current_at, fetched.max_age)
+                {
                     state.verified.clear();
                 }
             }
@@ -371,7 +417,8 @@ impl Gate {
         if self.state.borrow_mut().list.begin(now, now + DEADLINE) {
             self.refresh_list().await;
         } else {
-            self.poll_while(|state, now| state.list.is_under_way(now)).await;
+            self.poll_while(|state, now| state.list.is_under_way(now))
+                .await;
         }
     }
 
@@ -422,6 +469,7 @@ fn refuse(
         status: record.status,
         request_id: record.request_id,
         method: record.method,
+        path: record.path,
         ..Record::default()
     };
     console_log!("{}", line.line());
@@ -438,7 +486,9 @@ fn with_cors(
     rule: &Rule,
     origin: Option<&str>,
 ) -> Result<web_sys::Response, JsValue> {
-    let (Some(cors), Some(origin)) = (rule.cors(), origin) else { return Ok(answer) };
+    let (Some(cors), Some(origin)) = (rule.cors(), origin) else {
+        return Ok(answer);
+    };
     if !cors.allows_origin(origin) {
         return Ok(answer);
     }
@@ -463,6 +513,15 @@ fn split_url(url: &str) -> (&str, &str) {
         Some(at) => (&target[..at], &target[at..]),
         None => (target, ""),
     }
+}
+
+/// Whether `Host` is a host and nothing more. workerd splices it into the request's URL as it is:
+/// `Host: a/public?` would put another path before the one on the request line.
+fn is_plain_host(host: &str) -> bool {
+    !host.is_empty()
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
 }
 
 /// The client's correlation id if it is a plain word, else a new one.

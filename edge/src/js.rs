@@ -14,7 +14,10 @@ use worker::{Delay, web_sys};
 
 /// Milliseconds since 1970. In a worker this is the time of the last I/O.
 pub(crate) fn now() -> i64 {
-    #[expect(clippy::cast_possible_truncation, reason = "milliseconds until the year 287396")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "milliseconds until the year 287396"
+    )]
     let now = js_sys::Date::now() as i64;
     now
 }
@@ -50,7 +53,10 @@ impl Fetcher {
 
     fn of(this: JsValue) -> Option<Self> {
         // `Reflect.get` throws on what is not an object, an unset binding included.
-        let fetch = Reflect::get(&this, &JsValue::from_str("fetch")).ok()?.dyn_into().ok()?;
+        let fetch = Reflect::get(&this, &JsValue::from_str("fetch"))
+            .ok()?
+            .dyn_into()
+            .ok()?;
         Some(Self { this, fetch })
     }
 
@@ -67,7 +73,10 @@ impl Fetcher {
 /// The body of `response`, if it has at most `limit` bytes.
 pub(crate) async fn read_body(response: &web_sys::Response, limit: usize) -> Option<Vec<u8>> {
     let announced = response.headers().get("content-length").ok().flatten();
-    if announced.and_then(|length| length.parse::<u64>().ok()).is_some_and(|n| n > limit as u64) {
+    if announced
+        .and_then(|length| length.parse::<u64>().ok())
+        .is_some_and(|n| n > limit as u64)
+    {
         return None;
     }
     let buffer = JsFuture::from(response.array_buffer().ok()?).await.ok()?;
@@ -84,5 +93,7 @@ pub(crate) fn random_id() -> String {
         function.call0(&crypto)
     });
     // An id is for finding lines in a log; without one they are found by time.
-    id.ok().and_then(|id| id.as_string()).unwrap_or_else(|| now().to_string())
+    id.ok()
+        .and_then(|id| id.as_string())
+        .unwrap_or_else(|| now().to_string())
 }

@@ -9,7 +9,8 @@ pub struct Record<'a> {
     pub request_id: &'a str,
     /// The method.
     pub method: &'a str,
-    /// The path, where it has a canonical form; the query may hold anything and is left out.
+    /// The path: canonical where it was forwarded, as it came where it was refused. The query may
+    /// hold anything, secrets included, and is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<&'a str>,
     /// The rule that decided.

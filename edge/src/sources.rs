@@ -75,14 +75,22 @@ impl Sources {
     async fn keys_over_http(&self, config: &Config) -> Option<FetchedKeys> {
         let response = self.get(&config.jwks_url, None).await?;
         if response.status() != 200 {
-            console_warn!("JWK Set: {} answered {}", config.jwks_url, response.status());
+            console_warn!(
+                "JWK Set: {} answered {}",
+                config.jwks_url,
+                response.status()
+            );
             return None;
         }
         let control = response.headers().get("cache-control").ok().flatten();
         let body = read_body(&response, MAX_SET_BYTES).await?;
         let set = parse_set(&body)?;
         let max_age = control.as_deref().and_then(max_age);
-        Some(FetchedKeys { set, current_at: js::now(), max_age })
+        Some(FetchedKeys {
+            set,
+            current_at: js::now(),
+            max_age,
+        })
     }
 
     async fn keys_from_kv(&self, config: &Config) -> Option<FetchedKeys> {
@@ -91,17 +99,23 @@ impl Sources {
         let document = open(&bytes, control_keys, DocumentType::JwkSet, config)?;
         let set = parse_set(document.body)?;
         let current_at = document.issued_at.0.saturating_mul(1_000);
-        Some(FetchedKeys { set, current_at, max_age: None })
+        Some(FetchedKeys {
+            set,
+            current_at,
+            max_age: None,
+        })
     }
 
     /// The revocation lists of all configured sources.
     pub(crate) async fn lists(&self, config: &Config, etag: Option<String>) -> FetchedLists {
-        let Some(control_keys) = &config.control_keys else { return FetchedLists::default() };
+        let Some(control_keys) = &config.control_keys else {
+            return FetchedLists::default();
+        };
         let feed = async {
             match (config.list_from_feed, &config.origin_url) {
-                (true, Some(origin)) => {
-                    within(LIMIT, self.list_from_feed(origin, etag)).await.flatten()
-                }
+                (true, Some(origin)) => within(LIMIT, self.list_from_feed(origin, etag))
+                    .await
+                    .flatten(),
                 _ => None,
             }
         };
@@ -169,17 +183,23 @@ impl Sources {
 
     /// What the issuer says about `token` (RFC 7662).
     pub(crate) async fn introspect(&self, config: &Config, token: &str) -> Introspection {
-        let answer = within(INTROSPECTION_LIMIT, self.ask_about(config, token)).await.flatten();
+        let answer = within(INTROSPECTION_LIMIT, self.ask_about(config, token))
+            .await
+            .flatten();
         answer.unwrap_or(Introspection::Unavailable)
     }
 
     async fn ask_about(&self, config: &Config, token: &str) -> Option<Introspection> {
         let url = format!("{}/oauth/introspect", config.origin_url.as_ref()?);
         let headers = Headers::new().ok()?;
-        headers.set("Content-Type", "application/x-www-form-urlencoded").ok()?;
+        headers
+            .set("Content-Type", "application/x-www-form-urlencoded")
+            .ok()?;
         headers.set("Accept", "application/json").ok()?;
         if let Some(secret) = &config.origin_token {
-            headers.set("Authorization", &format!("Bearer {secret}")).ok()?;
+            headers
+                .set("Authorization", &format!("Bearer {secret}"))
+                .ok()?;
         }
         let init = RequestInit::new();
         init.set_method("POST");
@@ -221,7 +241,14 @@ impl Sources {
     }
 
     async fn kv_bytes(&self, key: &str) -> Option<Vec<u8>> {
-        match self.kv.as_ref()?.get(key).cache_ttl(KV_CACHE_SECONDS).bytes().await {
+        match self
+            .kv
+            .as_ref()?
+            .get(key)
+            .cache_ttl(KV_CACHE_SECONDS)
+            .bytes()
+            .await
+        {
             Ok(value) => value,
             Err(error) => {
                 console_warn!("KV {key}: {error}");

@@ -36,7 +36,9 @@ pub(crate) fn request(
     // ours is added after that, so that nobody can have it taken away again.
     let mut unwanted = Vec::new();
     for name in js_sys::try_iter(&outgoing.keys())?.into_iter().flatten() {
-        let Some(name) = name?.as_string() else { continue };
+        let Some(name) = name?.as_string() else {
+            continue;
+        };
         if headers::must_strip(name.as_bytes()) || headers::is_hop_by_hop(&name) {
             unwanted.push(name);
         }
@@ -65,7 +67,10 @@ pub(crate) fn request(
         }
         if let Some(key) = &config.assertion_key {
             let method = incoming.method();
-            outgoing.set(ASSERTION, &key.sign(token, &config.upstream_url, &method, &url, now))?;
+            outgoing.set(
+                ASSERTION,
+                &key.sign(token, &config.upstream_url, &method, &url, now),
+            )?;
         }
     }
 
