@@ -19,6 +19,7 @@ CREATE TABLE one_time_codes (
     PRIMARY KEY (purpose, recipient)
 );
 CREATE UNIQUE INDEX one_time_codes_by_token ON one_time_codes (token_hash);
+CREATE INDEX one_time_codes_by_expiry ON one_time_codes (expires_at);
 
 -- Messages sent to a recipient: bounds what one address can be made to receive.
 CREATE TABLE message_sends (
@@ -38,10 +39,12 @@ CREATE TABLE code_failures (
 CREATE INDEX code_failures_by_subject ON code_failures (subject, failed_at);
 CREATE INDEX code_failures_by_time ON code_failures (failed_at);
 
--- Accounts that used up their guesses: codes are off until another proof.
+-- Accounts that used up their guesses: codes are off until another proof. The proof begins a new
+-- day for them (`lifted_at`), not a new month, so that the bound on a year's guesses holds.
 CREATE TABLE code_suspensions (
     subject BLOB NOT NULL PRIMARY KEY,
-    suspended_at BIGINT NOT NULL
+    suspended BIGINT NOT NULL,
+    lifted_at BIGINT NOT NULL
 );
 
 -- Consecutive failures of a password, by account and by the identifier that was tried.
@@ -51,11 +54,13 @@ CREATE TABLE lockouts (
     locked_until BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
 );
+CREATE INDEX lockouts_by_time ON lockouts (updated_at);
 
 -- Links that set a new password. Used once: the row goes with the use.
 CREATE TABLE password_resets (
     token_hash BLOB NOT NULL PRIMARY KEY,
-    user_id BLOB NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+    -- not a foreign key: an unknown identifier gets a row as well, so that both take the same time
+    user_id BLOB NOT NULL,
     -- the address that the link was sent to, which using it proves
     kind TEXT NOT NULL,
     recipient BLOB NOT NULL,

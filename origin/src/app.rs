@@ -18,19 +18,23 @@ use tokio::task::JoinSet;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
 
+use crate::abuse::PerIp;
+use crate::abuse::lockout::Gate;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, OpenError};
 use crate::error::{Error, Problem};
 use crate::ids::RequestId;
+use crate::login::hasher::Hasher;
+use crate::notify::Mailer;
 use crate::random::Random;
 use crate::revocation::control_key::ControlKey;
 use crate::revocation::list::Publisher;
 use crate::revocation::{self, Signal};
 use crate::tokens::keyring::Keyring;
-use crate::{sessions, tokens};
 use crate::vault::master::MasterKeyError;
 use crate::vault::{MasterKeys, Vault};
+use crate::{accounts, login, sessions, tokens};
 
 /// What every handler may use; cheap to clone.
 #[derive(Clone)]
@@ -48,6 +52,14 @@ pub struct Parts {
     pub random: Random,
     /// Sealing, blind indexes, MACs.
     pub vault: Vault,
+    /// Password hashing, on a bounded pool.
+    pub hasher: Hasher,
+    /// How many passwords of an account are compared at a time.
+    pub gate: Gate,
+    /// Counts by IP address.
+    pub per_ip: PerIp,
+    /// Where mail and SMS are handed over.
+    pub mailer: Mailer,
     /// The keys that sign access tokens.
     pub keyring: Arc<Keyring>,
     /// Word to the publisher that something is revoked.
@@ -83,6 +95,9 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A sender of mail or SMS.
+    #[error("{0}")]
+    Notify(String),
     /// A part of the state refused.
     #[error(transparent)]
     Part(#[from] Error),
@@ -98,6 +113,9 @@ impl State {
         let vault = Vault::new(&MasterKeys::load(&config, &random)?, random.clone());
         let db = Db::open(&config).await?;
         db.migrate().await?;
+        let hasher = Hasher::new(&config.password, vault.clone(), random.clone()).await?;
+        let gate = Gate::new(config.lockout.max_failures);
+        let mailer = Mailer::start(&config).map_err(StartError::Notify)?;
         let policy = revocation::read_policy(&config).map_err(|source| StartError::Io {
             what: "gate.policy_file".to_owned(),
             source,
@@ -123,6 +141,10 @@ impl State {
             clock,
             random,
             vault,
+            hasher,
+            gate,
+            per_ip: PerIp::default(),
+            mailer,
             accepting: AtomicBool::new(true),
         })))
     }
@@ -143,7 +165,9 @@ fn make_data_dir(config: &Config) -> Result<(), StartError> {
 
 /// Every route, with what each passes through on its way in and out.
 pub fn app(state: State) -> Router {
-    let auth: Router<State> = Router::new()
+    let auth = Router::new()
+        .merge(accounts::routes())
+        .merge(login::routes())
         .merge(sessions::routes::auth())
         .merge(tokens::routes::auth());
     Router::new()
@@ -312,6 +336,7 @@ pub async fn serve(state: State) -> Result<(), StartError> {
             return Err(Error::internal("a task that must run has ended").into());
         }
     }
+    state.mailer.drain(grace).await;
     state.db.close().await;
     tracing::info!("stopped");
     Ok(())

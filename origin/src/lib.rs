@@ -13,6 +13,7 @@
 //! Standards: RFC 9457 (problems), RFC 9068 (access tokens), RFC 9106 (argon2id), RFC 8452
 //! (AES-GCM-SIV), RFC 5869 (HKDF).
 
+pub mod abuse;
 pub mod accounts;
 pub mod app;
 pub mod cli;
@@ -21,6 +22,8 @@ pub mod config;
 pub mod db;
 pub mod error;
 pub mod ids;
+pub mod login;
+pub mod notify;
 pub mod random;
 pub mod request;
 pub mod revocation;

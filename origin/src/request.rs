@@ -82,6 +82,26 @@ fn explain(error: &serde_json::Error) -> String {
     )
 }
 
+/// Longest name of a device that a client gives, in bytes.
+const MAX_DEVICE_ID: usize = 128;
+
+/// A device's name as it may be kept.
+///
+/// # Errors
+/// [`Error::RequestInvalid`] when it is longer than 128 bytes or not printable.
+pub fn checked_device_id(text: Option<String>) -> Result<Option<String>, Error> {
+    match text {
+        Some(text)
+            if text.is_empty() || text.len() > MAX_DEVICE_ID || text.contains(char::is_control) =>
+        {
+            Err(Error::invalid(
+                "device_id: expected 1 to 128 printable bytes.",
+            ))
+        }
+        text => Ok(text),
+    }
+}
+
 /// Longest user agent kept with a session, in bytes.
 const MAX_USER_AGENT: usize = 512;
 

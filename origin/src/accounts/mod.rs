@@ -1,23 +1,45 @@
 //! Accounts: who people are, what they log in with, what they may do.
 
-use serde::Serialize;
-use sqlx::{AnyConnection, Row as _};
+use serde::{Deserialize, Serialize};
+use sqlx::AnyConnection;
 
 use crate::app::State;
 use crate::error::Error;
 use crate::ids::UserId;
+use crate::sessions::{self, Ending};
+use crate::vault::Purpose;
+
+pub mod identifier;
+mod registration;
+mod routes;
+mod store;
+
+pub use identifier::{Blind, Identifier, Kind};
+pub(crate) use routes::address;
+pub use routes::routes;
+
+const ACTIVE: &str = "active";
+
+/// Longest name, in characters.
+const MAX_NAME: usize = 200;
 
 /// What a person sees of their account.
 #[derive(Clone, Debug, Serialize)]
 pub struct User {
     /// The account's id: `sub` of its tokens.
     pub id: UserId,
-    /// The proved e-mail address.
+    /// The e-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
-    /// The proved telephone number.
+    /// Whether it was proved; absent without address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email_verified: Option<bool>,
+    /// The telephone number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone_number: Option<String>,
+    /// Whether it was proved; absent without number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phone_number_verified: Option<bool>,
     /// The user name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
@@ -35,40 +57,299 @@ pub struct User {
     /// The customer they belong to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<String>,
+    /// Whether the account may be used.
+    #[serde(skip)]
+    pub active: bool,
+}
+
+/// Personal data that is neither an identifier nor a decision; sealed in one piece.
+#[derive(Clone, Default, Serialize, Deserialize)]
+struct Profile {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+/// Who has an identifier.
+#[derive(Clone, Copy, Debug)]
+pub struct Holder {
+    /// The account.
+    pub user_id: UserId,
+    /// Whether they proved that it is theirs.
+    pub verified: bool,
+    /// Whether the account may be used.
+    pub active: bool,
+}
+
+/// What an account is made of.
+pub struct NewAccount<'a> {
+    /// What it logs in with, and whether that was proved. One that somebody else has is left out.
+    pub identifiers: &'a [(Identifier, bool)],
+    /// The password, already hashed.
+    pub password: Option<&'a str>,
+    /// The name.
+    pub name: Option<&'a str>,
+    /// Roles.
+    pub roles: &'a [String],
+    /// The level to which the person is verified.
+    pub kyc_level: u32,
+}
+
+/// The account with this id.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn load(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: UserId,
+) -> Result<Option<User>, Error> {
+    let Some(row) = store::user(connection, id).await? else {
+        return Ok(None);
+    };
+    let profile = open_profile(state, id, &row.profile)?;
+    let mut user = User {
+        id,
+        email: None,
+        email_verified: None,
+        phone_number: None,
+        phone_number_verified: None,
+        username: None,
+        name: profile.name,
+        roles: list(&row.roles)?,
+        permissions: list(&row.permissions)?,
+        kyc_level: row.kyc_level,
+        kyc_status: row.kyc_status,
+        customer_id: row.customer_id,
+        active: row.status == ACTIVE,
+    };
+    for row in store::identifiers(connection, id).await? {
+        let spelling = open_spelling(state, row.kind, &row.blind, &row.spelling)?;
+        let verified = Some(row.verified_at.is_some());
+        match row.kind {
+            Kind::Email => (user.email, user.email_verified) = (Some(spelling), verified),
+            Kind::Phone => {
+                (user.phone_number, user.phone_number_verified) = (Some(spelling), verified);
+            }
+            Kind::Username => user.username = Some(spelling),
+        }
+    }
+    Ok(Some(user))
 }
 
 /// An account that may log in; none if there is no such account or it is disabled.
 ///
 /// # Errors
-/// When the database fails.
+/// When the database or the vault fails.
 pub async fn find_active(
-    _state: &State,
+    state: &State,
     connection: &mut AnyConnection,
     id: UserId,
 ) -> Result<Option<User>, Error> {
-    let row = sqlx::query(
-        "SELECT roles, permissions, kyc_level, kyc_status, customer_id
-         FROM users WHERE id = $1 AND status = 'active'",
-    )
-    .bind(id)
-    .fetch_optional(connection)
-    .await?;
-    let Some(row) = row else {
-        return Ok(None);
-    };
-    let list = |text: String| {
-        serde_json::from_str(&text).map_err(|_| Error::internal("roles of an account"))
-    };
-    Ok(Some(User {
-        id,
-        email: None,
-        phone_number: None,
-        username: None,
-        name: None,
-        roles: list(row.try_get("roles")?)?,
-        permissions: list(row.try_get("permissions")?)?,
-        kyc_level: row.try_get("kyc_level")?,
-        kyc_status: row.try_get("kyc_status")?,
-        customer_id: row.try_get("customer_id")?,
+    let user = load(state, connection, id).await?;
+    Ok(user.filter(|user| user.active))
+}
+
+/// Who has the identifier, if anybody has.
+///
+/// # Errors
+/// When the database fails.
+pub async fn holder(
+    connection: &mut AnyConnection,
+    kind: Kind,
+    blind: &Blind,
+) -> Result<Option<Holder>, Error> {
+    let found = store::holder(connection, kind, blind).await?;
+    Ok(found.map(|(user_id, verified, active)| Holder {
+        user_id,
+        verified,
+        active,
     }))
+}
+
+/// The address or number by which the account is reached: the proved mail address, else the
+/// number, else an address that was not proved yet.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn contact(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: UserId,
+) -> Result<Option<(Kind, Blind, String)>, Error> {
+    let rows = store::identifiers(connection, id).await?;
+    let best = rows
+        .iter()
+        .filter(|row| row.kind.medium().is_some())
+        .min_by_key(|row| (row.verified_at.is_none(), row.kind != Kind::Email));
+    let Some(row) = best else { return Ok(None) };
+    let blind = Blind::try_from(row.blind.as_slice())
+        .map_err(|_| Error::internal("blind index of the wrong length"))?;
+    Ok(Some((
+        row.kind,
+        blind,
+        open_spelling(state, row.kind, &row.blind, &row.spelling)?,
+    )))
+}
+
+/// The spelling under which the identifier was stored: where its messages go.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn stored_spelling(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: UserId,
+    blind: &Blind,
+) -> Result<Option<String>, Error> {
+    let rows = store::identifiers(connection, id).await?;
+    rows.iter()
+        .find(|row| row.blind == blind)
+        .map(|row| open_spelling(state, row.kind, &row.blind, &row.spelling))
+        .transpose()
+}
+
+/// Makes an account within the caller's transaction.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn create(
+    state: &State,
+    connection: &mut AnyConnection,
+    new: &NewAccount<'_>,
+) -> Result<UserId, Error> {
+    let now = state.clock.now();
+    let id = UserId::generate(&state.random);
+    let profile = Profile {
+        name: new.name.map(str::to_owned),
+    };
+    let roles = serde_json::to_string(new.roles).map_err(|_| Error::internal("roles as JSON"))?;
+    store::insert_user(
+        connection,
+        &store::NewUser {
+            id,
+            roles: &roles,
+            kyc_level: i64::from(new.kyc_level),
+            profile: &seal_profile(state, id, &profile)?,
+            now,
+        },
+    )
+    .await?;
+    for (identifier, verified) in new.identifiers {
+        let blind = identifier.blind(&state.vault)?;
+        let sealed = state.vault.seal(
+            Purpose::Identifier,
+            &spelling_aad(identifier.kind(), &blind),
+            identifier.spelling().as_bytes(),
+        )?;
+        let verified_at = verified.then_some(now);
+        store::insert_identifier(
+            connection,
+            id,
+            identifier.kind(),
+            &blind,
+            &sealed,
+            verified_at,
+            now,
+        )
+        .await?;
+    }
+    if let Some(phc) = new.password {
+        store::set_password(connection, id, phc, now).await?;
+    }
+    Ok(id)
+}
+
+/// Records that the holder of an identifier proved it. The first time, every password and session
+/// from before goes: whoever set them had not shown that the address was theirs.
+///
+/// # Errors
+/// When the database fails.
+pub async fn prove(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    kind: Kind,
+    blind: &Blind,
+) -> Result<(), Error> {
+    if store::mark_verified(connection, kind, blind, state.clock.now()).await? {
+        store::delete_password(connection, user_id).await?;
+        sessions::end_all(state, connection, user_id, Ending::All).await?;
+    }
+    Ok(())
+}
+
+/// The stored password hash, if the account has a password.
+///
+/// # Errors
+/// When the database fails.
+pub async fn password(connection: &mut AnyConnection, id: UserId) -> Result<Option<String>, Error> {
+    store::password(connection, id).await
+}
+
+/// Stores a password hash.
+///
+/// # Errors
+/// [`Error::NotFound`] when the account is gone; when the database fails.
+pub async fn set_password(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: UserId,
+    phc: &str,
+) -> Result<(), Error> {
+    store::set_password(connection, id, phc, state.clock.now()).await
+}
+
+/// Changes the name.
+async fn set_name(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: UserId,
+    name: Option<String>,
+) -> Result<(), Error> {
+    let row = store::user(connection, id).await?.ok_or(Error::NotFound)?;
+    let mut profile = open_profile(state, id, &row.profile)?;
+    profile.name = name;
+    let sealed = seal_profile(state, id, &profile)?;
+    store::update_profile(connection, id, &sealed, state.clock.now()).await
+}
+
+/// A name as it may be kept.
+pub(crate) fn checked_name(name: Option<String>) -> Result<Option<String>, Error> {
+    let Some(name) = name else { return Ok(None) };
+    let name = name.trim();
+    if name.is_empty() {
+        return Ok(None);
+    }
+    if name.chars().count() > MAX_NAME || name.contains(char::is_control) {
+        return Err(Error::invalid(
+            "name: expected at most 200 characters, none of them control.",
+        ));
+    }
+    Ok(Some(name.to_owned()))
+}
+
+fn seal_profile(state: &State, id: UserId, profile: &Profile) -> Result<Vec<u8>, Error> {
+    let json = serde_json::to_vec(profile).map_err(|_| Error::internal("profile as JSON"))?;
+    Ok(state.vault.seal(Purpose::Profile, id.as_bytes(), &json)?)
+}
+
+fn open_profile(state: &State, id: UserId, sealed: &[u8]) -> Result<Profile, Error> {
+    let json = state.vault.open(Purpose::Profile, id.as_bytes(), sealed)?;
+    serde_json::from_slice(&json).map_err(|_| Error::internal("stored profile is not JSON"))
+}
+
+/// Binds a sealed spelling to its row: one moved to another's row does not open.
+fn spelling_aad(kind: Kind, blind: &[u8]) -> Vec<u8> {
+    [kind.as_str().as_bytes(), b"\0", blind].concat()
+}
+
+fn open_spelling(state: &State, kind: Kind, blind: &[u8], sealed: &[u8]) -> Result<String, Error> {
+    let text = state
+        .vault
+        .open(Purpose::Identifier, &spelling_aad(kind, blind), sealed)?;
+    String::from_utf8(text.to_vec()).map_err(|_| Error::internal("stored spelling is not UTF-8"))
+}
+
+fn list(json: &str) -> Result<Vec<String>, Error> {
+    serde_json::from_str(json).map_err(|_| Error::internal("stored list is not JSON"))
 }

@@ -23,8 +23,11 @@ pub enum Channel {
     /// One JSON line for each message in `outbox.jsonl` of the data folder; development only.
     #[default]
     File,
-    /// Messages are dropped and counted.
+    /// Messages are dropped.
     Off,
+    /// Messages are kept in memory, for tests to read; not to be had from a file.
+    #[serde(skip)]
+    Memory,
     /// A mail server.
     Smtp(Smtp),
     /// A provider's HTTP endpoint.
@@ -35,7 +38,7 @@ impl Channel {
     /// What is missing, if something is.
     pub(super) fn missing(&self) -> Option<&'static str> {
         match self {
-            Self::File | Self::Off => None,
+            Self::File | Self::Off | Self::Memory => None,
             Self::Smtp(smtp) if smtp.host.is_empty() => Some("expected host"),
             Self::Smtp(smtp) if smtp.from.is_empty() => Some("expected from"),
             Self::Http(hook) if !hook.url.starts_with("http") => Some("expected url"),

@@ -17,7 +17,8 @@ use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
 use edgekeep_origin::app::{State, app};
 use edgekeep_origin::clock::{Clock, Timestamp};
-use edgekeep_origin::config::{Config, DataDir};
+use edgekeep_origin::config::{Channel, Config, DataDir};
+use edgekeep_origin::notify::Message;
 use edgekeep_origin::random::Random;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -87,6 +88,7 @@ impl Origin {
         config.password.memory_kib = 64;
         config.password.iterations = 1;
         config.limits.per_ip = false;
+        config.notify.email = Channel::Memory;
         change(&mut config);
         let clock = Clock::fixed(BEGINNING);
         let state = State::open(config, clock.clone(), Random::seeded(1))
@@ -98,6 +100,25 @@ impl Origin {
             clock,
             _folder: folder,
         }
+    }
+
+    /// The newest message to `to`, if any.
+    pub fn message(&self, to: &str) -> Option<Message> {
+        self.state
+            .mailer
+            .sent()
+            .into_iter()
+            .rev()
+            .find(|message| message.to == to)
+    }
+
+    /// The code in the newest message to `to`.
+    #[track_caller]
+    pub fn code(&self, to: &str) -> String {
+        self.message(to)
+            .expect("a message")
+            .code
+            .expect("a code in it")
     }
 
     /// Moves the clock.

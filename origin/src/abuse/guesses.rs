@@ -1,0 +1,127 @@
+//! How many codes may be guessed for one account, whatever the number of codes.
+//!
+//! Three tries a code and three codes an hour would be 78,840 guesses a year. The bound by day
+//! catches a burst, the one by month keeps a year's guesses under 730 of a million.
+
+use std::time::Duration;
+
+use sqlx::{AnyConnection, Row as _};
+
+use super::Subject;
+use crate::clock::Timestamp;
+use crate::config::Otp;
+use crate::error::Error;
+use crate::random::Random;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+/// A guess that was counted as wrong before it was compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted([u8; 16]);
+
+/// Counts a guess before it is compared; `None` when codes are off for the account.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(
+    connection: &mut AnyConnection,
+    limits: &Otp,
+    random: &Random,
+    subject: &Subject,
+    now: Timestamp,
+) -> Result<Option<Counted>, Error> {
+    sqlx::query("DELETE FROM code_failures WHERE failed_at <= $1")
+        .bind(now - MONTH)
+        .execute(&mut *connection)
+        .await?;
+    let (suspended, lifted_at) = suspension(connection, subject).await?;
+    if suspended {
+        return Ok(None);
+    }
+    let row = sqlx::query(
+        "SELECT COUNT(*) AS month,
+                COALESCE(SUM(CASE WHEN failed_at > $2 THEN 1 ELSE 0 END), 0) AS day
+         FROM code_failures WHERE subject = $1",
+    )
+    .bind(subject.bytes())
+    .bind(lifted_at.max(now - DAY))
+    .fetch_one(&mut *connection)
+    .await?;
+    let (month, day): (i64, i64) = (row.try_get("month")?, row.try_get("day")?);
+    if day >= i64::from(limits.failures_per_day) || month >= i64::from(limits.failures_per_month) {
+        sqlx::query(
+            "INSERT INTO code_suspensions (subject, suspended, lifted_at) VALUES ($1, 1, 0)
+             ON CONFLICT (subject) DO UPDATE SET suspended = 1",
+        )
+        .bind(subject.bytes())
+        .execute(&mut *connection)
+        .await?;
+        return Ok(None);
+    }
+    let id: [u8; 16] = random.bytes();
+    sqlx::query("INSERT INTO code_failures (id, subject, failed_at) VALUES ($1, $2, $3)")
+        .bind(id.as_slice())
+        .bind(subject.bytes())
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+    Ok(Some(Counted(id)))
+}
+
+/// Takes the count of a right guess back.
+///
+/// # Errors
+/// When the database fails.
+pub async fn take_back(connection: &mut AnyConnection, counted: Counted) -> Result<(), Error> {
+    sqlx::query("DELETE FROM code_failures WHERE id = $1")
+        .bind(counted.0.as_slice())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Whether codes are off for the account.
+///
+/// # Errors
+/// When the database fails.
+pub async fn suspended(connection: &mut AnyConnection, subject: &Subject) -> Result<bool, Error> {
+    Ok(suspension(connection, subject).await?.0)
+}
+
+/// Allows codes again after another proof; the month's count goes on.
+///
+/// # Errors
+/// When the database fails.
+pub async fn lift(
+    connection: &mut AnyConnection,
+    subject: &Subject,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE code_suspensions SET suspended = 0, lifted_at = $2
+         WHERE subject = $1 AND suspended = 1",
+    )
+    .bind(subject.bytes())
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn suspension(
+    connection: &mut AnyConnection,
+    subject: &Subject,
+) -> Result<(bool, Timestamp), Error> {
+    let row = sqlx::query("SELECT suspended, lifted_at FROM code_suspensions WHERE subject = $1")
+        .bind(subject.bytes())
+        .fetch_optional(connection)
+        .await?;
+    Ok(match row {
+        None => (false, Timestamp::from_micros(0)),
+        Some(row) => (
+            row.try_get::<i64, _>("suspended")? != 0,
+            row.try_get("lifted_at")?,
+        ),
+    })
+}

@@ -1,0 +1,317 @@
+//! What people log in with: parsing, normal form, blind index.
+//!
+//! Two spellings that a person would call the same have one normal form (NFKC, lower case), and
+//! that form is unique. Mail goes to the spelling that was proved, never to the one typed later:
+//! a look-alike address must not receive another's code.
+
+use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::error::Error;
+use crate::notify::Medium;
+use crate::vault::{Purpose, Vault};
+
+/// Longest identifier that is looked at, in bytes (an address has 254 at most, RFC 5321 §4.5.3).
+const MAX_BYTES: usize = 254;
+
+/// The sorts of identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// An e-mail address.
+    Email,
+    /// A telephone number.
+    Phone,
+    /// A user name.
+    Username,
+}
+
+impl Kind {
+    /// The word that the database keeps.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Phone => "phone",
+            Self::Username => "username",
+        }
+    }
+
+    /// The kind of the database's word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Email, Self::Phone, Self::Username]
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+    }
+
+    /// How messages reach such an identifier.
+    pub const fn medium(self) -> Option<Medium> {
+        match self {
+            Self::Email => Some(Medium::Email),
+            Self::Phone => Some(Medium::Sms),
+            Self::Username => None,
+        }
+    }
+}
+
+/// A keyed hash that finds an identifier again.
+pub type Blind = [u8; 32];
+
+/// An identifier as somebody spelled it. Personal data: it has no `Debug`.
+#[derive(Clone)]
+pub struct Identifier {
+    kind: Kind,
+    normal: String,
+    spelling: String,
+}
+
+impl Identifier {
+    /// An e-mail address.
+    ///
+    /// # Errors
+    /// [`Error::RequestInvalid`] when it is not one. The domain must be ASCII (`xn--…`).
+    pub fn email(text: &str) -> Result<Self, Error> {
+        let invalid = || Error::invalid("email: expected an address such as name@example.org.");
+        let spelling = text.trim();
+        if spelling.len() > MAX_BYTES
+            || spelling.contains(|c: char| c.is_control() || c.is_whitespace())
+        {
+            return Err(invalid());
+        }
+        let (local, domain) = spelling.rsplit_once('@').ok_or_else(invalid)?;
+        let domain_fits = domain.is_ascii()
+            && domain.split('.').all(|label| {
+                (1..=63).contains(&label.len())
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+                    && label
+                        .bytes()
+                        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            });
+        if local.is_empty() || local.len() > 64 || local.contains('@') || !domain_fits {
+            return Err(invalid());
+        }
+        spelling.parse::<lettre::Address>().map_err(|_| invalid())?;
+        Ok(Self {
+            kind: Kind::Email,
+            normal: normal_form(spelling),
+            spelling: spelling.to_owned(),
+        })
+    }
+
+    /// A telephone number: international (`+41…`, `0041…`), or national with its country's code.
+    ///
+    /// # Errors
+    /// [`Error::RequestInvalid`] when it is not one (E.164: at most 15 digits).
+    pub fn phone(text: &str, country_code: Option<&str>) -> Result<Self, Error> {
+        let invalid = || {
+            Error::invalid("phone_number: expected an international number such as +41441234567.")
+        };
+        let dialled = digits(text).ok_or_else(invalid)?;
+        let international = if let Some(rest) = dialled.strip_prefix('+') {
+            rest.to_owned()
+        } else if let Some(rest) = dialled.strip_prefix("00") {
+            rest.to_owned()
+        } else {
+            let code = digits(country_code.ok_or_else(invalid)?).ok_or_else(invalid)?;
+            let code = code.trim_start_matches('+').trim_start_matches('0');
+            if !(1..=3).contains(&code.len()) {
+                return Err(invalid());
+            }
+            format!("{code}{}", dialled.trim_start_matches('0'))
+        };
+        if !(7..=15).contains(&international.len())
+            || international.starts_with('0')
+            || international.contains('+')
+        {
+            return Err(invalid());
+        }
+        let normal = format!("+{international}");
+        Ok(Self {
+            kind: Kind::Phone,
+            spelling: normal.clone(),
+            normal,
+        })
+    }
+
+    /// A user name: 3 to 32 characters, a letter first, then letters, digits, `.`, `_`, `-`.
+    ///
+    /// # Errors
+    /// [`Error::RequestInvalid`] when it is not one.
+    pub fn username(text: &str) -> Result<Self, Error> {
+        let normal = normal_form(text);
+        let fits = text.len() <= MAX_BYTES
+            && (3..=32).contains(&normal.chars().count())
+            && normal.starts_with(char::is_alphabetic)
+            && normal
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-'));
+        if !fits {
+            return Err(Error::invalid(
+                "username: expected 3 to 32 letters, digits, dots, underscores or hyphens, \
+                 a letter first.",
+            ));
+        }
+        Ok(Self {
+            kind: Kind::Username,
+            normal,
+            spelling: text.to_owned(),
+        })
+    }
+
+    /// Whatever somebody types to log in. What cannot be an identifier is one that nobody has.
+    ///
+    /// # Errors
+    /// [`Error::RequestInvalid`] when it is empty or too long to be any.
+    pub fn typed(text: &str) -> Result<Self, Error> {
+        let text = text.trim();
+        if text.is_empty() || text.len() > MAX_BYTES {
+            return Err(Error::invalid("identifier: expected 1 to 254 bytes."));
+        }
+        let parsed = if text.contains('@') {
+            Self::email(text)
+        } else if text.starts_with(char::is_alphabetic) {
+            Self::username(text)
+        } else {
+            Self::phone(text, None)
+        };
+        Ok(parsed.unwrap_or_else(|_| Self {
+            kind: Kind::Username,
+            // A line feed stands in no user name, so this is nobody's.
+            normal: format!("\n{}", normal_form(text)),
+            spelling: text.to_owned(),
+        }))
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The spelling to keep.
+    pub fn spelling(&self) -> &str {
+        &self.spelling
+    }
+
+    /// The blind index of the normal form.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn blind(&self, vault: &Vault) -> Result<Blind, Error> {
+        let text = format!("{}:{}", self.kind.as_str(), self.normal);
+        Ok(vault.blind_index(Purpose::Identifier, &text)?)
+    }
+}
+
+fn normal_form(text: &str) -> String {
+    // Lowering can make text that is not NFKC (U+0130), so it is composed again.
+    text.nfkc()
+        .collect::<String>()
+        .to_lowercase()
+        .nfkc()
+        .collect()
+}
+
+/// The number without what people put between digits; `None` when there is anything else.
+fn digits(text: &str) -> Option<String> {
+    if text.len() > 64 {
+        return None;
+    }
+    let kept: String = text
+        .chars()
+        .filter(|c| !matches!(c, ' ' | '-' | '.' | '(' | ')' | '/'))
+        .collect();
+    let rest = kept.strip_prefix('+').unwrap_or(&kept);
+    (!rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_digit())).then_some(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normal(parsed: Result<Identifier, Error>) -> Option<String> {
+        parsed.ok().map(|identifier| identifier.normal)
+    }
+
+    #[test]
+    fn spellings_that_people_call_the_same_are_one() {
+        for text in [
+            "Alice@Example.org",
+            " alice@example.org ",
+            "ＡＬＩＣＥ@example.org",
+        ] {
+            assert_eq!(
+                normal(Identifier::email(text)).as_deref(),
+                Some("alice@example.org"),
+                "{text}"
+            );
+        }
+        for (text, country) in [
+            ("+41 79 123 45 67", None),
+            ("0041791234567", None),
+            ("079 123 45 67", Some("+41")),
+            ("(079) 123-45-67", Some("41")),
+        ] {
+            assert_eq!(
+                normal(Identifier::phone(text, country)).as_deref(),
+                Some("+41791234567"),
+                "{text}"
+            );
+        }
+        assert_eq!(
+            normal(Identifier::username("ＡLICE")).as_deref(),
+            Some("alice")
+        );
+    }
+
+    #[test]
+    fn look_alikes_are_not_one() {
+        let dotless = normal(Identifier::email("mıke@example.org"));
+        assert_ne!(dotless, normal(Identifier::email("mike@example.org")));
+    }
+
+    #[test]
+    fn rejects_what_is_no_identifier() {
+        let long = format!("{}@example.org", "a".repeat(65));
+        for text in [
+            "",
+            "@",
+            "a@",
+            "@b",
+            "a@b@c",
+            "a b@c.d",
+            "a@b..c",
+            "a@-b.c",
+            "a@bücher.example",
+            "a\u{0}@b.c",
+            "a@b.c\r\nBcc: x@y.z",
+            &long,
+        ] {
+            assert!(Identifier::email(text).is_err(), "{text:?}");
+        }
+        for text in [
+            "",
+            "+",
+            "+0123456789",
+            "123456",
+            "+1234567890123456",
+            "++41791234567",
+            "+41x",
+            "１２３４５６７",
+        ] {
+            assert!(Identifier::phone(text, None).is_err(), "{text:?}");
+        }
+        assert!(Identifier::phone("0791234567", Some("+")).is_err());
+        for text in ["", "ab", "1abc", "a b c", "a@b", &"a".repeat(33)] {
+            assert!(Identifier::username(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn anything_typed_has_an_index() {
+        for text in ["x", "!!!", "a b", "+1", "a@@b", "\u{202e}abc"] {
+            assert!(Identifier::typed(text).is_ok(), "{text:?}");
+        }
+        assert!(Identifier::typed("  ").is_err());
+        assert!(Identifier::typed(&"a".repeat(255)).is_err());
+    }
+}

@@ -1,0 +1,208 @@
+//! New accounts: nothing exists until the address is proved.
+//!
+//! What was asked for waits, sealed, beside the code. So nobody can set a password on an address
+//! that is not theirs: the account comes into being with the code, from the request that the code
+//! was sent for. When a request with another password came in between, one of the two is a
+//! stranger's and the code does not tell which: then the account begins without a password.
+//!
+//! One address is proved at a time: a number given beside a mail address is not attached.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Identifier, Kind, NewAccount};
+use crate::abuse::sends;
+use crate::app::State;
+use crate::error::Error;
+use crate::login::codes::{self, CodeFor};
+use crate::login::messages;
+use crate::request::Caller;
+use crate::sessions::{self, NewSession, Tokens};
+use crate::vault::{Purpose, Secret};
+
+/// A registration that was read and found well-formed.
+pub(super) struct Wanted {
+    pub(super) email: Option<Identifier>,
+    pub(super) phone: Option<Identifier>,
+    pub(super) username: Option<Identifier>,
+    pub(super) password: Secret,
+    pub(super) name: Option<String>,
+}
+
+/// What waits for the proof.
+#[derive(Serialize, Deserialize)]
+struct Pending {
+    kind: Kind,
+    spelling: String,
+    username: Option<String>,
+    name: Option<String>,
+    phc: Option<String>,
+    /// Keyed hash of the password, to see whether a repeated request is the same person's.
+    password_mac: Vec<u8>,
+}
+
+/// Takes a registration in; the caller learns nothing about who has an account.
+pub(super) async fn begin(state: &State, wanted: Wanted) -> Result<(), Error> {
+    let phc = state.hasher.hash(&wanted.password).await?;
+    let require_proof = state.config.registration.require_proof;
+    let Some(address) = wanted.email.as_ref().or(wanted.phone.as_ref()) else {
+        if require_proof || wanted.username.is_none() {
+            return Err(Error::invalid("Expected email or phone_number."));
+        }
+        return create_unproved(state, &wanted, &phc).await;
+    };
+    let blind = address.blind(&state.vault)?;
+    let password_mac = state
+        .vault
+        .mac(
+            Purpose::Registration,
+            &[&blind, wanted.password.expose().as_bytes()],
+        )?
+        .to_vec();
+    let now = state.clock.now();
+    let mut tx = state.db.write().await?;
+    let limit = state.config.otp.sends_per_hour;
+    sends::count(&mut tx, CodeFor::Registration.as_str(), &blind, limit, now).await?;
+    let holder = super::holder(&mut tx, address.kind(), &blind).await?;
+    let taken = holder.is_some_and(|holder| holder.verified);
+    let contested = codes::waiting(state, &mut tx, CodeFor::Registration, &blind)
+        .await?
+        .and_then(|payload| serde_json::from_slice::<Pending>(&payload).ok())
+        .is_some_and(|before| before.phc.is_none() || before.password_mac != password_mac);
+    let pending = Pending {
+        kind: address.kind(),
+        spelling: address.spelling().to_owned(),
+        username: wanted
+            .username
+            .as_ref()
+            .map(|name| name.spelling().to_owned()),
+        name: wanted.name.clone(),
+        phc: (!contested).then(|| phc.clone()),
+        password_mac,
+    };
+    let payload = serde_json::to_vec(&pending).map_err(|_| Error::internal("pending as JSON"))?;
+    let issued = codes::issue(
+        state,
+        &mut tx,
+        CodeFor::Registration,
+        &blind,
+        &payload,
+        !taken,
+    )
+    .await?;
+    if !require_proof && holder.is_none() {
+        create(state, &mut tx, &wanted, &phc, false).await?;
+    }
+    tx.commit().await?;
+    let message = if taken {
+        messages::already_registered(address)
+    } else {
+        messages::registration_code(address, &issued.code)
+    };
+    if let Some(message) = message {
+        state.mailer.send(message);
+    }
+    Ok(())
+}
+
+/// Makes the account whose address `code` proves, and logs its owner in.
+pub(super) async fn finish(
+    state: &State,
+    caller: &Caller,
+    address: &Identifier,
+    code: &Secret,
+    device_id: Option<String>,
+) -> Result<Tokens, Error> {
+    let blind = address.blind(&state.vault)?;
+    let guess = codes::guess(
+        state,
+        CodeFor::Registration,
+        codes::Key::Recipient(&blind),
+        code,
+    )
+    .await?;
+    let pending: Pending = serde_json::from_slice(&guess.payload)
+        .map_err(|_| Error::internal("stored registration is not JSON"))?;
+    let mut tx = state.db.write().await?;
+    codes::consume(&mut tx, CodeFor::Registration, &guess).await?;
+    let user_id = match super::holder(&mut tx, address.kind(), &blind).await? {
+        Some(holder) if !holder.active => return Err(Error::CodeInvalid("account not active")),
+        Some(holder) => {
+            super::prove(state, &mut tx, holder.user_id, address.kind(), &blind).await?;
+            // What the proved request itself asked for stands.
+            if let (false, Some(phc)) = (holder.verified, &pending.phc) {
+                super::set_password(state, &mut tx, holder.user_id, phc).await?;
+            }
+            holder.user_id
+        }
+        None => {
+            let mut identifiers = vec![(
+                match pending.kind {
+                    Kind::Phone => Identifier::phone(&pending.spelling, None)?,
+                    _ => Identifier::email(&pending.spelling)?,
+                },
+                true,
+            )];
+            if let Some(username) = &pending.username {
+                identifiers.push((Identifier::username(username)?, true));
+            }
+            super::create(
+                state,
+                &mut tx,
+                &NewAccount {
+                    identifiers: &identifiers,
+                    password: pending.phc.as_deref(),
+                    name: pending.name.as_deref(),
+                    roles: &[],
+                    kyc_level: 0,
+                },
+            )
+            .await?
+        }
+    };
+    let amr = ["otp"];
+    let session = NewSession::first_party(state, user_id, caller, device_id, &amr);
+    let tokens = sessions::open(state, &mut tx, session).await?;
+    tx.commit().await?;
+    Ok(tokens)
+}
+
+/// Without proof (a setting) the account exists at once, its addresses marked as not proved.
+async fn create_unproved(state: &State, wanted: &Wanted, phc: &str) -> Result<(), Error> {
+    let mut tx = state.db.write().await?;
+    if let Some(username) = &wanted.username {
+        let blind = username.blind(&state.vault)?;
+        if super::holder(&mut tx, Kind::Username, &blind)
+            .await?
+            .is_none()
+        {
+            create(state, &mut tx, wanted, phc, false).await?;
+        }
+    }
+    Ok(tx.commit().await?)
+}
+
+async fn create(
+    state: &State,
+    connection: &mut sqlx::AnyConnection,
+    wanted: &Wanted,
+    phc: &str,
+    verified: bool,
+) -> Result<(), Error> {
+    let identifiers: Vec<(Identifier, bool)> = [
+        (wanted.email.clone(), verified),
+        (wanted.phone.clone(), verified),
+        // A user name needs no proof: it is whoever took it first.
+        (wanted.username.clone(), true),
+    ]
+    .into_iter()
+    .filter_map(|(identifier, verified)| Some((identifier?, verified)))
+    .collect();
+    let account = NewAccount {
+        identifiers: &identifiers,
+        password: Some(phc),
+        name: wanted.name.as_deref(),
+        roles: &[],
+        kyc_level: 0,
+    };
+    super::create(state, connection, &account).await.map(drop)
+}

@@ -1,0 +1,332 @@
+//! One-time codes: issued, guessed at most a few times, consumed once.
+//!
+//! A guess is counted by the statement that finds the code, and committed, before it is compared:
+//! however many arrive together, no more than the allowed tries are ever compared. Codes for
+//! addresses that nobody may use exist as rows that no code matches, so that all addresses cost
+//! and answer the same.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sqlx::{AnyConnection, Row as _};
+use zeroize::Zeroizing;
+
+use crate::abuse::Subject;
+use crate::abuse::guesses::{self, Counted};
+use crate::accounts::{self, Blind, Kind};
+use crate::app::State;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::vault::{Digest, Purpose, Secret};
+
+/// How long a row outlives its code, so that a late guess is told `code_expired`.
+const REMEMBERED: Duration = Duration::from_secs(86_400);
+
+/// What a code is for; one for another purpose does not match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeFor {
+    /// Proving the address of a new account.
+    Registration,
+    /// Logging in.
+    Login,
+}
+
+impl CodeFor {
+    /// The word that the database keeps.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Registration => "register",
+            Self::Login => "login",
+        }
+    }
+}
+
+/// A code on its way to its recipient.
+#[derive(Debug)]
+pub struct Issued {
+    /// Six digits, for the message.
+    pub code: Secret,
+    /// The token that the code is bound to, for the answer.
+    pub token: Secret,
+}
+
+/// By what a code is found.
+pub enum Key<'a> {
+    /// The address that it was sent to.
+    Recipient(&'a Blind),
+    /// The token that was answered when it was sent.
+    Token(&'a Secret),
+}
+
+/// A guess that was right. It still has to be [`consume`]d.
+pub struct Guess {
+    /// The address that it proves.
+    pub recipient: Blind,
+    /// What was kept beside the code.
+    pub payload: Zeroizing<Vec<u8>>,
+    token_hash: Vec<u8>,
+    counted: Counted,
+}
+
+/// Issues a code to `recipient`, ending the one before; `payload` waits sealed beside it.
+///
+/// With `deliverable` false the code is one that nothing matches.
+///
+/// # Errors
+/// When the database fails.
+pub async fn issue(
+    state: &State,
+    connection: &mut AnyConnection,
+    purpose: CodeFor,
+    recipient: &Blind,
+    payload: &[u8],
+    deliverable: bool,
+) -> Result<Issued, Error> {
+    let now = state.clock.now();
+    let code = Secret::new(state.random.six_digits());
+    let token = Secret::new(format!(
+        "eko_{}",
+        URL_SAFE_NO_PAD.encode(state.random.bytes::<32>())
+    ));
+    let token_hash = hash_token(state, &token)?;
+    let nothing: [u8; 32] = state.random.bytes();
+    let code_mac = mac(state, purpose, &token_hash, &code)?;
+    let sealed = state
+        .vault
+        .seal(Purpose::Registration, &aad(purpose, recipient), payload)?;
+    sqlx::query("DELETE FROM one_time_codes WHERE expires_at < $1")
+        .bind(now - REMEMBERED)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "INSERT INTO one_time_codes
+             (purpose, recipient, token_hash, code_mac, payload, tries, sent_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, 0, $6, $7)
+         ON CONFLICT (purpose, recipient) DO UPDATE SET
+             token_hash = $3, code_mac = $4, payload = $5, tries = 0, sent_at = $6,
+             expires_at = $7",
+    )
+    .bind(purpose.as_str())
+    .bind(recipient.as_slice())
+    .bind(token_hash.as_slice())
+    .bind(if deliverable {
+        code_mac.as_bytes().as_slice()
+    } else {
+        nothing.as_slice()
+    })
+    .bind(sealed)
+    .bind(now)
+    .bind(now + Duration::from_secs(state.config.otp.ttl_seconds))
+    .execute(connection)
+    .await?;
+    Ok(Issued { code, token })
+}
+
+/// What waits beside a live code of `recipient`.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn waiting(
+    state: &State,
+    connection: &mut AnyConnection,
+    purpose: CodeFor,
+    recipient: &Blind,
+) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+    let row = sqlx::query(
+        "SELECT payload FROM one_time_codes
+         WHERE purpose = $1 AND recipient = $2 AND expires_at > $3",
+    )
+    .bind(purpose.as_str())
+    .bind(recipient.as_slice())
+    .bind(state.clock.now())
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let sealed: Vec<u8> = row.try_get("payload")?;
+    Ok(Some(state.vault.open(
+        Purpose::Registration,
+        &aad(purpose, recipient),
+        &sealed,
+    )?))
+}
+
+/// Compares `code` with the one that `key` finds, after counting the guess.
+///
+/// # Errors
+/// [`Error::CodeInvalid`] when it is wrong, tried too often, or codes are off for the account;
+/// [`Error::CodeExpired`] when its time is over.
+pub async fn guess(
+    state: &State,
+    purpose: CodeFor,
+    key: Key<'_>,
+    code: &Secret,
+) -> Result<Guess, Error> {
+    let text = code.expose();
+    if text.len() != 6 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Error::CodeInvalid("not six digits"));
+    }
+    let now = state.clock.now();
+    let (column, found_by) = match key {
+        Key::Recipient(blind) => ("recipient", blind.to_vec()),
+        Key::Token(token) => ("token_hash", hash_token(state, token)?.to_vec()),
+    };
+    let mut tx = state.db.write().await?;
+    let row = sqlx::query(match column {
+        "recipient" => {
+            "UPDATE one_time_codes SET tries = tries + 1
+             WHERE purpose = $1 AND recipient = $2 AND tries < $3 AND expires_at > $4
+             RETURNING recipient, token_hash, code_mac, payload"
+        }
+        _ => {
+            "UPDATE one_time_codes SET tries = tries + 1
+             WHERE purpose = $1 AND token_hash = $2 AND tries < $3 AND expires_at > $4
+             RETURNING recipient, token_hash, code_mac, payload"
+        }
+    })
+    .bind(purpose.as_str())
+    .bind(found_by.clone())
+    .bind(i64::from(state.config.otp.max_tries))
+    .bind(now)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else {
+        let refusal = why_not(&mut tx, purpose, column, found_by, now).await?;
+        tx.rollback().await?;
+        return Err(refusal);
+    };
+    let recipient: Vec<u8> = row.try_get("recipient")?;
+    let recipient = Blind::try_from(recipient.as_slice())
+        .map_err(|_| Error::internal("blind index of the wrong length"))?;
+    let token_hash: Vec<u8> = row.try_get("token_hash")?;
+    let code_mac: Vec<u8> = row.try_get("code_mac")?;
+    let sealed: Vec<u8> = row.try_get("payload")?;
+    let subject = subject(state, &mut tx, &recipient).await?;
+    let counted = guesses::count(&mut tx, &state.config.otp, &state.random, &subject, now).await?;
+    tx.commit().await?;
+    let Some(counted) = counted else {
+        return Err(Error::CodeInvalid("codes are off for the account"));
+    };
+    if !mac(state, purpose, &token_hash, code)?.matches(&code_mac) {
+        return Err(Error::CodeInvalid("wrong code"));
+    }
+    let payload = state
+        .vault
+        .open(Purpose::Registration, &aad(purpose, &recipient), &sealed)?;
+    Ok(Guess {
+        recipient,
+        payload,
+        token_hash,
+        counted,
+    })
+}
+
+/// Uses a code up within the caller's transaction; of several that guessed right, one succeeds.
+///
+/// # Errors
+/// [`Error::CodeInvalid`] when it was used or replaced meanwhile.
+pub async fn consume(
+    connection: &mut AnyConnection,
+    purpose: CodeFor,
+    guess: &Guess,
+) -> Result<(), Error> {
+    let deleted = sqlx::query(
+        "DELETE FROM one_time_codes WHERE purpose = $1 AND recipient = $2 AND token_hash = $3",
+    )
+    .bind(purpose.as_str())
+    .bind(guess.recipient.as_slice())
+    .bind(guess.token_hash.as_slice())
+    .execute(&mut *connection)
+    .await?;
+    if deleted.rows_affected() != 1 {
+        return Err(Error::CodeInvalid("used meanwhile"));
+    }
+    guesses::take_back(connection, guess.counted).await
+}
+
+/// Ends whatever code waits for `recipient`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw(
+    connection: &mut AnyConnection,
+    purpose: CodeFor,
+    recipient: &Blind,
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM one_time_codes WHERE purpose = $1 AND recipient = $2")
+        .bind(purpose.as_str())
+        .bind(recipient.as_slice())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Whose guesses of codes sent to `recipient` are counted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn subject(
+    state: &State,
+    connection: &mut AnyConnection,
+    recipient: &Blind,
+) -> Result<Subject, Error> {
+    let mut holder = None;
+    for kind in [Kind::Email, Kind::Phone] {
+        // A blind index covers its kind, so at most one of the two finds anybody.
+        holder = holder.or(accounts::holder(connection, kind, recipient).await?);
+    }
+    Ok(Subject::of(
+        &state.vault,
+        holder.map(|holder| holder.user_id),
+        recipient,
+    )?)
+}
+
+async fn why_not(
+    connection: &mut AnyConnection,
+    purpose: CodeFor,
+    column: &str,
+    found_by: Vec<u8>,
+    now: Timestamp,
+) -> Result<Error, Error> {
+    let row = sqlx::query(match column {
+        "recipient" => {
+            "SELECT expires_at FROM one_time_codes WHERE purpose = $1 AND recipient = $2"
+        }
+        _ => "SELECT expires_at FROM one_time_codes WHERE purpose = $1 AND token_hash = $2",
+    })
+    .bind(purpose.as_str())
+    .bind(found_by)
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else {
+        return Ok(Error::CodeInvalid("no such code"));
+    };
+    let expires_at: Timestamp = row.try_get("expires_at")?;
+    Ok(if expires_at <= now {
+        Error::CodeExpired
+    } else {
+        Error::CodeInvalid("tries used up")
+    })
+}
+
+fn hash_token(state: &State, token: &Secret) -> Result<[u8; 32], Error> {
+    Ok(state
+        .vault
+        .mac(Purpose::Code, &[b"token", token.expose().as_bytes()])?)
+}
+
+/// Binds a code to its purpose and to the request that it was sent for.
+fn mac(state: &State, purpose: CodeFor, token_hash: &[u8], code: &Secret) -> Result<Digest, Error> {
+    let parts = [
+        b"code",
+        purpose.as_str().as_bytes(),
+        token_hash,
+        code.expose().as_bytes(),
+    ];
+    Ok(Digest::new(state.vault.mac(Purpose::Code, &parts)?))
+}
+
+fn aad(purpose: CodeFor, recipient: &Blind) -> Vec<u8> {
+    [purpose.as_str().as_bytes(), b"\0", recipient].concat()
+}

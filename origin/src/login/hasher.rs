@@ -1,0 +1,353 @@
+//! Password hashing: argon2id (RFC 9106) over a keyed hash, on a bounded pool.
+//!
+//! One hash takes 19 MiB. A burst of logins must cost time, not memory: as many run as there are
+//! cores, a bounded number waits, and the rest is told to come back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use crate::config::Password;
+use crate::error::Error;
+use crate::random::Random;
+use crate::vault::{Purpose, Secret, Vault};
+
+/// Shortest password, in bytes (ASVS 6.2.1).
+pub const MIN_BYTES: usize = 8;
+
+/// Longest password, in bytes: far above any that people choose, and hashing it costs nothing.
+pub const MAX_BYTES: usize = 1_024;
+
+const SALT_BYTES: usize = 16;
+const HASH_BYTES: usize = 32;
+
+/// Refuses passwords that are too short or too long; there are no other rules (ASVS 6.2.5).
+///
+/// # Errors
+/// [`Error::RequestInvalid`] with the bounds.
+pub fn check_length(password: &Secret) -> Result<(), Error> {
+    if (MIN_BYTES..=MAX_BYTES).contains(&password.expose().len()) {
+        Ok(())
+    } else {
+        Err(Error::invalid("password: expected 8 to 1024 bytes."))
+    }
+}
+
+/// Hashes and verifies passwords.
+#[derive(Debug)]
+pub struct Hasher {
+    params: Params,
+    vault: Vault,
+    random: Random,
+    running: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    queue: usize,
+    /// What an unknown account's password is compared with, so that it takes as long.
+    nobody: String,
+}
+
+/// What came of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// Whether the password is the one.
+    pub matches: bool,
+    /// Whether the hash was made with other parameters than today's.
+    pub outdated: bool,
+}
+
+impl Hasher {
+    /// A pool with the configured parameters.
+    ///
+    /// # Errors
+    /// When the parameters are none that argon2 takes.
+    pub async fn new(settings: &Password, vault: Vault, random: Random) -> Result<Self, Error> {
+        let params = Params::new(
+            settings.memory_kib,
+            settings.iterations,
+            settings.parallelism,
+            Some(HASH_BYTES),
+        )
+        .map_err(|error| Error::internal(format!("argon2 parameters: {error}")))?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let concurrency = if settings.concurrency == 0 {
+            cores
+        } else {
+            settings.concurrency
+        };
+        let mut hasher = Self {
+            params,
+            vault,
+            random,
+            running: Arc::new(Semaphore::new(concurrency)),
+            waiting: AtomicUsize::new(0),
+            queue: settings.queue,
+            nobody: String::new(),
+        };
+        let never = Secret::new(STANDARD_NO_PAD.encode(hasher.random.bytes::<32>()));
+        hasher.nobody = hasher.hash(&never).await?;
+        Ok(hasher)
+    }
+
+    /// Hashes `password` with a new salt; the result is `<key version>$argon2id$…` (PHC).
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when too many wait already.
+    pub async fn hash(&self, password: &Secret) -> Result<String, Error> {
+        let version = self.vault.current_version();
+        let salt: [u8; SALT_BYTES] = self.random.bytes();
+        let params = self.params.clone();
+        let hash = self
+            .run(password, version, salt.to_vec(), params.clone())
+            .await?;
+        Ok(format!(
+            "{version}$argon2id$v=19$m={},t={},p={}${}${}",
+            params.m_cost(),
+            params.t_cost(),
+            params.p_cost(),
+            STANDARD_NO_PAD.encode(salt),
+            STANDARD_NO_PAD.encode(hash.as_slice()),
+        ))
+    }
+
+    /// Compares `password` with `stored`; without one it works as long and does not match.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when too many wait already; when what is stored is not a hash.
+    pub async fn compare(
+        &self,
+        password: &Secret,
+        stored: Option<&str>,
+    ) -> Result<Comparison, Error> {
+        let (version, params, salt, expected) = parse(stored.unwrap_or(&self.nobody))
+            .ok_or_else(|| Error::internal("stored password hash is not one"))?;
+        let outdated = version != self.vault.current_version()
+            || (params.m_cost(), params.t_cost(), params.p_cost())
+                != (
+                    self.params.m_cost(),
+                    self.params.t_cost(),
+                    self.params.p_cost(),
+                );
+        let hash = self.run(password, version, salt, params).await?;
+        let same: bool = hash.as_slice().ct_eq(&expected).into();
+        Ok(Comparison {
+            matches: same && stored.is_some(),
+            outdated,
+        })
+    }
+
+    async fn run(
+        &self,
+        password: &Secret,
+        version: u8,
+        salt: Vec<u8>,
+        params: Params,
+    ) -> Result<Zeroizing<[u8; HASH_BYTES]>, Error> {
+        let _place = Place::take(&self.waiting, self.queue)?;
+        let permit = Arc::clone(&self.running)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Unavailable("stopping"))?;
+        // The pepper: what argon2 sees cannot be computed without the master key. It also gives
+        // every password the same length.
+        let keyed = Zeroizing::new(self.vault.mac_with(
+            version,
+            Purpose::Password,
+            &[password.expose().as_bytes()],
+        )?);
+        let started = Instant::now();
+        let hashed = tokio::task::spawn_blocking(move || {
+            // The permit goes with the work, which a dropped request does not stop.
+            let _permit = permit;
+            let mut hash = Zeroizing::new([0; HASH_BYTES]);
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                .hash_password_into(keyed.as_slice(), &salt, hash.as_mut())
+                .map(|()| hash)
+        })
+        .await
+        .map_err(|_| Error::internal("the hashing thread ended"))?;
+        tracing::debug!(
+            elapsed_us = started.elapsed().as_micros(),
+            "hashed a password"
+        );
+        hashed.map_err(|error| Error::internal(format!("argon2: {error}")))
+    }
+}
+
+/// A place in the queue, given back when dropped.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize, most: usize) -> Result<Self, Error> {
+        let place = Self(waiting);
+        if waiting.fetch_add(1, Ordering::SeqCst) >= most {
+            return Err(Error::Unavailable("too many passwords wait to be hashed"));
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn parse(stored: &str) -> Option<(u8, Params, Vec<u8>, Vec<u8>)> {
+    let mut parts = stored.split('$');
+    let version = parts.next()?.parse().ok()?;
+    if (parts.next()?, parts.next()?) != ("argon2id", "v=19") {
+        return None;
+    }
+    let mut costs = parts.next()?.split(',');
+    let mut cost = |name: &str| costs.next()?.strip_prefix(name)?.parse::<u32>().ok();
+    let params = Params::new(cost("m=")?, cost("t=")?, cost("p=")?, Some(HASH_BYTES)).ok()?;
+    let salt = STANDARD_NO_PAD.decode(parts.next()?).ok()?;
+    let hash = STANDARD_NO_PAD.decode(parts.next()?).ok()?;
+    (parts.next().is_none() && hash.len() == HASH_BYTES).then_some((version, params, salt, hash))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
+mod tests {
+    use super::*;
+    use crate::vault::MasterKeys;
+
+    async fn hasher(master: u8, memory_kib: u32, queue: usize) -> Hasher {
+        let random = Random::seeded(1);
+        let keys = MasterKeys::from_versions([(1, [master; 32])]).unwrap();
+        let settings = Password {
+            memory_kib,
+            iterations: 1,
+            queue,
+            ..Password::default()
+        };
+        Hasher::new(&settings, Vault::new(&keys, random.clone()), random)
+            .await
+            .unwrap()
+    }
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn matches_only_the_password_under_its_master_key() {
+        let hasher = self::hasher(1, 64, 9).await;
+        let stored = hasher.hash(&secret("correct horse")).await.unwrap();
+        let same = hasher
+            .compare(&secret("correct horse"), Some(&stored))
+            .await
+            .unwrap();
+        assert_eq!(
+            same,
+            Comparison {
+                matches: true,
+                outdated: false
+            }
+        );
+        // No truncation, no folding: verified exactly as received.
+        for wrong in ["correct hors", "correct horse ", "Correct horse", ""] {
+            assert!(
+                !hasher
+                    .compare(&secret(wrong), Some(&stored))
+                    .await
+                    .unwrap()
+                    .matches,
+                "{wrong}"
+            );
+        }
+        let other = self::hasher(2, 64, 9).await;
+        assert!(
+            !other
+                .compare(&secret("correct horse"), Some(&stored))
+                .await
+                .unwrap()
+                .matches
+        );
+    }
+
+    #[tokio::test]
+    async fn long_passwords_differ_in_their_last_byte() {
+        let hasher = hasher(1, 64, 9).await;
+        let long = "x".repeat(MAX_BYTES - 1);
+        let stored = hasher.hash(&secret(&format!("{long}a"))).await.unwrap();
+        assert!(
+            !hasher
+                .compare(&secret(&format!("{long}b")), Some(&stored))
+                .await
+                .unwrap()
+                .matches
+        );
+    }
+
+    #[tokio::test]
+    async fn old_parameters_match_and_are_outdated() {
+        let stored = hasher(1, 64, 9)
+            .await
+            .hash(&secret("pass phrase"))
+            .await
+            .unwrap();
+        let today = hasher(1, 128, 9).await;
+        let comparison = today
+            .compare(&secret("pass phrase"), Some(&stored))
+            .await
+            .unwrap();
+        assert_eq!(
+            comparison,
+            Comparison {
+                matches: true,
+                outdated: true
+            }
+        );
+    }
+
+    #[tokio::test]
+    async fn without_account_nothing_matches() {
+        let hasher = hasher(1, 64, 9).await;
+        assert!(
+            !hasher
+                .compare(&secret("anything"), None)
+                .await
+                .unwrap()
+                .matches
+        );
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_refused_and_empties_again() {
+        let hasher = hasher(1, 64, 1).await;
+        let place = Place::take(&hasher.waiting, 1).unwrap();
+        assert!(matches!(
+            hasher.hash(&secret("12345678")).await,
+            Err(Error::Unavailable(_))
+        ));
+        drop(place);
+        assert!(hasher.hash(&secret("12345678")).await.is_ok());
+    }
+
+    #[test]
+    fn lengths_are_bounded_in_bytes() {
+        for (length, fits) in [
+            (0, false),
+            (7, false),
+            (8, true),
+            (1_024, true),
+            (1_025, false),
+        ] {
+            assert_eq!(
+                check_length(&secret(&"a".repeat(length))).is_ok(),
+                fits,
+                "{length}"
+            );
+        }
+        // Two characters, eight bytes.
+        assert!(check_length(&secret("😀😀")).is_ok());
+    }
+}

@@ -1,0 +1,118 @@
+//! Logging in with a one-time code, which finds or makes the account of a proved address.
+
+use serde::{Deserialize, Serialize};
+
+use super::codes::{self, CodeFor, Key};
+use super::messages;
+use crate::abuse::{Subject, guesses, lockout, sends};
+use crate::accounts::{self, Identifier, Kind, NewAccount};
+use crate::app::State;
+use crate::error::Error;
+use crate::request::Caller;
+use crate::sessions::{self, NewSession, Tokens};
+use crate::vault::Secret;
+
+/// The address, in the spelling that the code went to.
+#[derive(Serialize, Deserialize)]
+struct Recipient {
+    kind: Kind,
+    spelling: String,
+}
+
+/// Sends a code; the token that it is bound to comes back whether or not anything was sent.
+pub(super) async fn send(state: &State, address: &Identifier) -> Result<Secret, Error> {
+    let blind = address.blind(&state.vault)?;
+    let now = state.clock.now();
+    let mut tx = state.db.write().await?;
+    let limit = state.config.otp.sends_per_hour;
+    sends::count(&mut tx, CodeFor::Login.as_str(), &blind, limit, now).await?;
+    let holder = accounts::holder(&mut tx, address.kind(), &blind).await?;
+    let subject = Subject::of(&state.vault, holder.map(|holder| holder.user_id), &blind)?;
+    let deliverable =
+        holder.is_none_or(|holder| holder.active) && !guesses::suspended(&mut tx, &subject).await?;
+    let stored = match holder {
+        Some(holder) => accounts::stored_spelling(state, &mut tx, holder.user_id, &blind).await?,
+        None => None,
+    };
+    let recipient = Recipient {
+        kind: address.kind(),
+        spelling: stored.unwrap_or_else(|| address.spelling().to_owned()),
+    };
+    let payload = serde_json::to_vec(&recipient).map_err(|_| Error::internal("address as JSON"))?;
+    let issued = codes::issue(
+        state,
+        &mut tx,
+        CodeFor::Login,
+        &blind,
+        &payload,
+        deliverable,
+    )
+    .await?;
+    tx.commit().await?;
+    if deliverable
+        && let Some(message) =
+            messages::login_code(recipient.kind, &recipient.spelling, &issued.code)
+    {
+        state.mailer.send(message);
+    }
+    Ok(issued.token)
+}
+
+/// Logs in whoever holds the code.
+pub(super) async fn verify(
+    state: &State,
+    caller: &Caller,
+    token: &Secret,
+    code: &Secret,
+    device_id: Option<String>,
+) -> Result<Tokens, Error> {
+    let guess = codes::guess(state, CodeFor::Login, Key::Token(token), code).await?;
+    let recipient: Recipient = serde_json::from_slice(&guess.payload)
+        .map_err(|_| Error::internal("stored address is not JSON"))?;
+    let mut tx = state.db.write().await?;
+    let holder = accounts::holder(&mut tx, recipient.kind, &guess.recipient).await?;
+    if let Some(holder) = holder {
+        // A locked account is locked on every way in; its owner may be told.
+        let subject = Subject::account(&state.vault, holder.user_id)?;
+        let standing = lockout::standing(&mut tx, &subject, state.clock.now()).await?;
+        if let Some(wait) = standing.locked_for {
+            return Err(Error::AccountLocked(wait));
+        }
+    }
+    codes::consume(&mut tx, CodeFor::Login, &guess).await?;
+    let user_id = match holder {
+        Some(holder) if !holder.active => return Err(Error::CodeInvalid("account not active")),
+        Some(holder) => {
+            accounts::prove(
+                state,
+                &mut tx,
+                holder.user_id,
+                recipient.kind,
+                &guess.recipient,
+            )
+            .await?;
+            holder.user_id
+        }
+        None => {
+            let identifier = match recipient.kind {
+                Kind::Phone => Identifier::phone(&recipient.spelling, None)?,
+                Kind::Email | Kind::Username => Identifier::email(&recipient.spelling)?,
+            };
+            // A registration that waited for the same address is void: its password was set
+            // before the proof, by whoever.
+            codes::withdraw(&mut tx, CodeFor::Registration, &guess.recipient).await?;
+            let account = NewAccount {
+                identifiers: &[(identifier, true)],
+                password: None,
+                name: None,
+                roles: &[],
+                kyc_level: 0,
+            };
+            accounts::create(state, &mut tx, &account).await?
+        }
+    };
+    let session = NewSession::first_party(state, user_id, caller, device_id, &["otp"]);
+    let tokens = sessions::open(state, &mut tx, session).await?;
+    tx.commit().await?;
+    Ok(tokens)
+}

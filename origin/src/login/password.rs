@@ -1,0 +1,122 @@
+//! Logging in with a password.
+
+use crate::abuse::{Subject, guesses, lockout};
+use crate::accounts::{self, Identifier};
+use crate::app::State;
+use crate::error::Error;
+use crate::ids::UserId;
+use crate::request::Caller;
+use crate::sessions::{self, NewSession, Tokens};
+use crate::vault::Secret;
+
+/// A password that is the account's own.
+struct Proved {
+    /// A new hash where the stored one is outdated.
+    rehashed: Option<String>,
+}
+
+/// Logs in; unknown accounts take the same steps and get the same answers.
+pub(super) async fn log_in(
+    state: &State,
+    caller: &Caller,
+    identifier: &Identifier,
+    password: &Secret,
+    device_id: Option<String>,
+) -> Result<Tokens, Error> {
+    let blind = identifier.blind(&state.vault)?;
+    let mut reader = state.db.read().await?;
+    let require_proof = state.config.registration.require_proof;
+    let holder = accounts::holder(&mut reader, identifier.kind(), &blind)
+        .await?
+        .filter(|holder| holder.active && (holder.verified || !require_proof));
+    let user_id = holder.map(|holder| holder.user_id);
+    // Nobody has the id of zeroes: an unknown account costs the same look-up.
+    let looked_up = user_id.unwrap_or(UserId::from_bytes([0; 16]));
+    let stored = accounts::password(&mut reader, looked_up).await?;
+    drop(reader);
+    let subjects = [
+        Subject::identifier(&state.vault, &blind)?,
+        Subject::of(&state.vault, user_id, &blind)?,
+    ];
+    let entry = state.gate.enter(state, &subjects[0], &subjects[1]).await?;
+    let proved = compare(state, password, stored.as_deref()).await?;
+    let (Some(user_id), Some(proved), false) = (user_id, proved, entry.account_locked) else {
+        lockout::count_failure(state, &subjects).await?;
+        return Err(Error::CredentialsInvalid);
+    };
+    let mut tx = state.db.write().await?;
+    // The password may have been changed, or the account disabled, while this one was compared.
+    if accounts::password(&mut tx, user_id).await? != stored {
+        return Err(Error::CredentialsInvalid);
+    }
+    lockout::clear(&mut tx, &subjects).await?;
+    guesses::lift(&mut tx, &subjects[1], state.clock.now()).await?;
+    if let Some(phc) = proved.rehashed {
+        accounts::set_password(state, &mut tx, user_id, &phc).await?;
+    }
+    let session = NewSession::first_party(state, user_id, caller, device_id, &["pwd"]);
+    let tokens = sessions::open(state, &mut tx, session).await?;
+    tx.commit().await?;
+    Ok(tokens)
+}
+
+/// Changes the password of somebody who is logged in and knows the present one.
+pub(super) async fn change(
+    state: &State,
+    user_id: UserId,
+    session_id: crate::ids::SessionId,
+    current: &Secret,
+    new: &Secret,
+) -> Result<(), Error> {
+    super::hasher::check_length(new)?;
+    let mut reader = state.db.read().await?;
+    let stored = accounts::password(&mut reader, user_id).await?;
+    drop(reader);
+    let subject = Subject::account(&state.vault, user_id)?;
+    // Who is logged in may know that their own account is locked.
+    let entry = state.gate.enter(state, &subject, &subject).await?;
+    if compare(state, current, stored.as_deref()).await?.is_none() {
+        lockout::count_failure(state, &[subject]).await?;
+        return Err(Error::CredentialsInvalid);
+    }
+    let phc = state.hasher.hash(new).await?;
+    let mut tx = state.db.write().await?;
+    if accounts::password(&mut tx, user_id).await? != stored {
+        return Err(Error::CredentialsInvalid);
+    }
+    lockout::clear(&mut tx, &[subject]).await?;
+    accounts::set_password(state, &mut tx, user_id, &phc).await?;
+    sessions::end_all(
+        state,
+        &mut tx,
+        user_id,
+        sessions::Ending::AllBut(session_id),
+    )
+    .await?;
+    let contact = accounts::contact(state, &mut tx, user_id).await?;
+    tx.commit().await?;
+    drop(entry);
+    if let Some((kind, _, to)) = contact
+        && let Some(message) = super::messages::password_changed(kind, &to)
+    {
+        state.mailer.send(message);
+    }
+    Ok(())
+}
+
+async fn compare(
+    state: &State,
+    password: &Secret,
+    stored: Option<&str>,
+) -> Result<Option<Proved>, Error> {
+    let comparison = state.hasher.compare(password, stored).await?;
+    if !comparison.matches {
+        return Ok(None);
+    }
+    let rehashed = if comparison.outdated {
+        Some(state.hasher.hash(password).await?)
+    } else {
+        None
+    };
+    Ok(Some(Proved { rehashed }))
+}

@@ -1,0 +1,143 @@
+//! A forgotten password: a link that sets a new one, once.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sqlx::{AnyConnection, Row as _};
+
+use super::messages;
+use crate::abuse::{Subject, guesses, lockout, sends};
+use crate::accounts::{self, Blind, Identifier, Kind};
+use crate::app::State;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::UserId;
+use crate::sessions::{self, Ending};
+use crate::vault::{Purpose, Secret};
+
+/// The word under which these messages are counted.
+const SENDS: &str = "reset";
+
+/// Sends a link to the stored address of the account; the answer is the same without account.
+pub(super) async fn forgot(state: &State, identifier: &Identifier) -> Result<(), Error> {
+    let blind = identifier.blind(&state.vault)?;
+    let now = state.clock.now();
+    let token = Secret::new(format!(
+        "ekp_{}",
+        URL_SAFE_NO_PAD.encode(state.random.bytes::<32>())
+    ));
+    let mut tx = state.db.write().await?;
+    sends::count(&mut tx, SENDS, &blind, state.config.otp.sends_per_hour, now).await?;
+    let holder = accounts::holder(&mut tx, identifier.kind(), &blind)
+        .await?
+        .filter(|holder| holder.active);
+    let contact = match holder {
+        Some(holder) => accounts::contact(state, &mut tx, holder.user_id).await?,
+        None => None,
+    };
+    // A row for nobody: both cases write and sync the same.
+    let mut nobody = [0_u8; 16];
+    nobody.copy_from_slice(&state.vault.mac(Purpose::Abuse, &[b"nobody", &blind])?[..16]);
+    let user_id = holder.map_or(UserId::from_bytes(nobody), |holder| holder.user_id);
+    let (kind, recipient) = contact
+        .as_ref()
+        .map_or((identifier.kind(), blind), |(kind, blind, _)| {
+            (*kind, *blind)
+        });
+    sqlx::query("DELETE FROM password_resets WHERE user_id = $1 OR expires_at < $2")
+        .bind(user_id)
+        .bind(now)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query(
+        "INSERT INTO password_resets (token_hash, user_id, kind, recipient, expires_at)
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(hash(state, &token)?.as_slice())
+    .bind(user_id)
+    .bind(kind.as_str())
+    .bind(recipient.as_slice())
+    .bind(now + Duration::from_secs(state.config.password.reset_seconds))
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    if let Some((kind, _, to)) = contact
+        && let Some(message) = messages::reset_link(kind, &to, &state.config.issuer(), &token)
+    {
+        state.mailer.send(message);
+    }
+    Ok(())
+}
+
+struct Link {
+    user_id: UserId,
+    kind: Kind,
+    recipient: Blind,
+    expires_at: Timestamp,
+}
+
+/// Sets a new password, ends every session and lifts the lock. Does not log in.
+pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> Result<(), Error> {
+    super::hasher::check_length(password)?;
+    let token_hash = hash(state, token)?;
+    // Looked at first: a guessed token must not cost a hash.
+    let mut reader = state.db.read().await?;
+    let known = sqlx::query("SELECT 1 FROM password_resets WHERE token_hash = $1")
+        .bind(token_hash.as_slice())
+        .fetch_optional(&mut *reader)
+        .await?;
+    drop(reader);
+    if known.is_none() {
+        return Err(Error::CodeInvalid("no such reset token"));
+    }
+    let phc = state.hasher.hash(password).await?;
+    let now = state.clock.now();
+    let mut tx = state.db.write().await?;
+    let link = consume(&mut tx, &token_hash).await?;
+    if link.expires_at <= now {
+        tx.commit().await?;
+        return Err(Error::CodeExpired);
+    }
+    accounts::prove(state, &mut tx, link.user_id, link.kind, &link.recipient).await?;
+    accounts::set_password(state, &mut tx, link.user_id, &phc).await?;
+    sessions::end_all(state, &mut tx, link.user_id, Ending::All).await?;
+    let account = Subject::account(&state.vault, link.user_id)?;
+    let address = Subject::identifier(&state.vault, &link.recipient)?;
+    lockout::clear(&mut tx, &[account, address]).await?;
+    guesses::lift(&mut tx, &account, now).await?;
+    let contact = accounts::contact(state, &mut tx, link.user_id).await?;
+    tx.commit().await?;
+    if let Some((kind, _, to)) = contact
+        && let Some(message) = messages::password_changed(kind, &to)
+    {
+        state.mailer.send(message);
+    }
+    Ok(())
+}
+
+async fn consume(connection: &mut AnyConnection, token_hash: &[u8; 32]) -> Result<Link, Error> {
+    let row = sqlx::query(
+        "DELETE FROM password_resets WHERE token_hash = $1
+         RETURNING user_id, kind, recipient, expires_at",
+    )
+    .bind(token_hash.as_slice())
+    .fetch_optional(connection)
+    .await?
+    .ok_or(Error::CodeInvalid("reset token used meanwhile"))?;
+    let kind: String = row.try_get("kind")?;
+    let recipient: Vec<u8> = row.try_get("recipient")?;
+    Ok(Link {
+        user_id: row.try_get("user_id")?,
+        kind: Kind::from_word(&kind).ok_or_else(|| Error::internal("unknown identifier kind"))?,
+        recipient: Blind::try_from(recipient.as_slice())
+            .map_err(|_| Error::internal("blind index of the wrong length"))?,
+        expires_at: row.try_get("expires_at")?,
+    })
+}
+
+fn hash(state: &State, token: &Secret) -> Result<[u8; 32], Error> {
+    Ok(state
+        .vault
+        .mac(Purpose::Code, &[b"reset", token.expose().as_bytes()])?)
+}

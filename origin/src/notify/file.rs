@@ -1,0 +1,32 @@
+//! The development outbox: one JSON line for each message.
+
+use std::path::{Path, PathBuf};
+
+use tokio::fs::OpenOptions;
+use tokio::io::AsyncWriteExt as _;
+
+use super::Message;
+
+pub(super) struct Outbox(PathBuf);
+
+impl Outbox {
+    pub(super) fn new(data_dir: &Path) -> Self {
+        Self(data_dir.join("outbox.jsonl"))
+    }
+
+    pub(super) async fn append(&self, message: &Message) -> Result<(), String> {
+        let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
+        line.push(b'\n');
+        let mut options = OpenOptions::new();
+        options.append(true).create(true);
+        #[cfg(unix)]
+        options.mode(0o600);
+        // One write of a whole line in append mode: lines of concurrent messages do not mix.
+        let written = async {
+            let mut file = options.open(&self.0).await?;
+            file.write_all(&line).await?;
+            file.flush().await
+        };
+        written.await.map_err(|error| error.to_string())
+    }
+}

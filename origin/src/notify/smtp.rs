@@ -1,0 +1,64 @@
+//! Mail through a server (RFC 5321), by lettre.
+
+use lettre::message::Mailbox;
+use lettre::transport::smtp::authentication::Credentials;
+use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
+
+use super::Message;
+use crate::config::{Smtp, SmtpTls};
+
+type Client = AsyncSmtpTransport<Tokio1Executor>;
+
+pub(super) struct Server {
+    client: Client,
+    from: Mailbox,
+}
+
+impl Server {
+    pub(super) fn new(smtp: &Smtp) -> Result<Self, String> {
+        let builder = match smtp.tls {
+            SmtpTls::Starttls => Client::starttls_relay(&smtp.host),
+            SmtpTls::Implicit => Client::relay(&smtp.host),
+            SmtpTls::None => Ok(Client::builder_dangerous(&smtp.host)),
+        };
+        let mut builder = builder.map_err(|error| format!("notify.email: {error}"))?;
+        if let Some(port) = smtp.port {
+            builder = builder.port(port);
+        }
+        if let (Some(username), Some(password)) = (&smtp.username, &smtp.password) {
+            builder = builder.credentials(Credentials::new(
+                username.clone(),
+                password.expose().to_owned(),
+            ));
+        }
+        let from = smtp
+            .from
+            .parse()
+            .map_err(|error| format!("notify.email.from: {error}"))?;
+        Ok(Self {
+            client: builder.build(),
+            from,
+        })
+    }
+
+    pub(super) async fn send(&self, message: &Message) -> Result<(), String> {
+        let address = message
+            .to
+            .parse()
+            .map_err(|_| "address not usable".to_owned())?;
+        let mail = lettre::Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, address))
+            .subject(message.subject.unwrap_or_default())
+            .body(message.text.clone())
+            .map_err(|_| "mail not buildable".to_owned())?;
+        // The error may quote the recipient: only its kind is kept.
+        self.client.send(mail).await.map(drop).map_err(|error| {
+            let status = error.status().map(|code| code.to_string());
+            format!(
+                "smtp failed, status {}",
+                status.as_deref().unwrap_or("none")
+            )
+        })
+    }
+}
