@@ -58,7 +58,7 @@ async fn a_standby_signs_only_when_every_verifier_must_have_seen_it() {
                 wait,
             }) => {
                 assert_eq!(kid, standby.kid);
-                assert_eq!(earliest, support::BEGINNING + Duration::from_secs(360));
+                assert_eq!(earliest, support::BEGINNING + Duration::from_mins(6));
                 assert_eq!(wait, left);
             }
             other => panic!("{other:?}"),

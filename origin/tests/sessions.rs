@@ -191,30 +191,30 @@ async fn sessions_run_out_idle_and_in_any_case() {
     .await;
     let user = keep::user(&origin.state).await;
     let idle = keep::open(&origin.state, user).await;
-    let mut used = keep::open(&origin.state, user).await.refresh_token;
+    let mut token = keep::open(&origin.state, user).await.refresh_token;
     origin.advance(99);
-    let reply = refresh(&origin, &used).await.expect(200, "");
+    let reply = refresh(&origin, &token).await.expect(200, "");
     assert_eq!(reply.body["refresh_expires_in"], 100);
-    used = reply.text("refresh_token").to_owned();
+    token = reply.text("refresh_token").to_owned();
     origin.advance(1);
     refresh(&origin, &idle.refresh_token)
         .await
         .expect(401, "session_ended");
     origin.advance(98);
-    let reply = refresh(&origin, &used).await.expect(200, "");
+    let reply = refresh(&origin, &token).await.expect(200, "");
     assert_eq!(
         reply.body["refresh_expires_in"], 52,
         "never beyond the absolute end"
     );
-    used = reply.text("refresh_token").to_owned();
+    token = reply.text("refresh_token").to_owned();
     origin.advance(51);
-    used = refresh(&origin, &used)
+    token = refresh(&origin, &token)
         .await
         .expect(200, "")
         .text("refresh_token")
         .to_owned();
     origin.advance(1);
-    refresh(&origin, &used).await.expect(401, "session_ended");
+    refresh(&origin, &token).await.expect(401, "session_ended");
 }
 
 #[tokio::test]

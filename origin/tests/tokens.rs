@@ -1,5 +1,4 @@
 //! Access tokens, from the session that they are issued for to the verdict of the shared verifier.
-#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
 mod keep;
 mod support;

@@ -1,5 +1,4 @@
 //! `edgekeep verify` as a process: no database, no configuration, one answer a line.
-#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

@@ -20,7 +20,7 @@ pub(super) enum Action {
         #[arg(value_name = "KID")]
         kid: String,
     },
-    /// Print the control key's public half as a JSON array of JWKs, for CONTROL_KEYS at the gates.
+    /// Print the control key's public half as a JSON array of JWKs, for the gates to pin.
     Control,
 }
 

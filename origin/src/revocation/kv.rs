@@ -13,7 +13,6 @@ use axum::{Router, body::Body};
 use tokio::net::TcpListener;
 
 use crate::app::State;
-use crate::error::Error;
 use crate::tokens::bearer;
 
 /// The router: the three keys, and nothing else.
@@ -65,10 +64,7 @@ async fn read(
         Ok(documents) => documents,
         Err(error) => {
             tracing::error!(%error, "nothing to serve to the gate");
-            return Error::Unavailable("not signed yet")
-                .code()
-                .1
-                .into_response();
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
     };
     let document = match key.as_str() {
@@ -77,16 +73,14 @@ async fn read(
         "policy" => documents.policy.as_ref(),
         _ => None,
     };
-    match document {
-        Some(document) => document.respond(&headers, "application/octet-stream", "no-store"),
-        None => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_FOUND;
-            let no_store = HeaderValue::from_static("no-store");
-            response
-                .headers_mut()
-                .insert(header::CACHE_CONTROL, no_store);
-            response
-        }
+    if let Some(document) = document {
+        return document.respond(&headers, "application/octet-stream", "no-store");
     }
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    response
 }

@@ -159,7 +159,7 @@ pub async fn is_revoked(
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How often what no longer matters is removed from the database.
-const CLEANING_INTERVAL: Duration = Duration::from_secs(3_600);
+const CLEANING_INTERVAL: Duration = Duration::from_hours(1);
 
 /// Keeps what the gates are told current, lets time act on keys, and cleans up; never returns.
 ///

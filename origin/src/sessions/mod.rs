@@ -300,7 +300,7 @@ async fn revoke(
 }
 
 /// How long a session is kept after its time, so that its tokens are told `session_ended`.
-const KEPT_AFTER_END: Duration = Duration::from_secs(7 * 86_400);
+const KEPT_AFTER_END: Duration = Duration::from_hours(7 * 24);
 
 /// Removes sessions whose time was over a week ago.
 ///

@@ -91,7 +91,6 @@ impl fmt::Debug for RefreshToken {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 mod tests {
     use super::*;
     use crate::random::Random;

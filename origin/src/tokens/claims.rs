@@ -149,13 +149,14 @@ mod tests {
 
     #[test]
     fn two_kinds_of_factor_are_more_than_two_of_one() {
-        let acr = |amr: &[&str]| {
+        for (amr, expected) in [
+            (&["pwd"][..], "1"),
+            (&["otp", "sms"], "1"),
+            (&["pwd", "otp"], "2"),
+            (&[], "1"),
+        ] {
             let amr: Vec<String> = amr.iter().map(|&method| method.to_owned()).collect();
-            super::acr(&amr)
-        };
-        assert_eq!(acr(&["pwd"]), "1");
-        assert_eq!(acr(&["otp", "sms"]), "1");
-        assert_eq!(acr(&["pwd", "otp"]), "2");
-        assert_eq!(acr(&[]), "1");
+            assert_eq!(acr(&amr), expected, "{amr:?}");
+        }
     }
 }

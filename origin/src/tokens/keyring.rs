@@ -35,7 +35,7 @@ use crate::vault::{Purpose, Vault};
 
 /// What is added to a token's life and the largest leeway before its key may leave the JWK Set:
 /// another origin signs with its snapshot for up to a second after the rotation.
-const RETIRE_MARGIN: Duration = Duration::from_secs(60);
+const RETIRE_MARGIN: Duration = Duration::from_mins(1);
 
 /// Where a key is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

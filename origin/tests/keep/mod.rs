@@ -1,10 +1,5 @@
 //! Accounts and sessions for tests that are about what comes after the login.
 #![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
-#![expect(
-    clippy::allow_attributes,
-    reason = "each test file uses a part of this"
-)]
-#![allow(dead_code, reason = "each test file uses a part of this")]
 
 use edgekeep_origin::app::State;
 use edgekeep_origin::ids::UserId;
