@@ -1,1 +1,29 @@
+//! What the black-box tests stand on: origin and gate as real processes, an issuer and an
+//! upstream that misbehave on demand, and an HTTP client that changes nothing.
+//!
+//! - [`http`]: a client that sends the bytes it is given.
+//! - [`server`]: a server that records the bytes it gets.
+//! - [`keys`]: token keys, control keys and what they sign.
+//! - [`issuer`]: an issuer in this process whose every door can fail.
+//! - [`edge`], [`origin`]: the real worker in `workerd`, the real `edgekeep`.
+//! - [`gate`], [`house`]: the two compositions that tests ask for.
+//!
+//! Everything listens on loopback and ends when its value is dropped, on a panic too; the log of
+//! a child is shown when its test fails.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what cannot be set up fails the test, with its place"
+)]
 
+pub mod clock;
+pub mod edge;
+pub mod gate;
+pub mod house;
+pub mod http;
+pub mod issuer;
+pub mod keys;
+pub mod origin;
+pub mod process;
+pub mod server;

@@ -1,0 +1,95 @@
+//! The real worker in `workerd`, with the configuration of a self-hosted gate.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::http::Call;
+use crate::process::Process;
+
+/// `workerd` compiles the worker before it listens; on a busy machine that takes seconds.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// The bearer that `workerd` shows to the key-value listener.
+pub const KV_TOKEN: &str = "kv-token-of-the-tests";
+
+/// The gate's variables by name.
+pub type Variables = BTreeMap<&'static str, String>;
+
+/// A running gate.
+#[derive(Debug)]
+pub struct Edge {
+    process: Process,
+    address: SocketAddr,
+    _folder: TempDir,
+}
+
+/// The checkout.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn from_environment(name: &str, what: &str) -> PathBuf {
+    std::env::var_os(name).map_or_else(
+        || panic!("{name} is not set: {what}; scripts/test sets it"),
+        PathBuf::from,
+    )
+}
+
+impl Edge {
+    /// Starts a gate that reads its key-value store at `kv`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start(variables: &Variables, kv: SocketAddr) -> Self {
+        let workerd = from_environment("EDGEKEEP_WORKERD", "the workerd binary");
+        let worker = std::env::var_os("EDGEKEEP_EDGE_DIR")
+            .map_or_else(|| root().join("build/edge"), PathBuf::from);
+        let folder = tempfile::tempdir().unwrap();
+        let place = |from: PathBuf, name: &str| {
+            std::fs::copy(&from, folder.path().join(name))
+                .unwrap_or_else(|error| panic!("{}: {error}; scripts/build-edge makes it", from.display()));
+        };
+        place(root().join("deploy/workerd/config.capnp"), "config.capnp");
+        place(worker.join("index.js"), "index.js");
+        place(worker.join("index_bg.wasm"), "index_bg.wasm");
+        std::fs::write(folder.path().join("kv.authorization"), format!("Bearer {KV_TOKEN}")).unwrap();
+
+        let mut command = Command::new(workerd);
+        command
+            .arg("serve")
+            .arg(folder.path().join("config.capnp"))
+            .args(["--socket-addr", "http=127.0.0.1:0", "--control-fd=1"])
+            .arg("--external-addr")
+            .arg(format!("kv={kv}"))
+            .env_clear()
+            .envs(variables);
+        let mut process = Process::start("edge", command);
+        let port = process.wait_for_line(START_LIMIT, |line| {
+            let event: serde_json::Value = serde_json::from_str(line).ok()?;
+            (event["event"] == "listen" && event["socket"] == "http").then(|| event["port"].as_u64())?
+        });
+        let port = port.expect("workerd did not start");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).unwrap()));
+        Self { process, address, _folder: folder }
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A request to it.
+    pub fn call(&self, method: &str, target: &str) -> Call {
+        Call::new(self.address, method, target)
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> Vec<String> {
+        self.process.log()
+    }
+}

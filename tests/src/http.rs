@@ -1,0 +1,239 @@
+//! An HTTP/1.1 client that sends exactly what it is told: no target is resolved, no header added
+//! but what framing needs, no redirect followed.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+
+/// No answer takes longer than the slowest deadline of origin or gate.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Header fields in the order and spelling of the wire.
+pub type Fields = Vec<(String, String)>;
+
+/// A request to be sent.
+#[derive(Clone, Debug)]
+pub struct Call {
+    address: SocketAddr,
+    method: String,
+    target: String,
+    headers: Fields,
+    body: Option<Vec<u8>>,
+}
+
+/// A response.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The header fields.
+    pub headers: Fields,
+    /// The body, without transfer coding.
+    pub body: Vec<u8>,
+    /// From the first byte sent to the last received.
+    pub took: Duration,
+}
+
+impl Call {
+    /// A request of `target`, byte for byte, at `address`.
+    pub fn new(address: SocketAddr, method: &str, target: &str) -> Self {
+        Self {
+            address,
+            method: method.to_owned(),
+            target: target.to_owned(),
+            headers: vec![("Host".to_owned(), address.to_string())],
+            body: None,
+        }
+    }
+
+    /// Adds a header field.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Adds `Authorization: Bearer`.
+    #[must_use]
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("Authorization", &format!("Bearer {token}"))
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    /// Sets a JSON body.
+    #[must_use]
+    pub fn json(self, body: &Value) -> Self {
+        self.header("Content-Type", "application/json").body(body.to_string())
+    }
+
+    /// Sends it on a connection of its own.
+    ///
+    /// # Errors
+    /// When nobody answers, or not in HTTP.
+    pub async fn send(self) -> io::Result<Answer> {
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
+        for (name, value) in &self.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if let Some(body) = &self.body {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.extend(self.body.unwrap_or_default());
+        exchange(self.address, &bytes, self.method == "HEAD").await
+    }
+}
+
+impl Answer {
+    /// The first value of a header field.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        find(&self.headers, name).next()
+    }
+
+    /// The body as JSON, `null` where it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// `code` of a problem, else the empty text.
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Status and code in one, for comparing.
+    pub fn verdict(&self) -> (u16, String) {
+        (self.status, self.code())
+    }
+}
+
+/// The values of a header field, compared without case.
+pub fn find<'f>(fields: &'f Fields, name: &str) -> impl Iterator<Item = &'f str> {
+    fields
+        .iter()
+        .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.as_str())
+}
+
+/// Sends `request` as it stands and reads one response; `head` says that it will have no body.
+///
+/// # Errors
+/// When nobody answers, or not in HTTP.
+pub async fn exchange(address: SocketAddr, request: &[u8], head: bool) -> io::Result<Answer> {
+    let begun = Instant::now();
+    let work = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (reader, mut writer) = stream.split();
+        let mut reader = BufReader::new(reader);
+        // A server that refuses early may answer and close before the whole body is sent.
+        let (sent, message) =
+            tokio::join!(writer.write_all(request), read_message(&mut reader, Side::Response { head }));
+        match message {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => Err(sent.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())),
+            Err(error) => Err(error),
+        }
+    };
+    let message = tokio::time::timeout(PATIENCE, work).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    let status = message.start.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok(Answer {
+        status: status.ok_or_else(|| malformed("status line"))?,
+        headers: message.headers,
+        body: message.body,
+        took: begun.elapsed(),
+    })
+}
+
+/// What is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Request,
+    Response { head: bool },
+}
+
+/// A message as it was on the wire.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) start: String,
+    pub(crate) headers: Fields,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Reads one message; `None` where the connection ends before its first byte.
+pub(crate) async fn read_message<R>(reader: &mut R, side: Side) -> io::Result<Option<Message>>
+where
+    R: AsyncBufRead + Unpin,
+{
+    let start = read_line(reader).await?;
+    if start.is_empty() {
+        return Ok(None);
+    }
+    let mut headers = Vec::new();
+    loop {
+        let line = read_line(reader).await?;
+        if line.is_empty() {
+            break;
+        }
+        let (name, value) = line.split_once(':').ok_or_else(|| malformed("header"))?;
+        headers.push((name.to_owned(), value.trim().to_owned()));
+    }
+    let status = start.split(' ').nth(1).unwrap_or_default();
+    let bodiless = match side {
+        Side::Request => false,
+        Side::Response { head } => head || matches!(status, "204" | "304"),
+    };
+    let chunked = find(&headers, "transfer-encoding").any(|value| value.contains("chunked"));
+    let length = find(&headers, "content-length").next().map(str::parse::<usize>);
+    let mut body = Vec::new();
+    if bodiless {
+    } else if chunked {
+        loop {
+            let size = read_line(reader).await?;
+            let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)
+                .map_err(|_| malformed("chunk"))?;
+            let mut chunk = vec![0; size];
+            reader.read_exact(&mut chunk).await?;
+            body.append(&mut chunk);
+            read_line(reader).await?;
+            if size == 0 {
+                break;
+            }
+        }
+    } else if let Some(length) = length {
+        body = vec![0; length.map_err(|_| malformed("length"))?];
+        reader.read_exact(&mut body).await?;
+    } else if side != Side::Request {
+        reader.read_to_end(&mut body).await?;
+    }
+    Ok(Some(Message { start, headers, body }))
+}
+
+/// A line without its end; what is not UTF-8 shows as U+FFFD.
+async fn read_line<R: AsyncBufRead + Unpin>(reader: &mut R) -> io::Result<String> {
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line).await?;
+    while line.last().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
+        line.pop();
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+fn malformed(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("not HTTP: {what}"))
+}

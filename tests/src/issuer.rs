@@ -1,0 +1,266 @@
+//! An issuer in this process: its JWK Set, its feed, its word on tokens, and the key-value store
+//! that it fills. Every door can be told to fail in its own way.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use edgekeep_shared::control::DocumentType;
+use edgekeep_shared::revocation::{Entry, HashKey, encode};
+use edgekeep_shared::time::UnixTime;
+
+use crate::clock;
+use crate::keys::{self, Key};
+use crate::server::{Reply, Request, Server};
+
+/// Where something is asked of the issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Door {
+    /// `/.well-known/jwks.json`
+    Jwks,
+    /// `/.well-known/revocations`
+    Feed,
+    /// `/oauth/introspect`
+    Introspection,
+    /// The key-value store's `revocations`
+    KvList,
+    /// The key-value store's `jwks`
+    KvJwks,
+    /// The key-value store's `policy`
+    KvPolicy,
+}
+
+/// How a door behaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Behaviour {
+    /// As it should.
+    #[default]
+    Honest,
+    /// This status, with a text.
+    Status(u16),
+    /// As it should, but so much later.
+    Late(Duration),
+    /// Never.
+    Silent,
+    /// 200 with these bytes.
+    Bytes(Vec<u8>),
+}
+
+/// A revoked thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// A `jti`.
+    Token(String),
+    /// A `sid`.
+    Session(String),
+    /// A `kid`.
+    Key(String),
+    /// A `sub`, up to an instant.
+    Subject(String, UnixTime),
+}
+
+/// What the issuer publishes.
+pub struct Published {
+    /// The issuer's URL.
+    pub url: String,
+    /// The JWK Set document.
+    pub jwks: String,
+    /// Its `max-age`.
+    pub max_age: u32,
+    /// The control key.
+    pub control_key: Key,
+    /// What is revoked.
+    pub revoked: Vec<Revoked>,
+    /// The list's issue time; `None` is now.
+    pub signed_at: Option<UnixTime>,
+    /// The policy in the key-value store.
+    pub policy: Option<String>,
+    /// Whether tokens are active.
+    pub active: bool,
+    sequence: u64,
+    behaviours: BTreeMap<Door, Behaviour>,
+    hits: BTreeMap<Door, usize>,
+}
+
+impl Published {
+    /// The next number: larger than the last, and the time in milliseconds.
+    fn next_sequence(&mut self) -> u64 {
+        let milliseconds = u64::try_from(clock::since_epoch().as_millis()).unwrap_or(u64::MAX);
+        self.sequence = milliseconds.max(self.sequence + 1);
+        self.sequence
+    }
+
+    /// A document of now, with the next number.
+    pub fn sign(&mut self, document_type: DocumentType, body: &[u8]) -> Vec<u8> {
+        let sequence = self.next_sequence();
+        let at = self.signed_at.unwrap_or_else(clock::now);
+        self.control_key.document(document_type, &self.url, sequence, at, body)
+    }
+
+    /// The body of the list.
+    pub fn list_body(&self) -> Vec<u8> {
+        let entries = self.revoked.iter().map(|revoked| match revoked {
+            Revoked::Token(id) => Entry::Token(id),
+            Revoked::Session(id) => Entry::Session(id),
+            Revoked::Key(id) => Entry::Key(id),
+            Revoked::Subject(id, at) => Entry::Subject(id, *at),
+        });
+        encode(&HashKey([7; 16]), entries)
+    }
+
+    /// The list of now.
+    pub fn list(&mut self) -> Vec<u8> {
+        let body = self.list_body();
+        self.sign(DocumentType::Revocations, &body)
+    }
+
+    fn honest(&mut self, door: Door) -> Reply {
+        match door {
+            Door::Jwks => Reply::new(200, self.jwks.clone())
+                .header("Cache-Control", &format!("public, max-age={}", self.max_age)),
+            Door::Feed | Door::KvList => Reply::new(200, self.list()),
+            Door::Introspection => Reply::new(200, format!(r#"{{"active":{}}}"#, self.active))
+                .header("Content-Type", "application/json"),
+            Door::KvJwks => {
+                let body = self.jwks.clone().into_bytes();
+                Reply::new(200, self.sign(DocumentType::JwkSet, &body))
+            }
+            Door::KvPolicy => match self.policy.clone() {
+                Some(text) => Reply::new(200, self.sign(DocumentType::Policy, text.as_bytes())),
+                None => Reply::new(404, ""),
+            },
+        }
+    }
+
+    fn answer(&mut self, door: Door) -> Reply {
+        *self.hits.entry(door).or_default() += 1;
+        match self.behaviours.get(&door).cloned().unwrap_or_default() {
+            Behaviour::Honest => self.honest(door),
+            Behaviour::Status(status) => Reply::new(status, "out of order"),
+            Behaviour::Late(delay) => self.honest(door).after(Some(delay)),
+            Behaviour::Silent => Reply::new(200, "").after(None),
+            Behaviour::Bytes(bytes) => Reply::new(200, bytes),
+        }
+    }
+}
+
+/// A running issuer.
+pub struct Issuer {
+    origin: Server,
+    kv: Server,
+    published: Arc<Mutex<Published>>,
+}
+
+impl Issuer {
+    /// Starts one that publishes `key`.
+    ///
+    /// # Panics
+    /// When there is no free port.
+    pub async fn start(key: &Key) -> Self {
+        let published = Arc::new(Mutex::new(Published {
+            url: String::new(),
+            jwks: keys::set(&[key]),
+            max_age: 300,
+            control_key: Key::eddsa(200),
+            revoked: Vec::new(),
+            signed_at: None,
+            policy: None,
+            active: true,
+            sequence: 0,
+            behaviours: BTreeMap::new(),
+            hits: BTreeMap::new(),
+        }));
+        let serve = |door: fn(&Request) -> Option<Door>| {
+            let published = Arc::clone(&published);
+            move |request: &Request| match door(request) {
+                Some(door) => published.lock().unwrap().answer(door),
+                None => Reply::new(404, ""),
+            }
+        };
+        let origin = Server::start(serve(|request| match request.path() {
+            "/.well-known/jwks.json" => Some(Door::Jwks),
+            "/.well-known/revocations" => Some(Door::Feed),
+            "/oauth/introspect" => Some(Door::Introspection),
+            _ => None,
+        }))
+        .await;
+        let kv = Server::start(serve(|request| match request.path() {
+            "/revocations" => Some(Door::KvList),
+            "/jwks" => Some(Door::KvJwks),
+            "/policy" => Some(Door::KvPolicy),
+            _ => None,
+        }))
+        .await;
+        published.lock().unwrap().url = origin.url();
+        Self { origin, kv, published }
+    }
+
+    /// The issuer: `iss` of its tokens.
+    pub fn url(&self) -> String {
+        self.origin.url()
+    }
+
+    /// Where the key-value store listens.
+    pub const fn kv(&self) -> SocketAddr {
+        self.kv.address()
+    }
+
+    /// What it publishes, to look at and to change.
+    ///
+    /// # Panics
+    /// When a handler has.
+    pub fn published(&self) -> MutexGuard<'_, Published> {
+        self.published.lock().unwrap()
+    }
+
+    /// Tells a door how to behave.
+    ///
+    /// # Panics
+    /// When a handler has.
+    pub fn set(&self, door: Door, behaviour: Behaviour) {
+        self.published().behaviours.insert(door, behaviour);
+    }
+
+    /// How often a door was knocked at.
+    ///
+    /// # Panics
+    /// When a handler has.
+    pub fn hits(&self, door: Door) -> usize {
+        self.published().hits.get(&door).copied().unwrap_or(0)
+    }
+
+    /// Revokes.
+    ///
+    /// # Panics
+    /// When a handler has.
+    pub fn revoke(&self, revoked: Revoked) {
+        self.published().revoked.push(revoked);
+    }
+
+    /// Every request that the API's side got.
+    pub fn requests(&self) -> Vec<Request> {
+        self.origin.seen()
+    }
+
+    /// Every request that the key-value store got.
+    pub fn kv_requests(&self) -> Vec<Request> {
+        self.kv.seen()
+    }
+
+    /// Stops the API's side; the key-value store stays.
+    pub async fn stop_origin(&mut self) {
+        self.origin.stop().await;
+    }
+
+    /// Stops the key-value store.
+    pub async fn stop_kv(&mut self) {
+        self.kv.stop().await;
+    }
+
+    /// Starts again what was stopped.
+    pub async fn resume(&mut self) {
+        self.origin.resume().await;
+        self.kv.resume().await;
+    }
+}

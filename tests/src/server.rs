@@ -1,0 +1,206 @@
+//! An HTTP/1.1 server in this process that keeps every request as it came, byte for byte, and
+//! answers as it is told: at once, late, or never.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+
+use crate::http::{Fields, Side, find, read_message};
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method.
+    pub method: String,
+    /// The target of the request line.
+    pub target: String,
+    /// The header fields.
+    pub headers: Fields,
+    /// The body, without transfer coding.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The first value of a header field.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        find(&self.headers, name).next()
+    }
+
+    /// The target without its query.
+    pub fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+}
+
+/// What to answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The status code.
+    pub status: u16,
+    /// Header fields; `Content-Length` is added.
+    pub headers: Fields,
+    /// The body.
+    pub body: Vec<u8>,
+    /// How long to wait before; `None` is for ever.
+    pub delay: Option<Duration>,
+}
+
+impl Reply {
+    /// An answer with this status and body, at once.
+    pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, headers: Vec::new(), body: body.into(), delay: Some(Duration::ZERO) }
+    }
+
+    /// Adds a header field.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Answers after `delay`; `None` is never.
+    #[must_use]
+    pub fn after(mut self, delay: Option<Duration>) -> Self {
+        self.delay = delay;
+        self
+    }
+}
+
+type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    seen: Arc<Mutex<Vec<Request>>>,
+    handler: Arc<Handler>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts one on a free port.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn start(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let mut server = Self {
+            address: listener.local_addr().unwrap(),
+            seen: Arc::default(),
+            handler: Arc::new(handler),
+            task: None,
+        };
+        server.accept(listener);
+        server
+    }
+
+    fn accept(&mut self, listener: TcpListener) {
+        let (seen, handler) = (Arc::clone(&self.seen), Arc::clone(&self.handler));
+        self.task = Some(tokio::spawn(async move {
+            // Dropped with the task, and every connection with it.
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let (seen, handler) = (Arc::clone(&seen), Arc::clone(&handler));
+                connections.spawn(async move {
+                    // A connection that breaks is its peer's business.
+                    let _ = serve(stream, &seen, &*handler).await;
+                });
+            }
+        }));
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its URL, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every request so far.
+    ///
+    /// # Panics
+    /// When a handler has.
+    pub fn seen(&self) -> Vec<Request> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// Takes the requests so far out of the record.
+    ///
+    /// # Panics
+    /// When a handler has.
+    pub fn take(&self) -> Vec<Request> {
+        std::mem::take(&mut *self.seen.lock().unwrap())
+    }
+
+    /// Closes every connection and listens no more: who connects is refused.
+    pub async fn stop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // Only a finished task has let go of its socket.
+            let _ = task.await;
+        }
+    }
+
+    /// Listens again, at the same address.
+    ///
+    /// # Panics
+    /// When somebody else took it.
+    pub async fn resume(&mut self) {
+        self.stop().await;
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.accept(listener);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+async fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Request>>, handler: &Handler) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let (reader, mut writer) = stream.split();
+    let mut reader = BufReader::new(reader);
+    while let Some(message) = read_message(&mut reader, Side::Request).await? {
+        let mut words = message.start.split(' ');
+        let request = Request {
+            method: words.next().unwrap_or_default().to_owned(),
+            target: words.next().unwrap_or_default().to_owned(),
+            headers: message.headers,
+            body: message.body,
+        };
+        let reply = handler(&request);
+        let head = request.method == "HEAD";
+        if let Ok(mut seen) = seen.lock() {
+            seen.push(request);
+        }
+        match reply.delay {
+            None => std::future::pending().await,
+            Some(delay) => tokio::time::sleep(delay).await,
+        }
+        let mut bytes = format!("HTTP/1.1 {} Test\r\n", reply.status);
+        for (name, value) in &reply.headers {
+            bytes.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !matches!(reply.status, 204 | 304) {
+            bytes.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
+        }
+        bytes.push_str("\r\n");
+        let mut bytes = bytes.into_bytes();
+        if !head && !matches!(reply.status, 204 | 304) {
+            bytes.extend(reply.body);
+        }
+        writer.write_all(&bytes).await?;
+    }
+    Ok(())
+}

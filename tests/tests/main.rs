@@ -1,0 +1,17 @@
+//! Black-box tests: real processes, real HTTP.
+//!
+//! First the gate between an issuer and an upstream that misbehave on demand, then the whole
+//! house with the real origin.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails where something is not as it must be"
+)]
+
+mod forwarding;
+mod identity;
+mod keys;
+mod paths;
+mod policy;
+mod refusals;
+mod revocation;
+mod sources;
