@@ -1,0 +1,90 @@
+// Verifies one token as often as it is asked to and answers with how often it was good.
+// A worker's clock stands still while it works: the caller times two counts and subtracts.
+//
+//   POST /SUBJECT?n=COUNT, the body being the token
+import { createLocalJWKSet, jwtVerify } from "jose";
+import { verifyWithJwks } from "hono/jwt";
+import { env } from "cloudflare:workers";
+import { initSync, TokenVerifier } from "verify-wasm";
+import wasm from "./verify.wasm";
+
+const jwks = JSON.parse(env.JWKS);
+const algorithms = ["ES256", "EdDSA"];
+
+initSync({ module: wasm });
+const edgekeep = new TokenVerifier(env.JWKS, env.ISSUER, env.AUDIENCE);
+
+const joseKeys = createLocalJWKSet(jwks);
+const joseOptions = {
+  issuer: env.ISSUER,
+  audience: env.AUDIENCE,
+  typ: "at+jwt",
+  algorithms,
+  requiredClaims: ["exp"],
+};
+
+// The least that JavaScript can do: keys imported once, no strictness beyond the four checks.
+const parameters = {
+  ES256: { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" },
+  EdDSA: { name: "Ed25519" },
+};
+let imported;
+async function importKeys() {
+  const keys = new Map();
+  for (const { kty, crv, x, y, kid, alg } of jwks.keys) {
+    const jwk = { kty, crv, x, y };
+    keys.set(kid, await crypto.subtle.importKey("jwk", jwk, parameters[alg], false, ["verify"]));
+  }
+  return keys;
+}
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+const decode = (text) =>
+  Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
+const decodeJson = (text) => JSON.parse(decoder.decode(decode(text)));
+
+async function webcrypto(token) {
+  const [header, payload, signature] = token.split(".");
+  const { alg, kid } = decodeJson(header);
+  const good = await crypto.subtle.verify(
+    parameters[alg],
+    imported.get(kid),
+    decode(signature),
+    encoder.encode(`${header}.${payload}`),
+  );
+  const { iss, aud, exp } = decodeJson(payload);
+  return good && iss === env.ISSUER && aud === env.AUDIENCE && exp > Date.now() / 1000;
+}
+
+const subjects = {
+  edgekeep: (token) => edgekeep.verify(token, Date.now() / 1000),
+  webcrypto,
+  jose: async (token) => Boolean(await jwtVerify(token, joseKeys, joseOptions)),
+  hono: async (token) =>
+    Boolean(
+      await verifyWithJwks(token, {
+        keys: jwks.keys,
+        allowedAlgorithms: algorithms,
+        verification: { iss: env.ISSUER, aud: env.AUDIENCE, typ: "at+jwt" },
+      }),
+    ),
+};
+
+export default {
+  async fetch(request) {
+    const { pathname, searchParams } = new URL(request.url);
+    const verify = subjects[pathname.slice(1)];
+    if (!verify) return new Response("no such subject", { status: 404 });
+    imported ??= await importKeys();
+    const token = await request.text();
+    const count = Number(searchParams.get("n"));
+    let good = 0;
+    for (let i = 0; i < count; i += 1) {
+      // Not awaited where there is nothing to wait for: that is how it would be called.
+      const verdict = verify(token);
+      if (verdict === true || (verdict !== false && (await verdict))) good += 1;
+    }
+    return new Response(String(good));
+  },
+};
