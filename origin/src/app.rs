@@ -309,6 +309,11 @@ pub async fn serve(state: State) -> Result<(), StartError> {
         tasks.spawn(revocation::kv::serve(kv, state.clone()));
     }
     tasks.spawn(revocation::keep_current(state.clone()));
+    let kv_rest = revocation::kv_rest::Writer::new(&state.config.revocation.kv_rest)
+        .map_err(|error| Error::internal(format!("revocation.kv_rest: {error}")))?;
+    if let Some(writer) = kv_rest {
+        tasks.spawn(revocation::kv_rest::run(writer, state.clone()));
+    }
     tracing::info!(%address, issuer = state.config.issuer(), "ready");
     let grace = Duration::from_secs(state.config.server.shutdown_seconds);
     let service = app(state.clone()).into_make_service_with_connect_info::<SocketAddr>();

@@ -45,6 +45,18 @@ pub struct Documents {
     change: i64,
 }
 
+impl Documents {
+    /// The counter of revocations that the list is of.
+    pub const fn list_change(&self) -> i64 {
+        self.change
+    }
+
+    /// The counter of the keyring that the copy of the JWK Set is of.
+    pub const fn keyring_change(&self) -> i64 {
+        self.keyring
+    }
+}
+
 /// Entries that matter, by kind and value, as of one value of their counter.
 #[derive(Debug, Default)]
 struct Live {

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 pub mod control_key;
 pub mod kv;
+pub mod kv_rest;
 pub mod list;
 pub mod routes;
 mod store;
