@@ -342,6 +342,7 @@ pub async fn serve(state: State) -> Result<(), StartError> {
         }
     }
     state.mailer.drain(grace).await;
+    tasks.shutdown().await;
     state.db.close().await;
     tracing::info!("stopped");
     Ok(())

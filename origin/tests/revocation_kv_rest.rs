@@ -1,5 +1,4 @@
 //! Writing to Workers KV, against a server that records what it is sent.
-#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
 mod keep;
 mod support;

@@ -251,4 +251,26 @@ async fn an_answered_logout_survives_a_kill() {
     assert_eq!(list.find(&token), Some(RevokedBy::Session));
     assert_eq!(list.len(), 1);
     state.db.close().await;
+
+    // Asked politely, it ends by itself and in good order.
+    let mut server = instance.server.take().unwrap();
+    let pid = server.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let status = loop {
+        if let Some(status) = server.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            server.kill().unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(status.success(), "{status}");
 }
