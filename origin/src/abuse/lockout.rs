@@ -12,6 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -117,10 +118,48 @@ impl Both {
 async fn both(state: &State, identifier: &Subject, account: &Subject) -> Result<Both, Error> {
     let now = state.clock.now();
     let mut reader = state.db.read().await?;
-    Ok(Both {
-        identifier: standing(&mut reader, identifier, now).await?,
-        account: standing(&mut reader, account, now).await?,
-    })
+    // One statement, one snapshot: a failure is counted for both or seen for neither.
+    let rows = sqlx::query(
+        "SELECT subject, failures, locked_until FROM lockouts WHERE subject = $1 OR subject = $2",
+    )
+    .bind(identifier.bytes())
+    .bind(account.bytes())
+    .fetch_all(&mut *reader)
+    .await?;
+    let mut both = Both {
+        identifier: Standing::CLEAR,
+        account: Standing::CLEAR,
+    };
+    for row in rows {
+        let subject: Vec<u8> = row.try_get("subject")?;
+        let standing = Standing::read(&row, now)?;
+        if subject == identifier.bytes() {
+            both.identifier = standing;
+        }
+        if subject == account.bytes() {
+            both.account = standing;
+        }
+    }
+    Ok(both)
+}
+
+impl Standing {
+    const CLEAR: Self = Self {
+        failures: 0,
+        locked_for: None,
+    };
+
+    fn read(row: &AnyRow, now: Timestamp) -> Result<Self, Error> {
+        let locked_until: Timestamp = row.try_get("locked_until")?;
+        if locked_until.micros() > 0 && locked_until <= now {
+            return Ok(Self::CLEAR);
+        }
+        let failures: i64 = row.try_get("failures")?;
+        Ok(Self {
+            failures: u32::try_from(failures).unwrap_or(u32::MAX),
+            locked_for: (locked_until > now).then(|| locked_until.since(now)),
+        })
+    }
 }
 
 /// How things stand with `subject` now.
@@ -136,24 +175,7 @@ pub async fn standing(
         .bind(subject.bytes())
         .fetch_optional(connection)
         .await?;
-    let Some(row) = row else {
-        return Ok(Standing {
-            failures: 0,
-            locked_for: None,
-        });
-    };
-    let locked_until: Timestamp = row.try_get("locked_until")?;
-    if locked_until.micros() > 0 && locked_until <= now {
-        return Ok(Standing {
-            failures: 0,
-            locked_for: None,
-        });
-    }
-    let failures: i64 = row.try_get("failures")?;
-    Ok(Standing {
-        failures: u32::try_from(failures).unwrap_or(u32::MAX),
-        locked_for: (locked_until > now).then(|| locked_until.since(now)),
-    })
+    row.map_or(Ok(Standing::CLEAR), |row| Standing::read(&row, now))
 }
 
 /// Counts a failure of every subject, in a transaction of its own.

@@ -11,11 +11,13 @@ use crate::config::{Config, Environment};
 use crate::random::Random;
 
 mod config;
+mod doctor;
 mod keys;
 mod log;
 mod migrate;
 mod revoke;
 mod serve;
+mod users;
 mod verify;
 
 /// Edgekeep's keep: logs people in, signs their tokens, tells every gate whom to turn away.
@@ -35,6 +37,11 @@ enum Action {
     Serve,
     /// Bring the database's schema up to this version.
     Migrate,
+    /// Look at what a start needs and say what to do.
+    Doctor,
+    /// Make accounts.
+    #[command(subcommand)]
+    Users(users::Action),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Action),
@@ -62,6 +69,8 @@ impl Command {
             match self.action {
                 Action::Serve => serve::run(load(file)?).await,
                 Action::Migrate => migrate::run(load(file)?).await,
+                Action::Doctor => doctor::run(file).await,
+                Action::Users(action) => users::run(action, file).await,
                 Action::Config(action) => config::run(&action, file),
                 Action::Keys(action) => keys::run(action, file).await,
                 Action::Revoke(target) => revoke::run(target, file).await,

@@ -1,0 +1,97 @@
+//! `edgekeep doctor`: looks at what a start needs and says what to do.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
+use crate::db::Db;
+use crate::random::Random;
+use crate::vault::MasterKeys;
+
+/// A clock before this (2025-01-01) is wrong: tokens would be refused everywhere.
+const EARLIEST: Timestamp = Timestamp::from_unix_seconds(1_735_689_600);
+
+#[expect(clippy::print_stdout, reason = "the command's result")]
+pub(super) async fn run(file: Option<&Path>) -> anyhow::Result<()> {
+    let config = super::load(file)?;
+    let mut findings = vec![
+        ("configuration", Ok("understood".to_owned())),
+        ("data folder", data_dir(&config)),
+        ("clock", clock()),
+        ("port", port(&config)),
+    ];
+    if config.data_dir.is_dir() {
+        let keys = MasterKeys::load(&config, &Random::Os);
+        findings.push((
+            "master key",
+            keys.map(|keys| format!("{keys:?}"))
+                .map_err(|error| error.to_string()),
+        ));
+        findings.push(("database", database(&config).await));
+    }
+    let mut failed = 0;
+    for (what, finding) in findings {
+        match finding {
+            Ok(text) => println!("ok    {what}: {text}"),
+            Err(text) => {
+                failed += 1;
+                println!("FAIL  {what}: {text}");
+            }
+        }
+    }
+    if failed > 0 {
+        anyhow::bail!("{failed} of these need attention");
+    }
+    Ok(())
+}
+
+fn data_dir(config: &Config) -> Result<String, String> {
+    let path = config.data_dir.as_path();
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return Ok(format!("{} is made at the first start", path.display()));
+    };
+    if !metadata.is_dir() {
+        return Err(format!("{} is not a folder", path.display()));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = metadata.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(format!(
+                "others can look into it (mode {mode:o}): chmod 700 {}",
+                path.display()
+            ));
+        }
+    }
+    Ok(path.display().to_string())
+}
+
+fn clock() -> Result<String, String> {
+    let now = Clock::System.now();
+    if now < EARLIEST {
+        return Err("it is years behind: set it, and keep it with NTP".to_owned());
+    }
+    Ok(format!("{} seconds since 1970", now.unix_seconds()))
+}
+
+fn port(config: &Config) -> Result<String, String> {
+    let address = config.server.listen;
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(format!("{address} is free")),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => Ok(format!(
+            "{address} is in use: by a running origin, or set server.listen"
+        )),
+        Err(error) => Err(format!("{address}: {error}; set server.listen")),
+    }
+}
+
+async fn database(config: &Config) -> Result<String, String> {
+    let db = Db::open(config).await.map_err(|error| error.to_string())?;
+    db.probe()
+        .await
+        .map_err(|error| format!("cannot be written: {error}"))?;
+    db.close().await;
+    Ok("can be written".to_owned())
+}

@@ -1,0 +1,124 @@
+//! `edgekeep users create`
+
+use std::io::{BufRead as _, stdin};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, Subcommand};
+
+use crate::accounts::{self, Identifier, NewAccount};
+use crate::error::Error;
+use crate::login::hasher;
+use crate::vault::Secret;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Make an account whose addresses count as proved; prints its id.
+    Create(Create),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Create {
+    /// E-mail address.
+    #[arg(long)]
+    email: Option<String>,
+    /// Telephone number, international.
+    #[arg(long)]
+    phone: Option<String>,
+    /// User name.
+    #[arg(long)]
+    username: Option<String>,
+    /// A role; may be repeated.
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<String>,
+    /// The level to which the person is verified.
+    #[arg(long, default_value_t = 0)]
+    kyc_level: u32,
+    /// Read the password from the first line of standard input.
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+pub(super) async fn run(action: Action, file: Option<&Path>) -> anyhow::Result<()> {
+    match action {
+        Action::Create(create) => create.run(file).await,
+    }
+}
+
+impl Create {
+    #[expect(clippy::print_stdout, reason = "the command's result")]
+    async fn run(self, file: Option<&Path>) -> anyhow::Result<()> {
+        let identifiers: Vec<(Identifier, bool)> = [
+            self.email.as_deref().map(Identifier::email),
+            self.phone
+                .as_deref()
+                .map(|number| Identifier::phone(number, None)),
+            self.username.as_deref().map(Identifier::username),
+        ]
+        .into_iter()
+        .flatten()
+        .map(|parsed| parsed.map(|identifier| (identifier, true)).map_err(plain))
+        .collect::<Result<_, _>>()?;
+        if identifiers.is_empty() {
+            bail!("expected --email, --phone or --username");
+        }
+        if let Some(role) = self.roles.iter().find(|role| !is_name(role)) {
+            bail!("--role {role:?}: expected letters, digits, '.', '_', ':' or '-'");
+        }
+        let password = self.password_stdin.then(read_password).transpose()?;
+        let state = super::open(file).await?;
+        let phc = match &password {
+            Some(password) => Some(state.hasher.hash(password).await?),
+            None => None,
+        };
+        let mut tx = state.db.write().await?;
+        for (identifier, _) in &identifiers {
+            let blind = identifier.blind(&state.vault)?;
+            if accounts::holder(&mut tx, identifier.kind(), &blind)
+                .await?
+                .is_some()
+            {
+                bail!("an account has {} already", identifier.spelling());
+            }
+        }
+        let account = NewAccount {
+            identifiers: &identifiers,
+            password: phc.as_deref(),
+            name: None,
+            roles: &self.roles,
+            kyc_level: self.kyc_level,
+        };
+        let id = accounts::create(&state, &mut tx, &account).await?;
+        tx.commit().await?;
+        state.db.close().await;
+        println!("{id}");
+        Ok(())
+    }
+}
+
+fn read_password() -> anyhow::Result<Secret> {
+    let mut line = String::new();
+    stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("standard input")?;
+    let password = Secret::new(line.trim_end_matches(['\r', '\n']).to_owned());
+    hasher::check_length(&password).map_err(plain)?;
+    Ok(password)
+}
+
+/// The text meant for the one who typed.
+fn plain(error: Error) -> anyhow::Error {
+    match error {
+        Error::RequestInvalid(detail) => anyhow::anyhow!("{detail}"),
+        other => other.into(),
+    }
+}
+
+/// Roles travel in headers, separated by commas.
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte))
+}

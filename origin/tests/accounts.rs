@@ -1,0 +1,506 @@
+//! Registration, profile, forgotten and changed passwords.
+#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
+
+mod support;
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use edgekeep_origin::config::Channel;
+use serde_json::{Value, json};
+use support::{Origin, Reply};
+
+const ALICE: &str = "alice@example.org";
+const PASSWORD: &str = "correct horse battery";
+
+async fn register(origin: &Origin, email: &str, password: &str) -> Reply {
+    origin
+        .post("/register", json!({"email": email, "password": password}))
+        .await
+}
+
+async fn registered(origin: &Origin, email: &str) -> Reply {
+    register(origin, email, PASSWORD).await.expect(202, "");
+    let code = origin.code(email);
+    origin
+        .post("/register/verify", json!({"email": email, "code": code}))
+        .await
+        .expect(200, "")
+}
+
+async fn log_in(origin: &Origin, identifier: &str, password: &str) -> Reply {
+    origin
+        .post(
+            "/login",
+            json!({"identifier": identifier, "password": password}),
+        )
+        .await
+}
+
+#[tokio::test]
+async fn an_account_exists_only_once_its_address_is_proved() {
+    let origin = Origin::new().await;
+    register(&origin, "Alice@Example.org", PASSWORD)
+        .await
+        .expect(202, "");
+    log_in(&origin, ALICE, PASSWORD)
+        .await
+        .expect(401, "credentials_invalid");
+    let code = origin.code("Alice@Example.org");
+    let reply = origin
+        .post("/register/verify", json!({"email": ALICE, "code": code}))
+        .await;
+    let reply = reply.expect(200, "");
+    assert_eq!(reply.body["user"]["email"], "Alice@Example.org");
+    assert_eq!(reply.body["token_type"], "Bearer");
+    log_in(&origin, "ALICE@EXAMPLE.ORG", PASSWORD)
+        .await
+        .expect(200, "");
+    // The code is used up.
+    let again = origin
+        .post("/register/verify", json!({"email": ALICE, "code": code}))
+        .await;
+    again.expect(400, "code_invalid");
+}
+
+#[tokio::test]
+async fn a_taken_address_is_answered_alike_and_keeps_its_password() {
+    let origin = Origin::new().await;
+    let fresh = register(&origin, "bob@example.org", PASSWORD)
+        .await
+        .expect(202, "");
+    registered(&origin, ALICE).await;
+    let taken = register(&origin, ALICE, "another password")
+        .await
+        .expect(202, "");
+    assert_eq!(fresh.body, taken.body);
+    let message = origin.message(ALICE).unwrap();
+    assert!(message.code.is_none(), "{}", message.text);
+    // No code of the million opens it: the row matches none, and three tries are all there are.
+    for _ in 0..3 {
+        let body = json!({"email": ALICE, "code": "123456"});
+        origin
+            .post("/register/verify", body)
+            .await
+            .expect(400, "code_invalid");
+    }
+    log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+    log_in(&origin, ALICE, "another password")
+        .await
+        .expect(401, "credentials_invalid");
+}
+
+#[tokio::test]
+async fn a_password_set_by_a_stranger_never_sticks() {
+    let origin = Origin::new().await;
+    register(&origin, ALICE, "the owner's password")
+        .await
+        .expect(202, "");
+    register(&origin, ALICE, "the stranger's password")
+        .await
+        .expect(202, "");
+    let code = origin.code(ALICE);
+    let body = json!({"email": ALICE, "code": code});
+    origin.post("/register/verify", body).await.expect(200, "");
+    for password in ["the owner's password", "the stranger's password"] {
+        log_in(&origin, ALICE, password)
+            .await
+            .expect(401, "credentials_invalid");
+    }
+}
+
+#[tokio::test]
+async fn the_same_request_again_is_the_same_person() {
+    let origin = Origin::new().await;
+    register(&origin, ALICE, PASSWORD).await.expect(202, "");
+    let first = origin.code(ALICE);
+    register(&origin, ALICE, PASSWORD).await.expect(202, "");
+    let second = origin.code(ALICE);
+    if first != second {
+        let body = json!({"email": ALICE, "code": first});
+        origin
+            .post("/register/verify", body)
+            .await
+            .expect(400, "code_invalid");
+    }
+    let body = json!({"email": ALICE, "code": second});
+    origin.post("/register/verify", body).await.expect(200, "");
+    log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+}
+
+#[tokio::test]
+async fn a_code_login_voids_a_waiting_registration() {
+    let origin = Origin::new().await;
+    register(&origin, ALICE, "the stranger's password")
+        .await
+        .expect(202, "");
+    let strangers = origin.code(ALICE);
+    let sent = origin
+        .post("/otp/send", json!({"email": ALICE}))
+        .await
+        .expect(200, "");
+    let body = json!({"otp_token": sent.text("otp_token"), "code": origin.code(ALICE)});
+    origin.post("/otp/verify", body).await.expect(200, "");
+    let body = json!({"email": ALICE, "code": strangers});
+    origin
+        .post("/register/verify", body)
+        .await
+        .expect(400, "code_invalid");
+    log_in(&origin, ALICE, "the stranger's password")
+        .await
+        .expect(401, "credentials_invalid");
+}
+
+#[tokio::test]
+async fn without_proof_the_first_proof_removes_what_was_set_before() {
+    let origin = Origin::with(|config| config.registration.require_proof = false).await;
+    register(&origin, ALICE, "the stranger's password")
+        .await
+        .expect(202, "");
+    let stranger = log_in(&origin, ALICE, "the stranger's password")
+        .await
+        .expect(200, "");
+    let sent = origin
+        .post("/otp/send", json!({"email": ALICE}))
+        .await
+        .expect(200, "");
+    let body = json!({"otp_token": sent.text("otp_token"), "code": origin.code(ALICE)});
+    origin.post("/otp/verify", body).await.expect(200, "");
+    log_in(&origin, ALICE, "the stranger's password")
+        .await
+        .expect(401, "credentials_invalid");
+    let refresh = json!({"refresh_token": stranger.text("refresh_token")});
+    let reply = origin.post("/refresh", refresh).await;
+    assert_eq!(reply.status.as_u16(), 401, "{:?}", reply.body);
+}
+
+#[tokio::test]
+async fn malformed_registrations_are_refused_with_a_reason() {
+    let origin = Origin::new().await;
+    for body in [
+        json!({}),
+        json!([]),
+        json!({"email": ALICE}),
+        json!({"password": PASSWORD}),
+        json!({"email": "no address", "password": PASSWORD}),
+        json!({"email": ALICE, "password": "short12"}),
+        json!({"email": ALICE, "password": "x".repeat(1_025)}),
+        json!({"email": ALICE, "password": 12_345_678}),
+        json!({"email": ALICE, "password": PASSWORD, "roles": ["admin"]}),
+        json!({"email": ALICE, "password": PASSWORD, "email_verified": true}),
+        json!({"email": ALICE, "password": PASSWORD, "name": "a\u{0}b"}),
+        json!({"username": "alice", "password": PASSWORD}),
+    ] {
+        origin
+            .post("/register", body)
+            .await
+            .expect(400, "request_invalid");
+    }
+    let nested = "[".repeat(10_000);
+    for (content_type, body, status, code) in [
+        ("text/plain", "{}", 400, "request_invalid"),
+        ("application/json", "{", 400, "request_invalid"),
+        ("application/json", nested.as_str(), 400, "request_invalid"),
+        (
+            "application/json",
+            "{\"email\": \"a\", \"email\": \"b\"}",
+            400,
+            "request_invalid",
+        ),
+    ] {
+        let request = Request::post("/api/v1/auth/register")
+            .header("content-type", content_type)
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        origin.send(request).await.expect(status, code);
+    }
+    let large = json!({"email": ALICE, "password": "x".repeat(70_000)});
+    origin
+        .post("/register", large)
+        .await
+        .expect(413, "request_too_large");
+    assert!(origin.state.mailer.sent().is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_type_is_not_echoed() {
+    let origin = Origin::new().await;
+    let body = json!({"email": ["hunter2"], "password": PASSWORD});
+    let reply = origin
+        .post("/register", body)
+        .await
+        .expect(400, "request_invalid");
+    assert!(
+        !reply.text("detail").contains("hunter2"),
+        "{}",
+        reply.text("detail")
+    );
+}
+
+#[tokio::test]
+async fn only_three_codes_an_hour_reach_an_address() {
+    let origin = Origin::new().await;
+    for _ in 0..3 {
+        register(&origin, ALICE, PASSWORD).await.expect(202, "");
+    }
+    let reply = register(&origin, ALICE, PASSWORD)
+        .await
+        .expect(429, "rate_limited");
+    assert_eq!(reply.headers["retry-after"], "3600");
+    // Another spelling of it is the same address.
+    register(&origin, "ALICE@example.org", PASSWORD)
+        .await
+        .expect(429, "rate_limited");
+    origin.advance(3_600);
+    register(&origin, ALICE, PASSWORD).await.expect(202, "");
+}
+
+#[tokio::test]
+async fn a_reset_link_works_once_and_ends_every_session() {
+    let origin = Origin::new().await;
+    let tokens = registered(&origin, ALICE).await;
+    let body = json!({"identifier": "Alice@example.org"});
+    origin.post("/forgot-password", body).await.expect(202, "");
+    let token = origin.code(ALICE);
+    let link = format!("http://127.0.0.1:8080/reset-password?token={token}");
+    assert!(origin.message(ALICE).unwrap().text.contains(&link));
+    let short = json!({"token": token, "password": "short"});
+    origin
+        .post("/reset-password", short)
+        .await
+        .expect(400, "request_invalid");
+    let body = json!({"token": token, "password": "a new pass phrase"});
+    let reply = origin.post("/reset-password", body.clone()).await;
+    assert_eq!((reply.status.as_u16(), reply.body), (204, Value::Null));
+    origin
+        .post("/reset-password", body)
+        .await
+        .expect(400, "code_invalid");
+    log_in(&origin, ALICE, PASSWORD)
+        .await
+        .expect(401, "credentials_invalid");
+    log_in(&origin, ALICE, "a new pass phrase")
+        .await
+        .expect(200, "");
+    let access = tokens.text("access_token");
+    let profile = origin
+        .call(Method::GET, "/api/v1/auth/profile", Some(access), None)
+        .await;
+    assert_eq!(profile.status.as_u16(), 401, "{:?}", profile.body);
+}
+
+#[tokio::test]
+async fn reset_links_expire_and_the_newest_ends_the_older() {
+    let origin = Origin::new().await;
+    registered(&origin, ALICE).await;
+    let forgot = json!({"identifier": ALICE});
+    origin
+        .post("/forgot-password", forgot.clone())
+        .await
+        .expect(202, "");
+    let older = origin.code(ALICE);
+    origin
+        .post("/forgot-password", forgot)
+        .await
+        .expect(202, "");
+    let newer = origin.code(ALICE);
+    let reset = |token: &str| json!({"token": token, "password": "a new pass phrase"});
+    origin
+        .post("/reset-password", reset(&older))
+        .await
+        .expect(400, "code_invalid");
+    origin.advance(600);
+    origin
+        .post("/reset-password", reset(&newer))
+        .await
+        .expect(400, "code_expired");
+    log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+}
+
+#[tokio::test]
+async fn headers_do_not_change_the_link_and_nobody_gets_the_same_answer() {
+    let origin = Origin::new().await;
+    registered(&origin, ALICE).await;
+    let headers = [
+        ("host", "evil.example"),
+        ("x-forwarded-host", "evil.example"),
+        ("forwarded", "host=evil.example;proto=https"),
+    ];
+    for (name, value) in headers {
+        let request = Request::post("/api/v1/auth/forgot-password")
+            .header("content-type", "application/json")
+            .header(name, value)
+            .body(Body::from(json!({"identifier": ALICE}).to_string()))
+            .unwrap();
+        let known = origin.send(request).await.expect(202, "");
+        assert!(
+            !origin.message(ALICE).unwrap().text.contains("evil"),
+            "{name}"
+        );
+        let nobody = json!({"identifier": format!("nobody-{name}@example.org")});
+        let unknown = origin
+            .post("/forgot-password", nobody)
+            .await
+            .expect(202, "");
+        assert_eq!(known.body, unknown.body);
+    }
+    assert!(
+        origin
+            .state
+            .mailer
+            .sent()
+            .iter()
+            .all(|message| !message.to.starts_with("nobody"))
+    );
+}
+
+#[tokio::test]
+async fn parallel_uses_of_a_reset_link_succeed_once() {
+    let origin = Origin::new().await;
+    registered(&origin, ALICE).await;
+    origin
+        .post("/forgot-password", json!({"identifier": ALICE}))
+        .await
+        .expect(202, "");
+    let token = origin.code(ALICE);
+    let uses = (0..20).map(|n| {
+        let body = json!({"token": token, "password": format!("new pass phrase {n}")});
+        let origin = &origin;
+        async move { origin.post("/reset-password", body).await.status.as_u16() }
+    });
+    let statuses = support::all(uses).await;
+    assert_eq!(
+        statuses.iter().filter(|status| **status == 204).count(),
+        1,
+        "{statuses:?}"
+    );
+    assert!(
+        statuses.iter().all(|status| [204, 400].contains(status)),
+        "{statuses:?}"
+    );
+}
+
+#[tokio::test]
+async fn changing_the_password_ends_every_other_session() {
+    let origin = Origin::new().await;
+    let other = registered(&origin, ALICE).await;
+    let this = log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+    let path = "/api/v1/auth/change-password";
+    let change =
+        |current: &str| json!({"current_password": current, "new_password": "brand new words"});
+    origin
+        .call(Method::POST, path, None, Some(change(PASSWORD)))
+        .await
+        .expect(401, "token_missing");
+    let access = this.text("access_token");
+    let wrong = origin
+        .call(
+            Method::POST,
+            path,
+            Some(access),
+            Some(change("wrong words")),
+        )
+        .await;
+    wrong.expect(401, "credentials_invalid");
+    let reply = origin
+        .call(Method::POST, path, Some(access), Some(change(PASSWORD)))
+        .await;
+    assert_eq!(reply.status.as_u16(), 204, "{:?}", reply.body);
+    let profile = |token: &str| {
+        let (origin, token) = (&origin, token.to_owned());
+        async move {
+            origin
+                .call(Method::GET, "/api/v1/auth/profile", Some(&token), None)
+                .await
+        }
+    };
+    assert_eq!(profile(access).await.status.as_u16(), 200);
+    assert_eq!(
+        profile(other.text("access_token")).await.status.as_u16(),
+        401
+    );
+    log_in(&origin, ALICE, PASSWORD)
+        .await
+        .expect(401, "credentials_invalid");
+    log_in(&origin, ALICE, "brand new words")
+        .await
+        .expect(200, "");
+}
+
+#[tokio::test]
+async fn a_profile_changes_its_name_and_nothing_else() {
+    let origin = Origin::new().await;
+    let tokens = registered(&origin, ALICE).await;
+    let access = tokens.text("access_token");
+    let put = |body: Value| {
+        let origin = &origin;
+        async move {
+            origin
+                .call(
+                    Method::PUT,
+                    "/api/v1/auth/profile",
+                    Some(access),
+                    Some(body),
+                )
+                .await
+        }
+    };
+    let reply = put(json!({"name": " Alice Ä. "})).await.expect(200, "");
+    assert_eq!(reply.body["name"], "Alice Ä.");
+    for body in [
+        json!({"roles": ["admin"]}),
+        json!({"email": "bob@example.org"}),
+        json!({"email_verified": true}),
+        json!({"kyc_level": 3}),
+        json!({"id": "x"}),
+        json!({"name": "x".repeat(201)}),
+    ] {
+        put(body).await.expect(400, "request_invalid");
+    }
+    let reply = origin
+        .call(Method::GET, "/api/v1/auth/profile", Some(access), None)
+        .await;
+    assert_eq!(reply.body["name"], "Alice Ä.");
+    assert_eq!(reply.body["email"], ALICE);
+    assert_eq!(reply.body["roles"], json!([]));
+}
+
+#[tokio::test]
+async fn personal_data_is_not_in_the_file_in_the_clear() {
+    let origin = Origin::new().await;
+    registered(&origin, "zephyrine@example.org").await;
+    let sent = json!({"phone_number": "+41791234567"});
+    origin.post("/otp/send", sent).await.expect(200, "");
+    let folder = origin.state.config.data_dir.clone();
+    for entry in std::fs::read_dir(folder.0).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        for text in ["zephyrine", "41791234567", PASSWORD] {
+            let found = bytes
+                .windows(text.len())
+                .any(|window| window == text.as_bytes());
+            assert!(!found, "{text} in {}", path.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_development_outbox_is_a_file_of_json_lines() {
+    let origin = Origin::with(|config| config.notify.email = Channel::File).await;
+    register(&origin, ALICE, PASSWORD).await.expect(202, "");
+    let path = origin.state.config.data_dir.join("outbox.jsonl");
+    let mut text = String::new();
+    for _ in 0..200 {
+        text = std::fs::read_to_string(&path).unwrap_or_default();
+        if text.ends_with('\n') {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let line: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(
+        (&line["channel"], &line["to"]),
+        (&json!("email"), &json!(ALICE))
+    );
+    let body = json!({"email": ALICE, "code": line["code"]});
+    origin.post("/register/verify", body).await.expect(200, "");
+}

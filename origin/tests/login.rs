@@ -1,0 +1,438 @@
+//! Passwords, lockout and one-time codes.
+#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Origin, Reply};
+
+const ALICE: &str = "alice@example.org";
+const PASSWORD: &str = "correct horse battery";
+
+async fn registered(origin: &Origin) {
+    let body = json!({"email": ALICE, "username": "alice", "password": PASSWORD});
+    origin.post("/register", body).await.expect(202, "");
+    let body = json!({"email": ALICE, "code": origin.code(ALICE)});
+    origin.post("/register/verify", body).await.expect(200, "");
+}
+
+async fn log_in(origin: &Origin, identifier: &str, password: &str) -> Reply {
+    origin
+        .post(
+            "/login",
+            json!({"identifier": identifier, "password": password}),
+        )
+        .await
+}
+
+async fn send(origin: &Origin, email: &str) -> String {
+    let reply = origin
+        .post("/otp/send", json!({"email": email}))
+        .await
+        .expect(200, "");
+    assert_eq!(reply.body["expires_in"], 300);
+    reply.text("otp_token").to_owned()
+}
+
+async fn verify(origin: &Origin, token: &str, code: &str) -> Reply {
+    origin
+        .post("/otp/verify", json!({"otp_token": token, "code": code}))
+        .await
+}
+
+/// A code of six digits that is not `code`.
+fn other_than(code: &str, n: u32) -> String {
+    let number: u32 = code.parse().unwrap();
+    format!("{:06}", (number + 1 + n) % 1_000_000)
+}
+
+#[tokio::test]
+async fn five_failures_lock_for_fifteen_minutes() {
+    let origin = Origin::new().await;
+    registered(&origin).await;
+    for spelling in [
+        ALICE,
+        "ALICE@example.org",
+        " alice@EXAMPLE.org",
+        ALICE,
+        ALICE,
+    ] {
+        log_in(&origin, spelling, "wrong password")
+            .await
+            .expect(401, "credentials_invalid");
+    }
+    let reply = log_in(&origin, ALICE, PASSWORD)
+        .await
+        .expect(423, "account_locked");
+    assert_eq!(reply.headers["retry-after"], "900");
+    let status = origin
+        .get(&format!("/api/v1/auth/lock-status/{ALICE}"))
+        .await;
+    assert_eq!(status.body, json!({"locked": true, "retry_after": 900}));
+    // Neither the other identifier nor a code is a way round.
+    log_in(&origin, "alice", PASSWORD)
+        .await
+        .expect(401, "credentials_invalid");
+    let token = send(&origin, ALICE).await;
+    verify(&origin, &token, &origin.code(ALICE))
+        .await
+        .expect(423, "account_locked");
+    origin.advance(899);
+    log_in(&origin, ALICE, PASSWORD)
+        .await
+        .expect(423, "account_locked");
+    origin.advance(1);
+    log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+}
+
+#[tokio::test]
+async fn a_success_begins_the_count_anew() {
+    let origin = Origin::new().await;
+    registered(&origin).await;
+    for _ in 0..3 {
+        for _ in 0..4 {
+            log_in(&origin, ALICE, "wrong password")
+                .await
+                .expect(401, "credentials_invalid");
+        }
+        log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+    }
+}
+
+#[tokio::test]
+async fn unknown_accounts_fail_and_lock_alike() {
+    let origin = Origin::new().await;
+    registered(&origin).await;
+    let mut answers = Vec::new();
+    for identifier in [
+        ALICE,
+        "nobody@example.org",
+        "nobody",
+        "+41790000000",
+        "!!",
+        "a@@b",
+    ] {
+        let mut seen = Vec::new();
+        for _ in 0..6 {
+            let mut reply = log_in(&origin, identifier, "wrong password").await;
+            reply.body["instance"] = Value::Null;
+            seen.push((
+                reply.status,
+                reply.body,
+                reply.headers.get("retry-after").cloned(),
+            ));
+        }
+        let path = format!(
+            "/api/v1/auth/lock-status/{}",
+            identifier.replace('+', "%2B")
+        );
+        let status = origin.get(&path).await;
+        seen.push((status.status, status.body, None));
+        answers.push(seen);
+    }
+    for seen in &answers {
+        assert_eq!(seen, &answers[0]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn parallel_guesses_compare_at_most_five_passwords() {
+    let origin = Origin::new().await;
+    registered(&origin).await;
+    // The right password stands last of a hundred that arrive together: whether or not it is
+    // among the five that are compared, no more than five failures may be.
+    let guesses = (0..100).map(|n| {
+        let origin = &origin;
+        async move { log_in(origin, ALICE, &format!("wrong password {n}")).await }
+    });
+    let replies = support::all(guesses).await;
+    let compared = replies
+        .iter()
+        .filter(|reply| reply.code() == "credentials_invalid")
+        .count();
+    assert_eq!(compared, 5);
+    assert!(
+        replies
+            .iter()
+            .all(|reply| ["credentials_invalid", "account_locked"].contains(&reply.code()))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn parallel_logins_with_the_right_password_all_succeed() {
+    let origin = Origin::new().await;
+    registered(&origin).await;
+    let logins = (0..30).map(|_| log_in(&origin, ALICE, PASSWORD));
+    for reply in support::all(logins).await {
+        reply.expect(200, "");
+    }
+}
+
+#[tokio::test]
+async fn new_parameters_rehash_at_the_next_login() {
+    let origin = Origin::new().await;
+    registered(&origin).await;
+    let mut tx = origin.state.db.write().await.unwrap();
+    let password = edgekeep_origin::vault::Secret::new(PASSWORD.to_owned());
+    let today = origin.state.hasher.hash(&password).await.unwrap();
+    assert!(today.contains("m=64,t=1,p=1"));
+    // As another configuration would have made it.
+    let settings = edgekeep_origin::config::Password {
+        memory_kib: 128,
+        iterations: 1,
+        ..Default::default()
+    };
+    let other = edgekeep_origin::login::hasher::Hasher::new(
+        &settings,
+        origin.state.vault.clone(),
+        origin.state.random.clone(),
+    )
+    .await
+    .unwrap();
+    let phc = other.hash(&password).await.unwrap();
+    sqlx::query("UPDATE passwords SET phc = $1")
+        .bind(phc)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+    let mut reader = origin.state.db.read().await.unwrap();
+    let phc: String = sqlx::query_scalar("SELECT phc FROM passwords")
+        .fetch_one(&mut *reader)
+        .await
+        .unwrap();
+    assert!(phc.contains("m=64,t=1,p=1"), "{phc}");
+}
+
+#[tokio::test]
+async fn a_code_makes_an_account_and_finds_it_again() {
+    let origin = Origin::new().await;
+    let token = send(&origin, "New@example.org").await;
+    let first = verify(&origin, &token, &origin.code("New@example.org"))
+        .await
+        .expect(200, "");
+    // The code goes to the spelling that was proved, not to the one typed now.
+    let token = send(&origin, "new@example.org").await;
+    let second = verify(&origin, &token, &origin.code("New@example.org"))
+        .await
+        .expect(200, "");
+    assert_eq!(first.body["user"]["id"], second.body["user"]["id"]);
+    assert_ne!(first.body["session_id"], second.body["session_id"]);
+}
+
+#[tokio::test]
+async fn codes_expire_at_five_minutes() {
+    for (seconds, status, code) in [
+        (299, 200, ""),
+        (300, 400, "code_expired"),
+        (301, 400, "code_expired"),
+    ] {
+        let origin = Origin::new().await;
+        let token = send(&origin, ALICE).await;
+        origin.advance(seconds);
+        verify(&origin, &token, &origin.code(ALICE))
+            .await
+            .expect(status, code);
+    }
+}
+
+#[tokio::test]
+async fn a_code_is_bound_to_its_token_and_the_newest_ends_the_older() {
+    let origin = Origin::new().await;
+    let older = send(&origin, ALICE).await;
+    let old_code = origin.code(ALICE);
+    let bob = send(&origin, "bob@example.org").await;
+    if old_code != origin.code("bob@example.org") {
+        verify(&origin, &bob, &old_code)
+            .await
+            .expect(400, "code_invalid");
+    }
+    let newer = send(&origin, ALICE).await;
+    let new_code = origin.code(ALICE);
+    verify(&origin, &older, &old_code)
+        .await
+        .expect(400, "code_invalid");
+    verify(&origin, &older, &new_code)
+        .await
+        .expect(400, "code_invalid");
+    verify(&origin, &newer, &new_code).await.expect(200, "");
+    for replay in [
+        new_code.clone(),
+        format!(" {new_code}"),
+        format!("{new_code}\n"),
+    ] {
+        verify(&origin, &newer, &replay)
+            .await
+            .expect(400, "code_invalid");
+    }
+}
+
+#[tokio::test]
+async fn the_fourth_guess_fails_even_if_right() {
+    let origin = Origin::new().await;
+    let token = send(&origin, ALICE).await;
+    let code = origin.code(ALICE);
+    for n in 0..3 {
+        verify(&origin, &token, &other_than(&code, n))
+            .await
+            .expect(400, "code_invalid");
+    }
+    verify(&origin, &token, &code)
+        .await
+        .expect(400, "code_invalid");
+}
+
+#[tokio::test]
+async fn what_is_not_a_code_costs_no_try() {
+    let origin = Origin::new().await;
+    let token = send(&origin, ALICE).await;
+    for text in ["", "12345", "1234567", "12345a", "１２３４５６", "-12345"] {
+        verify(&origin, &token, text)
+            .await
+            .expect(400, "code_invalid");
+    }
+    verify(&origin, &token, &origin.code(ALICE))
+        .await
+        .expect(200, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_parallel_guesses_compare_at_most_three() {
+    let origin = Origin::new().await;
+    let token = send(&origin, ALICE).await;
+    let code = origin.code(ALICE);
+    let guesses = (0..100).map(|n| {
+        let (origin, token, guess) = (&origin, token.clone(), other_than(&code, n));
+        async move { verify(origin, &token, &guess).await }
+    });
+    for reply in support::all(guesses).await {
+        reply.expect(400, "code_invalid");
+    }
+    let mut reader = origin.state.db.read().await.unwrap();
+    let tries: i64 = sqlx::query_scalar("SELECT tries FROM one_time_codes")
+        .fetch_one(&mut *reader)
+        .await
+        .unwrap();
+    let counted: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM code_failures")
+        .fetch_one(&mut *reader)
+        .await
+        .unwrap();
+    assert_eq!((tries, counted), (3, 3));
+    verify(&origin, &token, &code)
+        .await
+        .expect(400, "code_invalid");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_right_code_sent_many_times_logs_in_once() {
+    let origin = Origin::new().await;
+    let token = send(&origin, ALICE).await;
+    let code = origin.code(ALICE);
+    let replies = support::all((0..50).map(|_| verify(&origin, &token, &code))).await;
+    assert_eq!(
+        replies
+            .iter()
+            .filter(|reply| reply.status.as_u16() == 200)
+            .count(),
+        1
+    );
+    assert!(
+        replies
+            .iter()
+            .all(|reply| [200, 400].contains(&reply.status.as_u16()))
+    );
+}
+
+#[tokio::test]
+async fn ten_failures_in_a_day_turn_codes_off_until_another_proof() {
+    let origin = Origin::new().await;
+    registered(&origin).await;
+    for n in 0..10 {
+        if n % 3 == 0 {
+            origin.advance(3_600);
+        }
+        let token = send(&origin, ALICE).await;
+        let wrong = other_than(&origin.code(ALICE), 0);
+        verify(&origin, &token, &wrong)
+            .await
+            .expect(400, "code_invalid");
+    }
+    origin.advance(3_600);
+    // The eleventh guess is right, and is not compared.
+    let token = send(&origin, ALICE).await;
+    verify(&origin, &token, &origin.code(ALICE))
+        .await
+        .expect(400, "code_invalid");
+    // From now on nothing is sent, which the answer does not tell; not even after the day is over.
+    origin.advance(2 * 86_400);
+    let before = origin.state.mailer.sent().len();
+    let token = send(&origin, ALICE).await;
+    assert_eq!(origin.state.mailer.sent().len(), before);
+    verify(&origin, &token, &origin.code(ALICE))
+        .await
+        .expect(400, "code_invalid");
+    log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+    let token = send(&origin, ALICE).await;
+    verify(&origin, &token, &origin.code(ALICE))
+        .await
+        .expect(200, "");
+}
+
+#[tokio::test]
+async fn sixty_failures_in_a_month_are_the_end_whatever_else_is_proved() {
+    let origin = Origin::with(|config| config.otp.failures_per_month = 12).await;
+    registered(&origin).await;
+    for _ in 0..12 {
+        origin.advance(86_400);
+        let token = send(&origin, ALICE).await;
+        let wrong = other_than(&origin.code(ALICE), 0);
+        verify(&origin, &token, &wrong)
+            .await
+            .expect(400, "code_invalid");
+    }
+    origin.advance(86_400);
+    log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+    let token = send(&origin, ALICE).await;
+    verify(&origin, &token, &origin.code(ALICE))
+        .await
+        .expect(400, "code_invalid");
+}
+
+#[tokio::test]
+async fn three_sends_an_hour_and_the_same_for_strangers() {
+    let origin = Origin::new().await;
+    registered(&origin).await;
+    for email in [ALICE, "nobody@example.org"] {
+        for _ in 0..3 {
+            send(&origin, email).await;
+        }
+        let reply = origin.post("/otp/send", json!({"email": email})).await;
+        assert_eq!(
+            reply.expect(429, "rate_limited").headers["retry-after"],
+            "3600"
+        );
+    }
+}
+
+#[tokio::test]
+async fn addresses_are_counted_by_ip_when_configured() {
+    let origin = Origin::with(|config| {
+        config.limits.per_ip = true;
+        config.limits.attempts_per_minute = 2;
+    })
+    .await;
+    for _ in 0..2 {
+        log_in(&origin, "nobody", "wrong password")
+            .await
+            .expect(401, "credentials_invalid");
+    }
+    let reply = log_in(&origin, "somebody", "wrong password")
+        .await
+        .expect(429, "rate_limited");
+    assert!(reply.headers.contains_key("retry-after"));
+    origin.advance(60);
+    log_in(&origin, "nobody", "wrong password")
+        .await
+        .expect(401, "credentials_invalid");
+}
