@@ -67,8 +67,9 @@ impl Sources {
     /// The JWK Set from `JWKS_URL`, else the issuer's signed copy in KV.
     pub(crate) async fn keys(&self, config: &Config) -> Option<FetchedKeys> {
         match within(LIMIT, self.keys_over_http(config)).await.flatten() {
-            Some(keys) => Some(keys),
-            None => within(LIMIT, self.keys_from_kv(config)).await.flatten(),
+            // An empty set verifies nothing: to a cold isolate the copy is worth more.
+            Some(keys) if !keys.set.is_empty() => Some(keys),
+            _ => within(LIMIT, self.keys_from_kv(config)).await.flatten(),
         }
     }
 

@@ -5,7 +5,7 @@ use edgekeep_shared::{
     headers,
     time::UnixTime,
 };
-use js_sys::{Object, Reflect};
+use js_sys::Reflect;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::web_sys::{Request, RequestInit, RequestRedirect};
 
@@ -78,11 +78,7 @@ pub(crate) fn request(
     init.set_redirect(RequestRedirect::Manual);
     if !forward.rule.is_public() {
         // The platform caches by extension and path, not by who asked: `/api/me.css` of one
-        // person would be served to the next.
-        let cf = Object::new();
-        Reflect::set(&cf, &"cacheTtl".into(), &JsValue::from(-1))?;
-        Reflect::set(&cf, &"cacheEverything".into(), &JsValue::FALSE)?;
-        Reflect::set(&init, &"cf".into(), &cf)?;
+        // person would be served to the next. It adds `Cache-Control: no-cache` on the way.
         Reflect::set(&init, &"cache".into(), &"no-store".into())?;
     }
     Request::new_with_request_and_init(&request, &init)
