@@ -21,14 +21,19 @@ const MAX_LINE_BYTES: usize = MAX_TOKEN_BYTES + 1;
 /// two quotation marks.
 const MAX_JSON_LINE_BYTES: usize = 6 * MAX_LINE_BYTES + 2;
 
-/// Judge tokens, one a line, and print one line for each: `ok <sub>` or `reject <code>`.
-///
-/// A line ends with a line feed, which is not part of it; everything else is, a carriage return
-/// too. An empty line is a token without any part (`token_malformed`). A line of any length gets
-/// its answer: beyond what a token may have it is `token_too_large` and not kept in memory.
-/// Control characters in a subject are written `\u{…}`, so that a line stays a line. The exit
-/// status is 0 whenever every line was answered.
+/// How lines are read and answered, as `--help` says it.
+const LINES: &str = "\
+Prints one line for each line: `ok <sub>` or `reject <code>`.
+
+A line ends with a line feed, which is not part of it; everything else is, a carriage return too.
+An empty line is a token without any part (`token_malformed`). A line of any length gets its
+answer: beyond what a token may have it is `token_too_large` and not kept in memory. Control
+characters in a subject are written `\\u{…}`, so that a line stays a line. The exit status is 0
+whenever every line was answered.";
+
+/// What tokens are judged against.
 #[derive(Debug, Args)]
+#[command(after_help = LINES)]
 pub(super) struct Options {
     /// A file with the issuer's JWK Set.
     #[arg(long, value_name = "FILE")]
