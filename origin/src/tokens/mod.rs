@@ -17,6 +17,7 @@ mod claims;
 pub mod keyring;
 mod oauth;
 mod published;
+mod ring;
 pub mod routes;
 pub mod signing;
 pub(crate) mod store;
