@@ -359,9 +359,11 @@ async fn wait_for_signal() {
                     _ = interrupt => {}
                     _ = terminate.recv() => {}
                 }
-                return;
             }
-            Err(error) => tracing::warn!(%error, "SIGTERM cannot be caught"),
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM cannot be caught");
+                let _ = interrupt.await;
+            }
         }
     }
     #[cfg(not(unix))]

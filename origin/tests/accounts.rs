@@ -1,5 +1,4 @@
 //! Registration, profile, forgotten and changed passwords.
-#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
 mod support;
 

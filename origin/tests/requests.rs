@@ -1,5 +1,4 @@
 //! What every request passes through: correlation ids, problems, limits.
-#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
 mod support;
 
@@ -51,5 +50,55 @@ async fn correlation_ids_are_taken_over_only_when_they_are_plain() {
         let instance = reply.text("instance");
         assert_eq!(instance == given, kept, "{given:?} gave {instance:?}");
         assert!(!instance.is_empty());
+    }
+}
+
+#[test]
+fn the_example_configuration_is_understood_and_says_the_defaults() {
+    use edgekeep_origin::config::{Config, Environment};
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../edgekeep.example.toml");
+    let read = Config::load(Some(example.as_ref()), &Environment::new()).unwrap();
+    assert_eq!(format!("{read:?}"), format!("{:?}", Config::default()));
+}
+
+#[test]
+fn variables_override_and_unknown_ones_are_named() {
+    use edgekeep_origin::config::{Config, Environment};
+    let load = |pairs: &[(&str, &str)]| {
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let folder = [("EDGEKEEP_DATA_DIR".to_owned(), "/nonexistent".to_owned())];
+        Config::load(None, &pairs.chain(folder).collect::<Environment>())
+    };
+    let config = load(&[
+        ("EDGEKEEP_TOKENS__AUDIENCE", "12"),
+        ("EDGEKEEP_LIMITS__PER_IP", "false"),
+        ("EDGEKEEP_SERVER__TRUSTED_PROXIES", "10.0.0.1, 10.0.0.2"),
+        ("EDGEKEEP_NOTIFY__EMAIL__FROM", "a@example.org"),
+        ("EDGEKEEP_NOTIFY__EMAIL__HOST", "localhost"),
+        ("EDGEKEEP_NOTIFY__EMAIL__KIND", "smtp"),
+        ("EDGEKEEP_ORIGIN_PORT", "not ours"),
+    ])
+    .unwrap();
+    assert_eq!(config.tokens.audience, "12");
+    assert!(!config.limits.per_ip);
+    assert_eq!(config.server.trusted_proxies.len(), 2);
+    for (name, value) in [
+        ("EDGEKEEP_TOKENS__AUDIENC", "api"),
+        ("EDGEKEEP_NOWHERE__KEY", "1"),
+        ("EDGEKEEP_TOKENS__ACCESS_TOKEN_SECONDS", "hunter2"),
+        ("EDGEKEEP_DATA_DIR__X", "1"),
+    ] {
+        let error = load(&[(name, value)]).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+    for (name, value) in [
+        ("EDGEKEEP_TOKENS__ACCESS_TOKEN_SECONDS", "86401"),
+        ("EDGEKEEP_SERVER__PUBLIC_URL", "https://a.example/"),
+        ("EDGEKEEP_MODE", "production"),
+    ] {
+        assert!(load(&[(name, value)]).is_err(), "{name}={value}");
     }
 }

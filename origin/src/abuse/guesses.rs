@@ -13,8 +13,8 @@ use crate::config::Otp;
 use crate::error::Error;
 use crate::random::Random;
 
-const DAY: Duration = Duration::from_secs(86_400);
-const MONTH: Duration = Duration::from_secs(30 * 86_400);
+const DAY: Duration = Duration::from_hours(24);
+const MONTH: Duration = Duration::from_hours(30 * 24);
 
 /// A guess that was counted as wrong before it was compared.
 #[derive(Clone, Copy, Debug)]

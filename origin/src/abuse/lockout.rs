@@ -25,7 +25,7 @@ use crate::error::Error;
 const GATES: usize = 1_024;
 
 /// Counters of identifiers that nobody tried for this long are forgotten.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 86_400);
+const FORGOTTEN_AFTER: Duration = Duration::from_hours(30 * 24);
 
 /// How things stand with one subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -75,7 +75,7 @@ pub enum Kind {
     Send,
 }
 
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 
 /// Addresses remembered at a time: 64 bytes each. When more come within a minute, the count
 /// begins anew rather than grow.

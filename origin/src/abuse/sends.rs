@@ -7,7 +7,7 @@ use sqlx::{AnyConnection, Row as _};
 use crate::clock::Timestamp;
 use crate::error::Error;
 
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Counts one message to `recipient` (a blind index), at most `limit` in an hour.
 ///

@@ -89,7 +89,7 @@ async fn verify(
     Json(body): Json<Verify>,
 ) -> Result<Json<Tokens>, Error> {
     state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
-    let address = address(body.email, body.phone_number, body.country_code)?;
+    let address = address(body.email, body.phone_number, body.country_code.as_deref())?;
     let device_id = crate::request::checked_device_id(body.device_id)?;
     registration::finish(&state, &caller, &address, &body.code, device_id)
         .await
@@ -100,11 +100,11 @@ async fn verify(
 pub(crate) fn address(
     email: Option<String>,
     phone_number: Option<String>,
-    country_code: Option<String>,
+    country_code: Option<&str>,
 ) -> Result<Identifier, Error> {
     match (email, phone_number) {
         (Some(email), None) => Identifier::email(&email),
-        (None, Some(number)) => Identifier::phone(&number, country_code.as_deref()),
+        (None, Some(number)) => Identifier::phone(&number, country_code),
         _ => Err(Error::invalid("Expected either email or phone_number.")),
     }
 }

@@ -24,7 +24,7 @@ mod verify;
 #[derive(Debug, Parser)]
 #[command(name = "edgekeep", version, arg_required_else_help = true)]
 pub struct Command {
-    /// Configuration file (TOML); EDGEKEEP_CONFIG names it too.
+    /// Configuration file (TOML); `EDGEKEEP_CONFIG` names it too.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]

@@ -38,11 +38,10 @@ impl Channel {
     /// What is missing, if something is.
     pub(super) fn missing(&self) -> Option<&'static str> {
         match self {
-            Self::File | Self::Off | Self::Memory => None,
             Self::Smtp(smtp) if smtp.host.is_empty() => Some("expected host"),
             Self::Smtp(smtp) if smtp.from.is_empty() => Some("expected from"),
             Self::Http(hook) if !hook.url.starts_with("http") => Some("expected url"),
-            Self::Smtp(_) | Self::Http(_) => None,
+            _ => None,
         }
     }
 }

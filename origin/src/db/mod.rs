@@ -10,6 +10,7 @@
 //! so that two of them queue here, in order, and never meet `SQLITE_BUSY` halfway; reads run
 //! beside them on connections that cannot write. Never begin a write while holding another.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -197,7 +198,10 @@ pub fn sqlite_url(path: &Path) -> String {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' | b'~' => {
                 url.push(char::from(byte));
             }
-            _ => url.push_str(&format!("%{byte:02X}")),
+            _ => {
+                // Writing to a string does not fail.
+                let _ = write!(url, "%{byte:02X}");
+            }
         }
     }
     url.push_str("?mode=rwc");

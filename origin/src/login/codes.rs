@@ -21,7 +21,7 @@ use crate::error::Error;
 use crate::vault::{Digest, Purpose, Secret};
 
 /// How long a row outlives its code, so that a late guess is told `code_expired`.
-const REMEMBERED: Duration = Duration::from_secs(86_400);
+const REMEMBERED: Duration = Duration::from_hours(24);
 
 /// What a code is for; one for another purpose does not match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

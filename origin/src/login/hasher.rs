@@ -214,7 +214,6 @@ fn parse(stored: &str) -> Option<(u8, Params, Vec<u8>, Vec<u8>)> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 mod tests {
     use super::*;
     use crate::vault::MasterKeys;
@@ -239,7 +238,7 @@ mod tests {
 
     #[tokio::test]
     async fn matches_only_the_password_under_its_master_key() {
-        let hasher = self::hasher(1, 64, 9).await;
+        let hasher = hasher(1, 64, 9).await;
         let stored = hasher.hash(&secret("correct horse")).await.unwrap();
         let same = hasher
             .compare(&secret("correct horse"), Some(&stored))

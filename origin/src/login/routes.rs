@@ -93,7 +93,7 @@ async fn otp_send(
     Json(body): Json<OtpSend>,
 ) -> Result<Json<Value>, Error> {
     state.per_ip.count(&state, &caller, abuse::Kind::Send)?;
-    let address = accounts::address(body.email, body.phone_number, body.country_code)?;
+    let address = accounts::address(body.email, body.phone_number, body.country_code.as_deref())?;
     let token = otp::send(&state, &address).await?;
     Ok(Json(json!({
         "otp_token": token.expose(),

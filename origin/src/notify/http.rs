@@ -51,7 +51,7 @@ impl Hook {
             HttpFormat::Json => request.json(&fields),
         };
         if let Some(username) = &settings.username {
-            let password = settings.password.as_ref().map(|password| password.expose());
+            let password = settings.password.as_ref().map(crate::vault::Secret::expose);
             request = request.basic_auth(username, password);
         } else if let Some(bearer) = &settings.bearer {
             request = request.bearer_auth(bearer.expose());

@@ -247,7 +247,6 @@ impl fmt::Debug for Vault {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 mod tests {
     use super::*;
 

@@ -2,10 +2,7 @@
 //! source of randomness, and requests straight into the router.
 #![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 #![expect(clippy::expect_used, reason = "a failure is the test's failure")]
-#![expect(
-    clippy::allow_attributes,
-    reason = "each test file uses a part of this"
-)]
+#![expect(clippy::panic, reason = "a failure is the test's failure")]
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 use std::net::SocketAddr;
@@ -25,35 +22,35 @@ use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 /// Where the clock of every test begins: 2026-01-01T00:00:00Z.
-pub const BEGINNING: Timestamp = Timestamp::from_unix_seconds(1_767_225_600);
+pub(crate) const BEGINNING: Timestamp = Timestamp::from_unix_seconds(1_767_225_600);
 
 /// One origin.
-pub struct Origin {
+pub(crate) struct Origin {
     /// The state, for looking behind the API.
-    pub state: State,
+    pub(crate) state: State,
     /// The clock, to move.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     router: Router,
     _folder: TempDir,
 }
 
 /// An answer.
 #[derive(Debug)]
-pub struct Reply {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Value,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Reply {
     /// The `code` of a problem, or nothing.
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }
 
     /// A string of the body.
     #[track_caller]
-    pub fn text(&self, key: &str) -> &str {
+    pub(crate) fn text(&self, key: &str) -> &str {
         self.body[key]
             .as_str()
             .unwrap_or_else(|| panic!("no {key} in {:?}", self.body))
@@ -61,7 +58,7 @@ impl Reply {
 
     /// Fails the test unless the answer has this status and, for a problem, this code.
     #[track_caller]
-    pub fn expect(self, status: u16, code: &str) -> Self {
+    pub(crate) fn expect(self, status: u16, code: &str) -> Self {
         assert_eq!(
             (self.status.as_u16(), self.code()),
             (status, code),
@@ -74,12 +71,12 @@ impl Reply {
 
 impl Origin {
     /// An origin with cheap password hashing and otherwise the default configuration.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
     /// An origin whose configuration `change` has altered.
-    pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config {
             data_dir: DataDir(folder.path().into()),
@@ -103,7 +100,7 @@ impl Origin {
     }
 
     /// The newest message to `to`, if any.
-    pub fn message(&self, to: &str) -> Option<Message> {
+    pub(crate) fn message(&self, to: &str) -> Option<Message> {
         self.state
             .mailer
             .sent()
@@ -114,7 +111,7 @@ impl Origin {
 
     /// The code in the newest message to `to`.
     #[track_caller]
-    pub fn code(&self, to: &str) -> String {
+    pub(crate) fn code(&self, to: &str) -> String {
         self.message(to)
             .expect("a message")
             .code
@@ -122,12 +119,12 @@ impl Origin {
     }
 
     /// Moves the clock.
-    pub fn advance(&self, seconds: u64) {
+    pub(crate) fn advance(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
     /// Sends a request and reads the answer.
-    pub async fn send(&self, request: Request<Body>) -> Reply {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = to_bytes(body, 1 << 20).await.unwrap();
@@ -145,7 +142,7 @@ impl Origin {
     }
 
     /// A request with a JSON body and, where given, a bearer token.
-    pub async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,
@@ -170,7 +167,7 @@ impl Origin {
     }
 
     /// `POST` of a JSON body to a route under `/api/v1/auth`.
-    pub async fn post(&self, route: &str, body: Value) -> Reply {
+    pub(crate) async fn post(&self, route: &str, body: Value) -> Reply {
         self.call(
             Method::POST,
             &format!("/api/v1/auth{route}"),
@@ -181,13 +178,13 @@ impl Origin {
     }
 
     /// `GET` of a path.
-    pub async fn get(&self, path: &str) -> Reply {
+    pub(crate) async fn get(&self, path: &str) -> Reply {
         self.call(Method::GET, path, None, None).await
     }
 }
 
 /// Runs every future at the same time, each as its turn comes, and gives their results in order.
-pub async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures
         .into_iter()
         .map(|future| (Box::pin(future), None))
