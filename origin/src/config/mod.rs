@@ -497,7 +497,10 @@ impl Config {
     ///
     /// # Errors
     /// [`ConfigError::Impossible`] with the key and what was expected.
-    #[expect(clippy::too_many_lines, reason = "one expectation after the other, nothing nested")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one expectation after the other, nothing nested"
+    )]
     fn check(&self) -> Result<(), ConfigError> {
         let mut wrong: BTreeMap<&'static str, String> = BTreeMap::new();
         let mut expect = |holds: bool, key: &'static str, expected: &str| {
