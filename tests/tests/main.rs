@@ -15,3 +15,12 @@ mod policy;
 mod refusals;
 mod revocation;
 mod sources;
+
+mod command_line;
+mod crash;
+mod ending;
+mod input;
+mod journey;
+mod races;
+mod rotation;
+mod walk;

@@ -248,8 +248,7 @@ async fn the_right_token_passes_and_the_upstream_gets_what_was_judged() {
         "/api/admin/x.css",
         "/api/admin/{id}",
         "/api/admin/\"quoted\"",
-        "/api/admin/<x>",
-        "/api/admin/^`",
+        "/api/admin/^",
     ] {
         for query in ["", "?", "?x=1&y=%2f..%2f;#", "?/../../public", "?a=%00&b=\u{e9}"] {
             let call = gate.call("GET", &format!("{raw}{query}"), &admin);
