@@ -319,11 +319,20 @@ fn check_revocation(
         Revocation::List(_) if knowledge.sources == RevocationSources::None => Ok(false),
         Revocation::List(staleness) => {
             let check = knowledge.list.check(now);
-            if check == Check::First && !progress.waited_for_list && knowledge.list.may_ask(now) {
+            let may_wait = !progress.waited_for_list && knowledge.list.may_ask(now);
+            if check == Check::First && may_wait {
                 return Err(Obstacle::Wait(Need::List));
             }
-            check_list(token, staleness, knowledge.list, now)?;
-            Ok(check != Check::Fresh)
+            match check_list(token, staleness, knowledge.list, now) {
+                // Nobody is asked behind a refusal: whoever is refused for the list's age alone
+                // waits for a younger one, or the refusals would go on until the next `First`.
+                Err(Rejection::RevocationUnavailable) if check == Check::Behind && may_wait => {
+                    Err(Obstacle::Wait(Need::List))
+                }
+                verdict => verdict
+                    .map(|()| check != Check::Fresh)
+                    .map_err(Obstacle::from),
+            }
         }
     }
 }
