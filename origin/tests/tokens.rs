@@ -169,3 +169,40 @@ async fn a_bearer_token_is_taken_from_one_header_alone() {
         reply.expect(status, code);
     }
 }
+
+/// A library that knows nothing of this one agrees about what is issued.
+#[tokio::test]
+async fn an_issued_token_passes_an_independent_verifier() {
+    use jsonwebtoken::{DecodingKey, Validation, jwk};
+    for (algorithm, theirs) in [
+        (
+            edgekeep_origin::config::Algorithm::ES256,
+            jsonwebtoken::Algorithm::ES256,
+        ),
+        (
+            edgekeep_origin::config::Algorithm::EdDSA,
+            jsonwebtoken::Algorithm::EdDSA,
+        ),
+    ] {
+        let origin = Origin::with(|config| config.tokens.algorithm = algorithm).await;
+        let user = keep::user(&origin.state).await;
+        let token = keep::open(&origin.state, user).await.access_token;
+        let published = origin.get("/.well-known/jwks.json").await;
+        let set: jwk::JwkSet = serde_json::from_value(published.body.clone()).unwrap();
+        let header = jsonwebtoken::decode_header(&token).unwrap();
+        assert_eq!(header.typ.as_deref(), Some("at+jwt"));
+        let key = DecodingKey::from_jwk(set.find(&header.kid.unwrap()).unwrap()).unwrap();
+        let mut rules = Validation::new(theirs);
+        rules.set_issuer(&[origin.state.config.issuer()]);
+        rules.set_audience(&["api"]);
+        // The test's clock is its own; time is judged elsewhere.
+        rules.validate_exp = false;
+        let judged = jsonwebtoken::decode::<serde_json::Value>(&token, &key, &rules).unwrap();
+        assert_eq!(judged.claims["sub"], user.to_string());
+        let forged = format!("{}A", &token[..token.len() - 1]);
+        assert!(
+            forged == token
+                || jsonwebtoken::decode::<serde_json::Value>(&forged, &key, &rules).is_err()
+        );
+    }
+}
