@@ -1,18 +1,22 @@
 //! What is read from a request before a slice sees it: the JSON body, the caller's address.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderMap, StatusCode, header, request::Parts};
 use axum::response::{IntoResponse, Response};
+use edgekeep_shared::json;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::State;
 use crate::error::Error;
 
-/// A JSON body, read strictly; every fault is `request_invalid` or `request_too_large`.
+/// A JSON body, read strictly: one object, members unique at every level, bounded depth, no NUL.
+///
+/// Every fault is `request_invalid` or `request_too_large`.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 
@@ -21,20 +25,86 @@ impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
 
     async fn from_request(request: Request, state: &State) -> Result<Self, Error> {
         if !is_json(request.headers()) {
-            return Err(Error::invalid("Expected a body of type application/json."));
+            return Err(not_json());
         }
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| {
-                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                    Error::RequestTooLarge
-                } else {
-                    Error::invalid("The body could not be read.")
-                }
-            })?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|error| Error::invalid(explain(&error)))
+        object(&body(request, state).await?).map(Self)
+    }
+}
+
+/// A JSON body that may be left out altogether: no bytes are `T::default()`.
+#[derive(Debug)]
+pub struct OptionalJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<State> for OptionalJson<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, Error> {
+        let is_json = is_json(request.headers());
+        let bytes = body(request, state).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        if !is_json {
+            return Err(not_json());
+        }
+        object(&bytes).map(Self)
+    }
+}
+
+fn not_json() -> Error {
+    Error::invalid("Expected a body of type application/json.")
+}
+
+async fn body(request: Request, state: &State) -> Result<Bytes, Error> {
+    Bytes::from_request(request, state)
+        .await
+        .map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                Error::RequestTooLarge
+            } else {
+                Error::invalid("The body could not be read.")
+            }
+        })
+}
+
+/// Reads one JSON object.
+///
+/// serde alone would fill a struct from an array, and would not see a member that stands twice in
+/// a part that nobody reads; two readers of such a body (a firewall, a log) could differ on it.
+///
+/// # Errors
+/// [`Error::RequestInvalid`]; the text names places and fields, never values.
+pub fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let Ok(value) = json::parse(bytes) else {
+        // For its line and column, where it is the syntax.
+        return Err(Error::invalid(
+            match serde_json::from_slice::<IgnoredAny>(bytes) {
+                Err(error) => Cow::Owned(explain(&error)),
+                Ok(_) => "The body must be text whose objects name each member once, at most 16 \
+                          levels deep."
+                    .into(),
+            },
+        ));
+    };
+    if !matches!(value, json::Value::Object(_)) {
+        return Err(Error::invalid("Expected one JSON object."));
+    }
+    if has_nul(&value) {
+        return Err(Error::invalid("The body has a NUL character."));
+    }
+    serde_json::from_slice(bytes).map_err(|error| Error::invalid(explain(&error)))
+}
+
+/// Whether U+0000 stands in a string or a name: no field has a use for it, PostgreSQL cannot keep
+/// it, and what is written in C ends a text there.
+fn has_nul(value: &json::Value<'_>) -> bool {
+    match value {
+        json::Value::String(text) => text.contains('\0'),
+        json::Value::Array(items) => items.iter().any(has_nul),
+        json::Value::Object(object) => object
+            .members()
+            .any(|(name, value)| name.contains('\0') || has_nul(value)),
+        _ => false,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
@@ -14,7 +13,7 @@ use super::{Details, Ending, Tokens, end, end_of_user, end_own};
 use crate::app::State;
 use crate::error::Error;
 use crate::ids::SessionId;
-use crate::request::Json;
+use crate::request::{Json, OptionalJson};
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
@@ -53,22 +52,14 @@ struct Logout {
     all: bool,
 }
 
-const LOGOUT_BODY: &str = "Expected {\"all\": true}, {} or no body.";
-
 /// `POST /logout`: ends the caller's session, or all of theirs. The body may be left out.
 ///
 /// 204 once session and revocation are on disk.
 async fn logout(
     caller: Authenticated,
     Shared(state): Shared<State>,
-    body: Bytes,
+    OptionalJson(Logout { all }): OptionalJson<Logout>,
 ) -> Result<StatusCode, Error> {
-    // An array would pass for an object of its values.
-    let Logout { all } = match body.trim_ascii() {
-        [] => Logout::default(),
-        [b'{', ..] => serde_json::from_slice(&body).map_err(|_| Error::invalid(LOGOUT_BODY))?,
-        _ => return Err(Error::invalid(LOGOUT_BODY)),
-    };
     let mut tx = state.db.write().await?;
     if all {
         end_of_user(&state, &mut tx, caller.user_id, Ending::All, "logout").await?;
