@@ -1,5 +1,6 @@
 //! The state that handlers share, the router over every slice, and serving it.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,16 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State as Shared};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::json;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::abuse::PerIp;
 use crate::abuse::lockout::Gate;
@@ -34,7 +37,7 @@ use crate::revocation::{self, Signal};
 use crate::tokens::keyring::Keyring;
 use crate::vault::master::MasterKeyError;
 use crate::vault::{MasterKeys, Vault};
-use crate::{accounts, login, sessions, tokens};
+use crate::{accounts, login, openapi, sessions, tokens};
 
 /// What every handler may use; cheap to clone.
 #[derive(Clone)]
@@ -110,6 +113,9 @@ impl State {
     /// What could not be opened, and where.
     pub async fn open(config: Config, clock: Clock, random: Random) -> Result<Self, StartError> {
         make_data_dir(&config)?;
+        // A server and a command may both be the first on a folder: one makes master key, schema
+        // and keys, the other finds them. Let go when it is dropped.
+        let _first = lock_data_dir(&config)?;
         let vault = Vault::new(&MasterKeys::load(&config, &random)?, random.clone());
         let db = Db::open(&config).await?;
         db.migrate().await?;
@@ -163,19 +169,37 @@ fn make_data_dir(config: &Config) -> Result<(), StartError> {
         })
 }
 
-/// Every route, with what each passes through on its way in and out.
-pub fn app(state: State) -> Router {
-    let auth = Router::new()
+/// Waits until no other process is opening the data folder.
+fn lock_data_dir(config: &Config) -> Result<File, StartError> {
+    let path = config.data_dir.join("open.lock");
+    File::create(&path)
+        .and_then(|file| file.lock().map(|()| file))
+        .map_err(|source| StartError::Io {
+            what: format!("lock {}", path.display()),
+            source,
+        })
+}
+
+/// Every route beside its description: what is not described is not there.
+pub fn documented() -> OpenApiRouter<State> {
+    let auth = OpenApiRouter::new()
         .merge(accounts::routes())
         .merge(login::routes())
         .merge(sessions::routes::auth())
         .merge(tokens::routes::auth());
-    Router::new()
+    OpenApiRouter::new()
         .nest("/api/v1/auth", auth)
         .merge(tokens::routes::root())
         .merge(revocation::routes::root())
-        .route("/health", get(health))
-        .route("/ready", get(ready))
+        .routes(routes!(health))
+        .routes(routes!(ready))
+}
+
+/// Every route, with what each passes through on its way in and out.
+pub fn app(state: State) -> Router {
+    let (router, document) = documented().split_for_parts();
+    router
+        .merge(openapi::routes(&openapi::complete(document)))
         .fallback(|| async { Error::NotFound })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .layer(middleware::from_fn_with_state(state.clone(), deadline))
@@ -187,18 +211,36 @@ pub fn app(state: State) -> Router {
         .with_state(state)
 }
 
-/// `GET /health`: the process answers.
-async fn health() -> Json<serde_json::Value> {
-    Json(json!({"status": "ok"}))
+/// How the process is.
+#[derive(Serialize, ToSchema)]
+struct Health {
+    /// `ok` or `ready`.
+    status: &'static str,
 }
 
+#[utoipa::path(
+    get, path = "/health", tag = "operation",
+    summary = "Whether the process answers",
+    responses((status = 200, description = "It does.", body = Health)),
+)]
+/// `GET /health`: the process answers.
+async fn health() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+#[utoipa::path(
+    get, path = "/ready", tag = "operation",
+    summary = "Whether requests are welcome",
+    description = "503 from the signal to stop on, and while the database does not write.",
+    responses((status = 200, description = "They are.", body = Health)),
+)]
 /// `GET /ready`: the process accepts requests and the database writes.
-async fn ready(Shared(state): Shared<State>) -> Result<Json<serde_json::Value>, Error> {
+async fn ready(Shared(state): Shared<State>) -> Result<Json<Health>, Error> {
     if !state.accepting.load(Ordering::SeqCst) {
         return Err(Error::Unavailable("stopping"));
     }
     state.db.probe().await?;
-    Ok(Json(json!({"status": "ready"})))
+    Ok(Json(Health { status: "ready" }))
 }
 
 /// Ends a request that takes too long: its transaction rolls back, its client may try again.
@@ -225,6 +267,23 @@ fn given_request_id(request: &Request) -> Option<String> {
     fits.then(|| text.to_owned())
 }
 
+/// What an extractor of the framework has refused in plain text (a path that is not UTF-8, a body
+/// that is too long), as the error that it is.
+fn as_problem(response: Response) -> Response {
+    let is_text = response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/plain"));
+    let is_ours = response.extensions().get::<Problem>().is_some();
+    match response.status() {
+        status if is_ours || !is_text || !status.is_client_error() => response,
+        StatusCode::PAYLOAD_TOO_LARGE => Error::RequestTooLarge.into_response(),
+        StatusCode::NOT_FOUND => Error::NotFound.into_response(),
+        StatusCode::METHOD_NOT_ALLOWED => Error::MethodNotAllowed.into_response(),
+        _ => Error::invalid("The request could not be read.").into_response(),
+    }
+}
+
 /// Gives a request its correlation id, writes problems, sets security headers, logs the outcome.
 ///
 /// The log names the route's pattern, never the path: paths hold identifiers.
@@ -238,7 +297,8 @@ async fn correlate(Shared(state): Shared<State>, request: Request, next: Next) -
         .get::<MatchedPath>()
         .map_or_else(|| "-".to_owned(), |path| path.as_str().to_owned());
     let span = tracing::info_span!("request", %id, %method, route);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let answered = async { as_problem(next.run(request).await) };
+    let mut response = answered.instrument(span.clone()).await;
     if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
         problem.instance.clone_from(&id);
         let body = serde_json::to_vec(&problem).unwrap_or_default();
