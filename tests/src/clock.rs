@@ -29,7 +29,10 @@ pub fn now() -> UnixTime {
 }
 
 /// Waits until `holds` gives something, and says how long that took; `None` after `limit`.
-pub async fn eventually<T, F>(limit: Duration, mut holds: impl FnMut() -> F) -> Option<(T, Duration)>
+pub async fn eventually<T, F>(
+    limit: Duration,
+    mut holds: impl FnMut() -> F,
+) -> Option<(T, Duration)>
 where
     F: Future<Output = Option<T>>,
 {

@@ -12,7 +12,7 @@ use crate::http::Call;
 use crate::process::Process;
 
 /// `workerd` compiles the worker before it listens; on a busy machine that takes seconds.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// The bearer that `workerd` shows to the key-value listener.
 pub const KV_TOKEN: &str = "kv-token-of-the-tests";
@@ -51,13 +51,18 @@ impl Edge {
             .map_or_else(|| root().join("build/edge"), PathBuf::from);
         let folder = tempfile::tempdir().unwrap();
         let place = |from: PathBuf, name: &str| {
-            std::fs::copy(&from, folder.path().join(name))
-                .unwrap_or_else(|error| panic!("{}: {error}; scripts/build-edge makes it", from.display()));
+            std::fs::copy(&from, folder.path().join(name)).unwrap_or_else(|error| {
+                panic!("{}: {error}; scripts/build-edge makes it", from.display())
+            });
         };
         place(root().join("deploy/workerd/config.capnp"), "config.capnp");
         place(worker.join("index.js"), "index.js");
         place(worker.join("index_bg.wasm"), "index_bg.wasm");
-        std::fs::write(folder.path().join("kv.authorization"), format!("Bearer {KV_TOKEN}")).unwrap();
+        std::fs::write(
+            folder.path().join("kv.authorization"),
+            format!("Bearer {KV_TOKEN}"),
+        )
+        .unwrap();
 
         let mut command = Command::new(workerd);
         command
@@ -71,11 +76,16 @@ impl Edge {
         let mut process = Process::start("edge", command);
         let port = process.wait_for_line(START_LIMIT, |line| {
             let event: serde_json::Value = serde_json::from_str(line).ok()?;
-            (event["event"] == "listen" && event["socket"] == "http").then(|| event["port"].as_u64())?
+            (event["event"] == "listen" && event["socket"] == "http")
+                .then(|| event["port"].as_u64())?
         });
         let port = port.expect("workerd did not start");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).unwrap()));
-        Self { process, address, _folder: folder }
+        Self {
+            process,
+            address,
+            _folder: folder,
+        }
     }
 
     /// Where it listens.

@@ -135,7 +135,11 @@ impl Upstream {
     /// When there were none or several.
     pub fn take_one(&self) -> Request {
         let mut seen = self.take();
-        assert_eq!(seen.len(), 1, "one request should have reached the upstream: {seen:#?}");
+        assert_eq!(
+            seen.len(),
+            1,
+            "one request should have reached the upstream: {seen:#?}"
+        );
         seen.remove(0)
     }
 
@@ -177,7 +181,12 @@ impl Gate {
         let mut variables = variables(&issuer, &upstream);
         change(&issuer, &mut variables);
         let edge = Edge::start(&variables, issuer.kv());
-        Self { issuer, upstream, edge, key }
+        Self {
+            issuer,
+            upstream,
+            edge,
+            key,
+        }
     }
 
     /// A token that is accepted, with `changes` to its claims.
@@ -211,7 +220,10 @@ pub fn variables(issuer: &Issuer, upstream: &Upstream) -> Variables {
         ("ISSUER", issuer.url()),
         ("AUDIENCE", "api".to_owned()),
         ("ORIGIN_URL", issuer.url()),
-        ("JWKS_URL", format!("{}/.well-known/jwks.json", issuer.url())),
+        (
+            "JWKS_URL",
+            format!("{}/.well-known/jwks.json", issuer.url()),
+        ),
         ("UPSTREAM_URL", upstream.server().url()),
         ("CONTROL_KEYS", format!("[{control}]")),
         ("REVOCATION_SOURCES", "kv,feed".to_owned()),

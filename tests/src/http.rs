@@ -1,12 +1,15 @@
 //! An HTTP/1.1 client that sends exactly what it is told: no target is resolved, no header added
 //! but what framing needs, no redirect followed.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::TcpStream;
 
 /// No answer takes longer than the slowest deadline of origin or gate.
@@ -73,7 +76,8 @@ impl Call {
     /// Sets a JSON body.
     #[must_use]
     pub fn json(self, body: &Value) -> Self {
-        self.header("Content-Type", "application/json").body(body.to_string())
+        self.header("Content-Type", "application/json")
+            .body(body.to_string())
     }
 
     /// Sends it on a connection of its own.
@@ -83,10 +87,11 @@ impl Call {
     pub async fn send(self) -> io::Result<Answer> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            // Writing to a String cannot fail.
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         if let Some(body) = &self.body {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+            let _ = write!(head, "Content-Length: {}\r\n", body.len());
         }
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
@@ -142,16 +147,26 @@ pub async fn exchange(address: SocketAddr, request: &[u8], head: bool) -> io::Re
         let (reader, mut writer) = stream.split();
         let mut reader = BufReader::new(reader);
         // A server that refuses early may answer and close before the whole body is sent.
-        let (sent, message) =
-            tokio::join!(writer.write_all(request), read_message(&mut reader, Side::Response { head }));
+        let (sent, message) = tokio::join!(
+            writer.write_all(request),
+            read_message(&mut reader, Side::Response { head })
+        );
         match message {
             Ok(Some(message)) => Ok(message),
-            Ok(None) => Err(sent.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())),
+            Ok(None) => Err(sent
+                .err()
+                .unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())),
             Err(error) => Err(error),
         }
     };
-    let message = tokio::time::timeout(PATIENCE, work).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    let status = message.start.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let message = tokio::time::timeout(PATIENCE, work)
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)??;
+    let status = message
+        .start
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     Ok(Answer {
         status: status.ok_or_else(|| malformed("status line"))?,
         headers: message.headers,
@@ -176,17 +191,17 @@ pub(crate) struct Message {
 }
 
 /// Reads one message; `None` where the connection ends before its first byte.
-pub(crate) async fn read_message<R>(reader: &mut R, side: Side) -> io::Result<Option<Message>>
+pub(crate) async fn read_message<R>(input: &mut R, side: Side) -> io::Result<Option<Message>>
 where
     R: AsyncBufRead + Unpin,
 {
-    let start = read_line(reader).await?;
+    let start = read_line(input).await?;
     if start.is_empty() {
         return Ok(None);
     }
     let mut headers = Vec::new();
     loop {
-        let line = read_line(reader).await?;
+        let line = read_line(input).await?;
         if line.is_empty() {
             break;
         }
@@ -199,36 +214,46 @@ where
         Side::Response { head } => head || matches!(status, "204" | "304"),
     };
     let chunked = find(&headers, "transfer-encoding").any(|value| value.contains("chunked"));
-    let length = find(&headers, "content-length").next().map(str::parse::<usize>);
+    let length = find(&headers, "content-length")
+        .next()
+        .map(str::parse::<usize>);
     let mut body = Vec::new();
     if bodiless {
     } else if chunked {
         loop {
-            let size = read_line(reader).await?;
-            let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16)
-                .map_err(|_| malformed("chunk"))?;
-            let mut chunk = vec![0; size];
-            reader.read_exact(&mut chunk).await?;
+            let octets = read_line(input).await?;
+            let octets =
+                usize::from_str_radix(octets.split(';').next().unwrap_or_default().trim(), 16)
+                    .map_err(|_| malformed("chunk"))?;
+            let mut chunk = vec![0; octets];
+            input.read_exact(&mut chunk).await?;
             body.append(&mut chunk);
-            read_line(reader).await?;
-            if size == 0 {
+            read_line(input).await?;
+            if octets == 0 {
                 break;
             }
         }
     } else if let Some(length) = length {
         body = vec![0; length.map_err(|_| malformed("length"))?];
-        reader.read_exact(&mut body).await?;
+        input.read_exact(&mut body).await?;
     } else if side != Side::Request {
-        reader.read_to_end(&mut body).await?;
+        input.read_to_end(&mut body).await?;
     }
-    Ok(Some(Message { start, headers, body }))
+    Ok(Some(Message {
+        start,
+        headers,
+        body,
+    }))
 }
 
 /// A line without its end; what is not UTF-8 shows as U+FFFD.
 async fn read_line<R: AsyncBufRead + Unpin>(reader: &mut R) -> io::Result<String> {
     let mut line = Vec::new();
     reader.read_until(b'\n', &mut line).await?;
-    while line.last().is_some_and(|byte| matches!(byte, b'\r' | b'\n')) {
+    while line
+        .last()
+        .is_some_and(|byte| matches!(byte, b'\r' | b'\n'))
+    {
         line.pop();
     }
     Ok(String::from_utf8_lossy(&line).into_owned())

@@ -95,7 +95,8 @@ impl Published {
     pub fn sign(&mut self, document_type: DocumentType, body: &[u8]) -> Vec<u8> {
         let sequence = self.next_sequence();
         let at = self.signed_at.unwrap_or_else(clock::now);
-        self.control_key.document(document_type, &self.url, sequence, at, body)
+        self.control_key
+            .document(document_type, &self.url, sequence, at, body)
     }
 
     /// The body of the list.
@@ -117,8 +118,10 @@ impl Published {
 
     fn honest(&mut self, door: Door) -> Reply {
         match door {
-            Door::Jwks => Reply::new(200, self.jwks.clone())
-                .header("Cache-Control", &format!("public, max-age={}", self.max_age)),
+            Door::Jwks => Reply::new(200, self.jwks.clone()).header(
+                "Cache-Control",
+                &format!("public, max-age={}", self.max_age),
+            ),
             Door::Feed | Door::KvList => Reply::new(200, self.list()),
             Door::Introspection => Reply::new(200, format!(r#"{{"active":{}}}"#, self.active))
                 .header("Content-Type", "application/json"),
@@ -193,7 +196,11 @@ impl Issuer {
         }))
         .await;
         published.lock().unwrap().url = origin.url();
-        Self { origin, kv, published }
+        Self {
+            origin,
+            kv,
+            published,
+        }
     }
 
     /// The issuer: `iss` of its tokens.

@@ -24,7 +24,9 @@ impl Key {
     /// # Panics
     /// For 0 and 255, which are no scalars.
     pub fn es256(seed: u8) -> Self {
-        Self::Es256(Box::new(p256::ecdsa::SigningKey::from_bytes(&[seed; 32].into()).unwrap()))
+        Self::Es256(Box::new(
+            p256::ecdsa::SigningKey::from_bytes(&[seed; 32].into()).unwrap(),
+        ))
     }
 
     /// The Ed25519 key that `seed` stands for.
@@ -68,8 +70,11 @@ impl Key {
 
     /// A token of these JSON texts, however wrong, under a good signature.
     pub fn token(&self, header: &str, payload: &str) -> String {
-        let input =
-            format!("{}.{}", base64url::encode(header.as_bytes()), base64url::encode(payload.as_bytes()));
+        let input = format!(
+            "{}.{}",
+            base64url::encode(header.as_bytes()),
+            base64url::encode(payload.as_bytes())
+        );
         let signature = base64url::encode(&self.sign(input.as_bytes()));
         format!("{input}.{signature}")
     }
@@ -88,8 +93,13 @@ impl Key {
         issued_at: UnixTime,
         body: &[u8],
     ) -> Vec<u8> {
-        let header =
-            Header { document_type, issuer: issuer.to_owned(), key_id: self.id(), sequence, issued_at };
+        let header = Header {
+            document_type,
+            issuer: issuer.to_owned(),
+            key_id: self.id(),
+            sequence,
+            issued_at,
+        };
         let mut document = header.signing_input(body);
         let signature = self.sign(&document);
         document.extend(signature);

@@ -14,7 +14,7 @@ use crate::http::{Answer, Call};
 use crate::process::{self, Process};
 
 /// A debug build makes its keys and its database in less, unless the machine is busy.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// A message is sent behind the answer.
 const MESSAGE_LIMIT: Duration = Duration::from_secs(10);
@@ -53,7 +53,10 @@ impl Tokens {
         assert_eq!(answer.status, 200, "tokens expected: {}", answer.text());
         let json = answer.json();
         let text = |name: &str| {
-            json[name].as_str().unwrap_or_else(|| panic!("{name} is missing: {json}")).to_owned()
+            json[name]
+                .as_str()
+                .unwrap_or_else(|| panic!("{name} is missing: {json}"))
+                .to_owned()
         };
         Self {
             access: text("access_token"),
@@ -73,12 +76,18 @@ impl Tokens {
 }
 
 /// The binary.
+///
+/// # Panics
+/// Where a test is not run from a file.
 pub fn binary() -> PathBuf {
     std::env::var_os("EDGEKEEP_BIN").map_or_else(
         || {
             // The test binary lies in target/<profile>/deps.
             let test = std::env::current_exe().unwrap();
-            test.parent().and_then(Path::parent).unwrap().join("edgekeep")
+            test.parent()
+                .and_then(Path::parent)
+                .unwrap()
+                .join("edgekeep")
         },
         PathBuf::from,
     )
@@ -108,7 +117,10 @@ impl Origin {
         let (port, kv_port) = (process::free_port(), process::free_port());
         let mut settings: Settings = [
             ("EDGEKEEP_SERVER__LISTEN", format!("127.0.0.1:{port}")),
-            ("EDGEKEEP_SERVER__PUBLIC_URL", format!("http://127.0.0.1:{port}")),
+            (
+                "EDGEKEEP_SERVER__PUBLIC_URL",
+                format!("http://127.0.0.1:{port}"),
+            ),
             ("EDGEKEEP_SERVER__KV_LISTEN", format!("127.0.0.1:{kv_port}")),
             ("EDGEKEEP_SERVER__KV_TOKEN", KV_TOKEN.to_owned()),
             ("EDGEKEEP_KEYS__JWKS_MAX_AGE_SECONDS", "2".to_owned()),
@@ -117,9 +129,17 @@ impl Origin {
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .into();
-        settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let mut origin =
-            Self { data: tempfile::tempdir().unwrap(), port, kv_port, settings, server: None };
+        settings.extend(
+            more.iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
+        let mut origin = Self {
+            data: tempfile::tempdir().unwrap(),
+            port,
+            kv_port,
+            settings,
+            server: None,
+        };
         origin.start_server().await;
         origin
     }
@@ -160,7 +180,11 @@ impl Origin {
     pub fn must_run(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        assert!(output.status.success(), "edgekeep {arguments:?}: {}", text(&output.stderr));
+        assert!(
+            output.status.success(),
+            "edgekeep {arguments:?}: {}",
+            text(&output.stderr)
+        );
         text(&output.stdout)
     }
 
@@ -209,7 +233,11 @@ impl Origin {
     /// # Panics
     /// When the origin does not answer.
     pub async fn post(&self, route: &str, body: &Value) -> Answer {
-        self.call("POST", &format!("/api/v1/auth{route}")).json(body).send().await.unwrap()
+        self.call("POST", &format!("/api/v1/auth{route}"))
+            .json(body)
+            .send()
+            .await
+            .unwrap()
     }
 
     /// The same with a token.
@@ -224,8 +252,12 @@ impl Origin {
     /// The messages that were sent to `address`, oldest first.
     pub fn messages(&self, address: &str) -> Vec<Value> {
         let outbox = std::fs::read_to_string(self.data().join("outbox.jsonl")).unwrap_or_default();
-        let messages = outbox.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        messages.filter(|message| message["to"] == address).collect()
+        let messages = outbox
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        messages
+            .filter(|message| message["to"] == address)
+            .collect()
     }
 
     /// Waits until `count` messages were sent to `address`, and gives the last.
@@ -237,7 +269,9 @@ impl Origin {
             let messages = self.messages(address);
             (messages.len() >= count).then(|| messages.last().cloned())?
         });
-        let (message, _) = found.await.unwrap_or_else(|| panic!("{count} messages to {address}"));
+        let (message, _) = found
+            .await
+            .unwrap_or_else(|| panic!("{count} messages to {address}"));
         message
     }
 
@@ -247,7 +281,10 @@ impl Origin {
     /// When there is none.
     pub async fn code(&self, address: &str, count: usize) -> String {
         let message = self.message(address, count).await;
-        message["code"].as_str().unwrap_or_else(|| panic!("no code: {message}")).to_owned()
+        message["code"]
+            .as_str()
+            .unwrap_or_else(|| panic!("no code: {message}"))
+            .to_owned()
     }
 
     /// Registers an address, proves it and is logged in.
@@ -255,10 +292,14 @@ impl Origin {
     /// # Panics
     /// When a step fails.
     pub async fn register(&self, email: &str, password: &str) -> Tokens {
-        let registered = self.post("/register", &json!({"email": email, "password": password})).await;
+        let registered = self
+            .post("/register", &json!({"email": email, "password": password}))
+            .await;
         assert_eq!(registered.status, 202, "{}", registered.text());
         let code = self.code(email, 1).await;
-        let verified = self.post("/register/verify", &json!({"email": email, "code": code})).await;
+        let verified = self
+            .post("/register/verify", &json!({"email": email, "code": code}))
+            .await;
         Tokens::of(&verified)
     }
 
@@ -267,6 +308,13 @@ impl Origin {
     /// # Panics
     /// When that fails.
     pub async fn login(&self, email: &str, password: &str) -> Tokens {
-        Tokens::of(&self.post("/login", &json!({"identifier": email, "password": password})).await)
+        Tokens::of(
+            &self
+                .post(
+                    "/login",
+                    &json!({"identifier": email, "password": password}),
+                )
+                .await,
+        )
     }
 }

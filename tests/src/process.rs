@@ -73,7 +73,11 @@ impl Process {
     ///
     /// # Panics
     /// When the thread that reads has.
-    pub fn wait_for_line<T>(&mut self, limit: Duration, find: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub fn wait_for_line<T>(
+        &mut self,
+        limit: Duration,
+        find: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
         const LOOK: Duration = Duration::from_millis(50);
         let begun = Instant::now();
         let log = Arc::clone(&self.log);
@@ -124,20 +128,34 @@ impl Process {
     /// # Errors
     /// When the signal cannot be sent.
     pub fn ask_to_end(&self) -> io::Result<()> {
-        let status = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status()?;
-        if status.success() { Ok(()) } else { Err(io::Error::other("kill failed")) }
+        let status = Command::new("kill")
+            .arg("-TERM")
+            .arg(self.child.id().to_string())
+            .status()?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(io::Error::other("kill failed"))
+        }
     }
 }
 
 impl Drop for Process {
-    #[expect(clippy::print_stderr, reason = "what helps to understand a failed test")]
+    #[expect(
+        clippy::print_stderr,
+        reason = "what helps to understand a failed test"
+    )]
     fn drop(&mut self) {
         self.kill();
         if std::thread::panicking()
             && let Ok(lines) = self.log.lines.lock()
         {
             let from = lines.len().saturating_sub(SHOWN_LINES);
-            eprintln!("--- {} (pid {}), the end of its log", self.name, self.child.id());
+            eprintln!(
+                "--- {} (pid {}), the end of its log",
+                self.name,
+                self.child.id()
+            );
             for line in &lines[from..] {
                 eprintln!("{line}");
             }

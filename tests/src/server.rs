@@ -1,6 +1,7 @@
 //! An HTTP/1.1 server in this process that keeps every request as it came, byte for byte, and
 //! answers as it is told: at once, late, or never.
 
+use std::fmt::Write as _;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -53,7 +54,12 @@ pub struct Reply {
 impl Reply {
     /// An answer with this status and body, at once.
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), delay: Some(Duration::ZERO) }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            delay: Some(Duration::ZERO),
+        }
     }
 
     /// Adds a header field.
@@ -167,7 +173,11 @@ impl Drop for Server {
     }
 }
 
-async fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Request>>, handler: &Handler) -> io::Result<()> {
+async fn serve(
+    mut stream: TcpStream,
+    seen: &Mutex<Vec<Request>>,
+    handler: &Handler,
+) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
@@ -190,10 +200,11 @@ async fn serve(mut stream: TcpStream, seen: &Mutex<Vec<Request>>, handler: &Hand
         }
         let mut bytes = format!("HTTP/1.1 {} Test\r\n", reply.status);
         for (name, value) in &reply.headers {
-            bytes.push_str(&format!("{name}: {value}\r\n"));
+            // Writing to a String cannot fail.
+            let _ = write!(bytes, "{name}: {value}\r\n");
         }
         if !matches!(reply.status, 204 | 304) {
-            bytes.push_str(&format!("Content-Length: {}\r\n", reply.body.len()));
+            let _ = write!(bytes, "Content-Length: {}\r\n", reply.body.len());
         }
         bytes.push_str("\r\n");
         let mut bytes = bytes.into_bytes();

@@ -16,8 +16,16 @@ fn verify(set: &str, more: &[&str], input: &[u8]) -> (bool, Vec<String>, String)
     arguments.extend(["--issuer", ISSUER, "--audience", "api"]);
     arguments.extend(more);
     let output = run(command(&arguments), input);
-    let lines = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
-    (output.status.success(), lines, String::from_utf8_lossy(&output.stderr).into_owned())
+    let lines = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    (
+        output.status.success(),
+        lines,
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 #[test]
@@ -29,7 +37,12 @@ fn every_line_gets_its_verdict() {
     let good = token(json!({}));
     let cases: Vec<(Vec<u8>, &str)> = vec![
         (good.clone().into(), "ok user-1"),
-        (other.issue(&claims(ISSUER, &json!({"sub": "user-2"}))).into(), "ok user-2"),
+        (
+            other
+                .issue(&claims(ISSUER, &json!({"sub": "user-2"})))
+                .into(),
+            "ok user-2",
+        ),
         (Vec::new(), "reject token_malformed"),
         (b" ".to_vec(), "reject token_malformed"),
         (b"garbage".to_vec(), "reject token_malformed"),
@@ -42,21 +55,40 @@ fn every_line_gets_its_verdict() {
         (vec![b'a'; 8 * 1024 + 1], "reject token_too_large"),
         (vec![b'a'; 3 << 20], "reject token_too_large"),
         (vec![0xff; 1 << 20], "reject token_too_large"),
-        (token(json!({"exp": now - 1, "iat": now - 60, "nbf": null})).into(), "reject token_expired"),
-        (token(json!({"nbf": now + 600})).into(), "reject token_not_yet_valid"),
-        (token(json!({"aud": "b"})).into(), "reject audience_mismatch"),
+        (
+            token(json!({"exp": now - 1, "iat": now - 60, "nbf": null})).into(),
+            "reject token_expired",
+        ),
+        (
+            token(json!({"nbf": now + 600})).into(),
+            "reject token_not_yet_valid",
+        ),
+        (
+            token(json!({"aud": "b"})).into(),
+            "reject audience_mismatch",
+        ),
         (token(json!({"iss": "b"})).into(), "reject issuer_mismatch"),
         (token(json!({"sub": null})).into(), "reject claim_missing"),
-        (Key::es256(3).issue(&claims(ISSUER, &json!({}))).into(), "reject key_unknown"),
+        (
+            Key::es256(3).issue(&claims(ISSUER, &json!({}))).into(),
+            "reject key_unknown",
+        ),
         (good.clone().into(), "ok user-1"),
     ];
     let set = keys::set(&[&key, &other]);
     for last in [&b"\n"[..], b""] {
-        let mut input = cases.iter().map(|(line, _)| line.clone()).collect::<Vec<_>>().join(&b'\n');
+        let mut input = cases
+            .iter()
+            .map(|(line, _)| line.clone())
+            .collect::<Vec<_>>()
+            .join(&b'\n');
         input.extend(last);
         let (ok, lines, said) = verify(&set, &[], &input);
         assert!(ok, "{said}");
-        let expected: Vec<_> = cases.iter().map(|(_, verdict)| (*verdict).to_owned()).collect();
+        let expected: Vec<_> = cases
+            .iter()
+            .map(|(_, verdict)| (*verdict).to_owned())
+            .collect();
         assert_eq!(lines, expected);
     }
 }
@@ -81,7 +113,10 @@ fn json_lines_the_given_time_leeway_and_type() {
     assert!(ok, "{said}");
     assert_eq!(lines.len(), 7, "one line for each: {lines:?}");
     assert!(lines[0].starts_with("ok a\\u{a}b"), "{}", lines[0]);
-    assert_eq!(lines[1..6], ["reject token_malformed"; 5].map(str::to_owned));
+    assert_eq!(
+        lines[1..6],
+        ["reject token_malformed"; 5].map(str::to_owned)
+    );
     assert_eq!(lines[6], "reject token_too_large");
 
     let token = key.issue(&json!({
@@ -104,12 +139,28 @@ fn json_lines_the_given_time_leeway_and_type() {
 
 #[test]
 fn a_set_that_cannot_be_read_stops_verify() {
-    for set in ["", "{}", "not json", r#"{"keys":[{"kty":"EC"},{"kty":"EC"}]"#] {
+    for set in [
+        "",
+        "{}",
+        "not json",
+        r#"{"keys":[{"kty":"EC"},{"kty":"EC"}]"#,
+    ] {
         let (ok, lines, said) = verify(set, &[], b"x\n");
         assert!(!ok && lines.is_empty(), "{set:?} is taken");
         assert!(said.contains("jwks.json"), "{said}");
     }
-    let missing = run(command(&["verify", "--jwks", "/nowhere", "--issuer", "a", "--audience", "b"]), b"x\n");
+    let missing = run(
+        command(&[
+            "verify",
+            "--jwks",
+            "/nowhere",
+            "--issuer",
+            "a",
+            "--audience",
+            "b",
+        ]),
+        b"x\n",
+    );
     assert!(!missing.status.success());
     assert!(!run(command(&["verify"]), b"").status.success());
     assert!(!run(command(&["nonsense"]), b"").status.success());
@@ -119,15 +170,37 @@ fn a_set_that_cannot_be_read_stops_verify() {
 #[test]
 fn a_configuration_that_cannot_be_understood_stops_with_the_place_and_what_was_expected() {
     for (text, said) in [
-        ("[server]\nlisten = \"127.0.0.1:1\"\nlistem = 1\n", &["line 3", "listem", "expected"][..]),
+        (
+            "[server]\nlisten = \"127.0.0.1:1\"\nlistem = 1\n",
+            &["line 3", "listem", "expected"][..],
+        ),
         ("[server]\nlisten = \"nonsense\"\n", &["line 2", "listen"]),
-        ("[tokens]\naccess_token_seconds = \"soon\"\n", &["line 2", "access_token_seconds"]),
-        ("[tokens]\naccess_token_seconds = 0\n", &["tokens.access_token_seconds", "expected 1 to 86400"]),
-        ("[tokens]\nalgorithm = \"HS256\"\n", &["line 2", "HS256", "expected"]),
+        (
+            "[tokens]\naccess_token_seconds = \"soon\"\n",
+            &["line 2", "access_token_seconds"],
+        ),
+        (
+            "[tokens]\naccess_token_seconds = 0\n",
+            &["tokens.access_token_seconds", "expected 1 to 86400"],
+        ),
+        (
+            "[tokens]\nalgorithm = \"HS256\"\n",
+            &["line 2", "HS256", "expected"],
+        ),
         ("[unknown]\nx = 1\n", &["line 1", "unknown", "expected"]),
         ("not toml at all", &["line 1"]),
-        ("[otp]\nmax_tries = 1000\n", &["otp.max_tries", "expected 1 to 10"]),
-        ("mode = \"production\"\n", &["server.public_url", "https"]),
+        (
+            "[otp]\nmax_tries = 1000\n",
+            &["otp.max_tries", "expected 1 to 10"],
+        ),
+        (
+            "mode = \"production\"\n",
+            &["configuration key", "expected", "in production"],
+        ),
+        (
+            "[server]\npublic_url = \"ftp://x/\"\n",
+            &["server.public_url", "expected an http or https URL"],
+        ),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("edgekeep.toml");
@@ -141,24 +214,44 @@ fn a_configuration_that_cannot_be_understood_stops_with_the_place_and_what_was_e
             let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
             assert!(!output.status.success(), "{action:?} takes {text:?}");
             for word in said {
-                assert!(stderr.contains(word), "{word:?} is not in {stderr:?} of {action:?}");
+                assert!(
+                    stderr.contains(word),
+                    "{word:?} is not in {stderr:?} of {action:?}"
+                );
             }
         }
         // Nothing half-written.
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "{text:?}");
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "{text:?}"
+        );
     }
     let folder = tempfile::tempdir().unwrap();
     for (name, value, said) in [
-        ("EDGEKEEP_SERVER__LISTEN", "nonsense", "EDGEKEEP_SERVER__LISTEN"),
+        (
+            "EDGEKEEP_SERVER__LISTEN",
+            "nonsense",
+            "EDGEKEEP_SERVER__LISTEN",
+        ),
         ("EDGEKEEP_SERVER__UNKNOWN", "1", "EDGEKEEP_SERVER__UNKNOWN"),
-        ("EDGEKEEP_LIMITS__PER_IP", "perhaps", "EDGEKEEP_LIMITS__PER_IP"),
+        (
+            "EDGEKEEP_LIMITS__PER_IP",
+            "perhaps",
+            "EDGEKEEP_LIMITS__PER_IP",
+        ),
         ("EDGEKEEP_CONFIG", "/nowhere.toml", "/nowhere.toml"),
     ] {
         let mut command = command(&["config", "check"]);
-        command.env("EDGEKEEP_DATA_DIR", folder.path()).env(name, value);
+        command
+            .env("EDGEKEEP_DATA_DIR", folder.path())
+            .env(name, value);
         let output = run(command, b"");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(!output.status.success() && stderr.contains(said), "{name}={value}: {stderr}");
+        assert!(
+            !output.status.success() && stderr.contains(said),
+            "{name}={value}: {stderr}"
+        );
     }
 }
 
@@ -170,7 +263,10 @@ fn production_invents_no_master_key_and_a_wrong_one_opens_nothing() {
         command.env("EDGEKEEP_DATA_DIR", folder.path());
         command.envs(settings.iter().copied());
         let output = run(command, b"");
-        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     let production = [
         ("EDGEKEEP_MODE", "production"),
@@ -183,10 +279,15 @@ fn production_invents_no_master_key_and_a_wrong_one_opens_nothing() {
     // 32 bytes in base64url, of which the last character holds four bits.
     let key = |letter: &str| format!("{}A", letter.repeat(42));
     let with = |key: &str| {
-        let mut settings: Vec<(String, String)> =
-            production.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let mut settings: Vec<(String, String)> = production
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
+            .collect();
         settings.push(("EDGEKEEP_SECRETS__MASTER_KEY".to_owned(), key.to_owned()));
-        let settings: Vec<(&str, &str)> = settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let settings: Vec<(&str, &str)> = settings
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
         start(&settings)
     };
     let (ok, said) = with(&key("B"));
@@ -197,7 +298,10 @@ fn production_invents_no_master_key_and_a_wrong_one_opens_nothing() {
     for wrong in ["", "short", &"B".repeat(44), "!!!"] {
         let (ok, said) = with(wrong);
         assert!(!ok, "{wrong:?} is taken as a master key");
-        assert!(wrong.len() < 6 || !said.contains(wrong), "the key is in the log");
+        assert!(
+            wrong.len() < 6 || !said.contains(wrong),
+            "the key is in the log"
+        );
     }
     assert!(with(&key("B")).0, "the right key still opens it");
 }

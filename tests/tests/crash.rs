@@ -16,14 +16,28 @@ async fn a_logout_that_was_answered_survives_a_kill() {
     house.origin.register("ada@example.com", PASSWORD).await;
     for round in 0..3 {
         let tokens = house.origin.login("ada@example.com", PASSWORD).await;
-        assert_eq!(house.get("/api/me", &tokens.access).await.status, 200, "round {round}");
-        let answer = house.origin.post_as(&tokens.access, "/logout", &json!({})).await;
+        assert_eq!(
+            house.get("/api/me", &tokens.access).await.status,
+            200,
+            "round {round}"
+        );
+        let answer = house
+            .origin
+            .post_as(&tokens.access, "/logout", &json!({}))
+            .await;
         house.origin.kill9();
         assert_eq!(answer.status, 204, "{}", answer.text());
         house.origin.start_server().await;
         house.refused(&tokens.access).await;
-        let refresh = house.origin.post("/refresh", &json!({"refresh_token": tokens.refresh})).await;
-        assert_eq!(refresh.verdict(), (401, "session_ended".to_owned()), "round {round}");
+        let refresh = house
+            .origin
+            .post("/refresh", &json!({"refresh_token": tokens.refresh}))
+            .await;
+        assert_eq!(
+            refresh.verdict(),
+            (401, "session_ended".to_owned()),
+            "round {round}"
+        );
     }
 }
 
@@ -52,7 +66,10 @@ async fn a_kill_amid_changes_loses_nothing_that_was_answered() {
     let health = house.origin.call("GET", "/health").send().await.unwrap();
     assert_eq!(health.status, 200);
     for (tokens, answered) in left {
-        let refresh = house.origin.post("/refresh", &json!({"refresh_token": tokens.refresh})).await;
+        let refresh = house
+            .origin
+            .post("/refresh", &json!({"refresh_token": tokens.refresh}))
+            .await;
         if answered {
             assert_eq!(refresh.verdict(), (401, "session_ended".to_owned()));
             house.refused(&tokens.access).await;
@@ -61,7 +78,13 @@ async fn a_kill_amid_changes_loses_nothing_that_was_answered() {
             let alive = refresh.status == 200;
             let body = json!({"token": tokens.access});
             let valid = house.origin.post("/validate-token", &body).await;
-            assert_eq!(valid.json()["active"], alive, "{} {}", refresh.text(), valid.text());
+            assert_eq!(
+                valid.json()["active"],
+                alive,
+                "{} {}",
+                refresh.text(),
+                valid.text()
+            );
         }
     }
 }
@@ -71,7 +94,9 @@ async fn a_polite_stop_answers_what_it_has_begun_and_exits_well() {
     let mut origin = Origin::start().await;
     origin.register("ada@example.com", PASSWORD).await;
     let body = json!({"identifier": "ada@example.com", "password": PASSWORD}).to_string();
-    let mut stream = tokio::net::TcpStream::connect(origin.address()).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(origin.address())
+        .await
+        .unwrap();
     let head = format!(
         "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
         body.len()
@@ -82,7 +107,10 @@ async fn a_polite_stop_answers_what_it_has_begun_and_exits_well() {
     origin.server().ask_to_end().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!origin.server().has_ended(), "a request is in flight");
-    assert!(origin.call("GET", "/health").send().await.is_err(), "no new connections");
+    assert!(
+        origin.call("GET", "/health").send().await.is_err(),
+        "no new connections"
+    );
     stream.write_all(&body.as_bytes()[10..]).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -123,12 +151,19 @@ async fn a_fresh_folder_survives_two_first_starts_at_once() {
             let mut command = edgekeep_tests::origin::command(&["keys", "control"]);
             command.env("EDGEKEEP_DATA_DIR", path);
             let output = edgekeep_tests::process::run(command, b"");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
             String::from_utf8(output.stdout).unwrap()
         });
     }
     let keys = runs.join_all().await;
-    assert!(keys.iter().all(|key| key == &keys[0]), "one control key for all: {keys:?}");
+    assert!(
+        keys.iter().all(|key| key == &keys[0]),
+        "one control key for all: {keys:?}"
+    );
 }
 
 /// The refresh token is not in the database, nor is anything that makes one.
@@ -137,8 +172,17 @@ async fn nothing_secret_lies_in_the_data_folder_or_the_log() {
     let mut origin = Origin::start().await;
     let email = "ada.lovelace@example.com";
     let tokens = origin.register(email, PASSWORD).await;
-    let next = Tokens::of(&origin.post("/refresh", &json!({"refresh_token": tokens.refresh})).await);
-    origin.post("/login", &json!({"identifier": email, "password": PASSWORD})).await;
+    let next = Tokens::of(
+        &origin
+            .post("/refresh", &json!({"refresh_token": tokens.refresh}))
+            .await,
+    );
+    origin
+        .post(
+            "/login",
+            &json!({"identifier": email, "password": PASSWORD}),
+        )
+        .await;
     let mut secrets = vec![PASSWORD.to_owned(), email.to_owned()];
     for tokens in [&tokens, &next] {
         secrets.push(tokens.refresh.clone());
@@ -156,7 +200,9 @@ async fn nothing_secret_lies_in_the_data_folder_or_the_log() {
         }
         let bytes = std::fs::read(&path).unwrap();
         for secret in &secrets {
-            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            let found = bytes
+                .windows(secret.len())
+                .any(|window| window == secret.as_bytes());
             assert!(!found, "{secret} is in {}", path.display());
         }
     }

@@ -10,9 +10,13 @@ use std::time::Duration;
 async fn method_query_headers_and_body_arrive_as_they_were_sent() {
     let gate = Gate::start().await;
     let token = gate.good_token();
-    for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"] {
+    for method in [
+        "GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND",
+    ] {
         let mut call = gate.call(method, "/api/things/1?a=b", &token);
-        call = call.header("Content-Type", "application/json").header("X-Own", "kept");
+        call = call
+            .header("Content-Type", "application/json")
+            .header("X-Own", "kept");
         if method != "GET" {
             call = call.body(format!("{{\"method\":\"{method}\"}}"));
         }
@@ -28,7 +32,11 @@ async fn method_query_headers_and_body_arrive_as_they_were_sent() {
             assert_eq!(seen.body, format!("{{\"method\":\"{method}\"}}").as_bytes());
         }
     }
-    let answer = gate.call("HEAD", "/api/things/1", &token).send().await.unwrap();
+    let answer = gate
+        .call("HEAD", "/api/things/1", &token)
+        .send()
+        .await
+        .unwrap();
     assert_eq!((answer.status, answer.body.len()), (200, 0));
     assert_eq!(gate.upstream.take_one().method, "HEAD");
 }
@@ -37,16 +45,40 @@ async fn method_query_headers_and_body_arrive_as_they_were_sent() {
 async fn large_bodies_stream_both_ways() {
     let gate = Gate::start().await;
     let token = gate.good_token();
-    let large: Vec<u8> = (0..1_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-    gate.upstream.answer_with(|request| Reply::new(200, request.body.clone()));
-    let answer = gate.call("POST", "/api/upload", &token).body(large.clone()).send().await.unwrap();
+    let large: Vec<u8> = (0..1_u32 << 20)
+        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
+        .collect();
+    gate.upstream
+        .answer_with(|request| Reply::new(200, request.body.clone()));
+    let answer = gate
+        .call("POST", "/api/upload", &token)
+        .body(large.clone())
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status, 200);
-    assert!(answer.body == large, "{} bytes came back", answer.body.len());
+    assert!(
+        answer.body == large,
+        "{} bytes came back",
+        answer.body.len()
+    );
     assert!(gate.upstream.take_one().body == large);
-    let answer = gate.edge.call("PUT", "/public/upload").body(large.clone()).send().await.unwrap();
+    let answer = gate
+        .edge
+        .call("PUT", "/public/upload")
+        .body(large.clone())
+        .send()
+        .await
+        .unwrap();
     assert!(answer.body == large);
     // A refusal does not depend on the body.
-    let answer = gate.edge.call("POST", "/api/upload").body(large).send().await.unwrap();
+    let answer = gate
+        .edge
+        .call("POST", "/api/upload")
+        .body(large)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.verdict(), (401, "token_missing".to_owned()));
 }
 
@@ -60,7 +92,10 @@ async fn the_upstreams_answer_is_passed_on_unfollowed() {
         });
         let answer = gate.get("/api/me", &token).await;
         assert_eq!(answer.status, status);
-        assert_eq!(answer.header("location"), Some("http://127.0.0.1:1/elsewhere"));
+        assert_eq!(
+            answer.header("location"),
+            Some("http://127.0.0.1:1/elsewhere")
+        );
         assert_eq!(gate.upstream.take().len(), 1);
     }
     for status in [201, 204, 304, 400, 401, 404, 418, 500, 503] {
@@ -91,8 +126,14 @@ async fn an_upstream_that_is_down_is_a_502_and_comes_back() {
     for target in ["/api/me", "/public/x"] {
         let answer = gate.get(target, &token).await;
         assert_eq!(answer.verdict(), (502, "upstream_unavailable".to_owned()));
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-        assert!(!answer.text().contains("127.0.0.1"), "the upstream's address is nobody's business");
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json")
+        );
+        assert!(
+            !answer.text().contains("127.0.0.1"),
+            "the upstream's address is nobody's business"
+        );
     }
     // Who may not pass is told so, not what state the upstream is in.
     assert_eq!(gate.get("/api/me", "garbage").await.status, 401);
@@ -104,21 +145,47 @@ async fn a_preflight_is_answered_at_the_gate() {
     let ask = |target: &str, origin: &str, method: &str, headers: &str| {
         let call = gate.edge.call("OPTIONS", target).header("Origin", origin);
         let call = call.header("Access-Control-Request-Method", method);
-        if headers.is_empty() { call } else { call.header("Access-Control-Request-Headers", headers) }
+        if headers.is_empty() {
+            call
+        } else {
+            call.header("Access-Control-Request-Headers", headers)
+        }
     };
     let app = "https://app.example";
-    let answer = ask("/api/pages/1", app, "PUT", "content-type,authorization").send().await.unwrap();
+    let answer = ask("/api/pages/1", app, "PUT", "content-type,authorization")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status, 204);
     assert_eq!(answer.header("access-control-allow-origin"), Some(app));
-    assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
+    assert_eq!(
+        answer.header("access-control-allow-credentials"),
+        Some("true")
+    );
     assert_eq!(answer.header("access-control-max-age"), Some("600"));
-    assert!(answer.header("access-control-allow-methods").is_some_and(|v| v.contains("PUT")));
-    assert!(answer.header("access-control-allow-headers").is_some_and(|v| v.contains("authorization")));
+    assert!(
+        answer
+            .header("access-control-allow-methods")
+            .is_some_and(|v| v.contains("PUT"))
+    );
+    assert!(
+        answer
+            .header("access-control-allow-headers")
+            .is_some_and(|v| v.contains("authorization"))
+    );
     let vary: Vec<_> = edgekeep_tests::http::find(&answer.headers, "vary").collect();
-    assert!(vary.join(",").to_ascii_lowercase().contains("origin"), "{vary:?}");
+    assert!(
+        vary.join(",").to_ascii_lowercase().contains("origin"),
+        "{vary:?}"
+    );
     for (target, origin, method, headers) in [
         ("/api/pages/1", "https://evil.example", "PUT", ""),
-        ("/api/pages/1", "https://app.example.evil.example", "PUT", ""),
+        (
+            "/api/pages/1",
+            "https://app.example.evil.example",
+            "PUT",
+            "",
+        ),
         ("/api/pages/1", "null", "PUT", ""),
         ("/api/pages/1", "http://app.example", "PUT", ""),
         ("/api/pages/1", app, "DELETE", ""),
@@ -129,22 +196,49 @@ async fn a_preflight_is_answered_at_the_gate() {
         assert_ne!(answer.status, 204, "{target} {origin} {method} {headers}");
         // A page of another origin must not even read why it was refused.
         if origin != app || target == "/api/me" {
-            assert_eq!(answer.header("access-control-allow-origin"), None, "{origin}");
+            assert_eq!(
+                answer.header("access-control-allow-origin"),
+                None,
+                "{origin}"
+            );
         }
     }
-    assert!(gate.upstream.take().is_empty(), "no preflight reaches the upstream");
+    assert!(
+        gate.upstream.take().is_empty(),
+        "no preflight reaches the upstream"
+    );
 
-    gate.upstream.answer_with(|_| Reply::new(200, "page").header("ETag", "\"e\""));
-    let answer = gate.call("GET", "/api/pages/1", &gate.good_token()).header("Origin", app).send().await.unwrap();
+    gate.upstream
+        .answer_with(|_| Reply::new(200, "page").header("ETag", "\"e\""));
+    let answer = gate
+        .call("GET", "/api/pages/1", &gate.good_token())
+        .header("Origin", app)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.header("access-control-allow-origin"), Some(app));
     assert_eq!(answer.header("access-control-expose-headers"), Some("etag"));
     assert_eq!(answer.text(), "page");
     // The page may read why it was refused.
-    let answer = gate.edge.call("GET", "/api/pages/1").header("Origin", app).send().await.unwrap();
+    let answer = gate
+        .edge
+        .call("GET", "/api/pages/1")
+        .header("Origin", app)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status, 401);
     assert_eq!(answer.header("access-control-allow-origin"), Some(app));
-    let call = gate.call("GET", "/api/pages/1", &gate.good_token()).header("Origin", "https://evil.example");
-    assert_eq!(call.send().await.unwrap().header("access-control-allow-origin"), None);
+    let call = gate
+        .call("GET", "/api/pages/1", &gate.good_token())
+        .header("Origin", "https://evil.example");
+    assert_eq!(
+        call.send()
+            .await
+            .unwrap()
+            .header("access-control-allow-origin"),
+        None
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,8 +246,11 @@ async fn a_token_in_a_cookie_needs_the_pages_origin_to_change_anything() {
     let gate = Gate::start().await;
     let token = gate.good_token();
     let cookie = format!("__Host-at={token}");
-    let (ok, missing, malformed) =
-        ((200, String::new()), (401, "token_missing".to_owned()), (401, "token_malformed".to_owned()));
+    let (ok, missing, malformed) = (
+        (200, String::new()),
+        (401, "token_missing".to_owned()),
+        (401, "token_malformed".to_owned()),
+    );
     let app = "https://app.example";
     for (method, cookies, origin, expected) in [
         ("GET", cookie.clone(), None, &ok),
@@ -164,8 +261,18 @@ async fn a_token_in_a_cookie_needs_the_pages_origin_to_change_anything() {
         ("DELETE", cookie.clone(), Some(app), &ok),
         ("POST", cookie.clone(), None, &missing),
         ("POST", cookie.clone(), Some("null"), &missing),
-        ("POST", cookie.clone(), Some("https://evil.example"), &missing),
-        ("POST", cookie.clone(), Some("https://app.example.evil.example"), &missing),
+        (
+            "POST",
+            cookie.clone(),
+            Some("https://evil.example"),
+            &missing,
+        ),
+        (
+            "POST",
+            cookie.clone(),
+            Some("https://app.example.evil.example"),
+            &missing,
+        ),
         ("POST", cookie.clone(), Some("http://app.example"), &missing),
         ("GET", "a=1".to_owned(), None, &missing),
         ("GET", format!("__host-at={token}"), None, &missing),
@@ -182,7 +289,13 @@ async fn a_token_in_a_cookie_needs_the_pages_origin_to_change_anything() {
     }
     // Exactly one place: the header does not count here, nor the cookie elsewhere.
     assert_eq!(gate.get("/app/x", &token).await.verdict(), missing);
-    let answer = gate.edge.call("GET", "/api/me").header("Cookie", &cookie).send().await.unwrap();
+    let answer = gate
+        .edge
+        .call("GET", "/api/me")
+        .header("Cookie", &cookie)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.verdict(), missing);
 }
 
@@ -192,13 +305,64 @@ async fn a_rule_that_only_reports_lets_pass_and_says_so_in_the_log() {
     let admin = gate.token(&json!({"roles": ["admin"]}));
     assert_eq!(gate.get("/api/trial/1", &admin).await.status, 200);
     assert_eq!(gate.upstream.take_one().header("x-user-id"), Some("user-1"));
-    for (token, code) in [(gate.good_token(), "insufficient_role"), ("garbage".to_owned(), "token_malformed")] {
+    for (token, code) in [
+        (gate.good_token(), "insufficient_role"),
+        ("garbage".to_owned(), "token_malformed"),
+    ] {
         assert_eq!(gate.get("/api/trial/1", &token).await.status, 200);
         let seen = gate.upstream.take_one();
-        assert_eq!(seen.header("x-user-id"), None, "who would have been refused is nobody");
+        assert_eq!(
+            seen.header("x-user-id"),
+            None,
+            "who would have been refused is nobody"
+        );
         let said = clock::eventually(Duration::from_secs(2), || async {
-            gate.edge.log().iter().any(|line| line.contains("\"report\"") && line.contains(code)).then_some(())
+            gate.edge
+                .log()
+                .iter()
+                .any(|line| line.contains("\"report\"") && line.contains(code))
+                .then_some(())
         });
         assert!(said.await.is_some(), "{code} is not in the log");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_pages_may_read_is_otherwise_unchanged() {
+    let gate = Gate::start().await;
+    let token = gate.good_token();
+    for status in [200, 204, 206, 302, 304, 404, 500] {
+        gate.upstream.answer_with(move |_| {
+            Reply::new(status, "from upstream")
+                .header("Location", "/elsewhere")
+                .header("Set-Cookie", "a=1")
+                .header("Set-Cookie", "b=2")
+                .header("Vary", "Accept")
+                .header("Access-Control-Allow-Origin", "*")
+        });
+        let call = gate.call("GET", "/api/pages/1", &token);
+        let answer = call
+            .header("Origin", "https://app.example")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status, status, "{}", answer.text());
+        assert_eq!(answer.header("location"), Some("/elsewhere"));
+        let all = |name: &str| {
+            let values = edgekeep_tests::http::find(&answer.headers, name);
+            values.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(all("set-cookie"), ["a=1", "b=2"], "{status}");
+        // The rule decides who may read, not the upstream.
+        assert_eq!(
+            all("access-control-allow-origin"),
+            ["https://app.example"],
+            "{status}"
+        );
+        let vary = all("vary").join(", ");
+        assert!(vary.contains("Accept") && vary.contains("Origin"), "{vary}");
+        if !matches!(status, 204 | 304) {
+            assert_eq!(answer.text(), "from upstream");
+        }
     }
 }

@@ -12,22 +12,66 @@ const FORGED: &str = "forged-by-the-client";
 
 /// Spellings under which an identity or another route might reach some upstream.
 const SPELLINGS: &[&str] = &[
-    "X-User-ID", "x-user-id", "X-USER-ID", "X_User_ID", "x_user_id", "X.User.ID", "X-User_ID",
-    "X-UserID", "XUserID", "x--user--id", "X-User.Id", "X_USER-ID", "X-User-ID-", "-X-User-ID",
-    "X-User-Roles", "x-user-roles", "X_User_Roles", "X.User.Roles", "X-User-Permissions",
-    "x_user_permissions", "X-Customer-ID", "X_Customer_Id", "X-Session-ID", "x_session_id",
-    "X-KYC-Level", "X_KYC_Level", "x.kyc.level", "X-Auth-Methods", "x_auth_methods",
-    "X-Edgekeep-Assertion", "x_edgekeep_assertion", "X.Edgekeep.Assertion", "X-Edgekeep-Anything",
-    "XEdgekeepFoo", "X-Original-URL", "X_Original_URL", "X-Original-URI", "X-Rewrite-URL",
-    "X-Rewrite-Uri", "X-Forwarded-Uri", "X-Forwarded-Prefix", "X-Forwarded-Method",
-    "X-Forwarded-Path", "X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override",
-    "X_HTTP_Method_Override", "X-Middleware-Subrequest", "X-Original-Method", "X~User~ID",
-    "X-User-ID!", "X|User|ID",
+    "X-User-ID",
+    "x-user-id",
+    "X-USER-ID",
+    "X_User_ID",
+    "x_user_id",
+    "X.User.ID",
+    "X-User_ID",
+    "X-UserID",
+    "XUserID",
+    "x--user--id",
+    "X-User.Id",
+    "X_USER-ID",
+    "X-User-ID-",
+    "-X-User-ID",
+    "X-User-Roles",
+    "x-user-roles",
+    "X_User_Roles",
+    "X.User.Roles",
+    "X-User-Permissions",
+    "x_user_permissions",
+    "X-Customer-ID",
+    "X_Customer_Id",
+    "X-Session-ID",
+    "x_session_id",
+    "X-KYC-Level",
+    "X_KYC_Level",
+    "x.kyc.level",
+    "X-Auth-Methods",
+    "x_auth_methods",
+    "X-Edgekeep-Assertion",
+    "x_edgekeep_assertion",
+    "X.Edgekeep.Assertion",
+    "X-Edgekeep-Anything",
+    "XEdgekeepFoo",
+    "X-Original-URL",
+    "X_Original_URL",
+    "X-Original-URI",
+    "X-Rewrite-URL",
+    "X-Rewrite-Uri",
+    "X-Forwarded-Uri",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Method",
+    "X-Forwarded-Path",
+    "X-HTTP-Method-Override",
+    "X-HTTP-Method",
+    "X-Method-Override",
+    "X_HTTP_Method_Override",
+    "X-Middleware-Subrequest",
+    "X-Original-Method",
+    "X~User~ID",
+    "X-User-ID!",
+    "X|User|ID",
 ];
 
 fn assert_no_forgery(seen: &Request, context: &str) {
     for (name, value) in &seen.headers {
-        assert!(!value.contains(FORGED), "{context}: {name}: {value} has reached the upstream");
+        assert!(
+            !value.contains(FORGED),
+            "{context}: {name}: {value} has reached the upstream"
+        );
     }
 }
 
@@ -35,10 +79,21 @@ fn identity(seen: &Request) -> Vec<(String, String)> {
     let ours = |name: &str| {
         let folded: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
         let folded = folded.to_ascii_lowercase();
-        ["xuser", "xcustomer", "xsession", "xkyc", "xauth", "xedgekeep"].iter().any(|p| folded.starts_with(p))
+        [
+            "xuser",
+            "xcustomer",
+            "xsession",
+            "xkyc",
+            "xauth",
+            "xedgekeep",
+        ]
+        .iter()
+        .any(|p| folded.starts_with(p))
     };
     let headers = seen.headers.iter().filter(|(name, _)| ours(name));
-    let mut headers: Vec<_> = headers.map(|(n, v)| (n.to_ascii_lowercase(), v.clone())).collect();
+    let mut headers: Vec<_> = headers
+        .map(|(n, v)| (n.to_ascii_lowercase(), v.clone()))
+        .collect();
     headers.sort();
     headers
 }
@@ -81,7 +136,11 @@ async fn no_spelling_of_an_identity_header_reaches_the_upstream() {
             .into()
         };
         // A rule that only reports knows nobody: the token lacks the role, so it says nothing.
-        let expected = if target == "/api/trial/x" { Vec::new() } else { expected };
+        let expected = if target == "/api/trial/x" {
+            Vec::new()
+        } else {
+            expected
+        };
         assert_eq!(identity(&seen), expected, "{target}");
     }
 }
@@ -95,7 +154,9 @@ async fn connection_takes_nothing_of_the_gates_away() {
         "close, X-User-ID, Authorization, X-Request-ID",
         "keep-alive, x-user-permissions, x-auth-methods, x-customer-id",
     ] {
-        let call = gate.call("GET", "/api/me", &gate.good_token()).header("Connection", listed);
+        let call = gate
+            .call("GET", "/api/me", &gate.good_token())
+            .header("Connection", listed);
         let answer = call.header("X-Hop", "1").send().await.unwrap();
         assert_eq!(answer.status, 200, "{listed}");
         let seen = gate.upstream.take_one();
@@ -114,8 +175,14 @@ async fn connection_takes_nothing_of_the_gates_away() {
     }
     // What is for this hop only stays on this hop.
     let call = gate.call("GET", "/api/me", &gate.good_token());
-    let call = call.header("Connection", "X-Hop").header("X-Hop", "1").header("X-Kept", "1");
-    assert_eq!(call.header("TE", "trailers").send().await.unwrap().status, 200);
+    let call = call
+        .header("Connection", "X-Hop")
+        .header("X-Hop", "1")
+        .header("X-Kept", "1");
+    assert_eq!(
+        call.header("TE", "trailers").send().await.unwrap().status,
+        200
+    );
     let seen = gate.upstream.take_one();
     assert_eq!(seen.header("x-hop"), None);
     assert_eq!(seen.header("te"), None);
@@ -147,7 +214,10 @@ async fn identity_headers_say_what_the_token_says_encoded() {
     let answer = gate.get("/api/me", &token).await;
     if answer.status == 200 {
         let seen = gate.upstream.take_one();
-        assert_eq!(seen.header("x-user-id"), Some("a%0D%0AX-User-Roles:%20admin"));
+        assert_eq!(
+            seen.header("x-user-id"),
+            Some("a%0D%0AX-User-Roles:%20admin")
+        );
         assert_eq!(seen.header("x-user-roles"), Some("%0D%0A"));
     } else {
         assert_eq!(answer.verdict(), (401, "claim_invalid".to_owned()));
@@ -165,9 +235,16 @@ async fn the_token_is_forwarded_unless_the_rule_says_no() {
     ] {
         assert_eq!(gate.get(target, &token).await.status, 200);
         let seen = gate.upstream.take_one();
-        assert_eq!(seen.header("authorization"), expected.as_deref(), "{target}");
+        assert_eq!(
+            seen.header("authorization"),
+            expected.as_deref(),
+            "{target}"
+        );
         if expected.is_none() {
-            assert!(!seen.headers.iter().any(|(_, value)| value.contains(&token)), "{target}");
+            assert!(
+                !seen.headers.iter().any(|(_, value)| value.contains(&token)),
+                "{target}"
+            );
         }
     }
 }
@@ -186,9 +263,17 @@ async fn the_assertion_verifies_with_the_published_key_and_is_bound_to_the_reque
         variables.insert("ASSERTION_KEY", ASSERTION_KEY.to_owned());
     })
     .await;
-    let published = gate.edge.call("GET", "/.well-known/edgekeep-assertion.json").send().await.unwrap();
+    let published = gate
+        .edge
+        .call("GET", "/.well-known/edgekeep-assertion.json")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(published.status, 200);
-    assert!(!published.text().contains("nWGxne"), "the private half is published");
+    assert!(
+        !published.text().contains("nWGxne"),
+        "the private half is published"
+    );
     let set = JwkSet::parse(&published.body).unwrap();
 
     let call = gate.call("POST", "/api//m%65?x=1", &gate.good_token());
@@ -213,8 +298,15 @@ async fn the_assertion_verifies_with_the_published_key_and_is_bound_to_the_reque
     assert_eq!(claims["sub"], "user-1");
     assert_eq!(claims["sid"], "session-1");
     assert_eq!(claims["aud"], upstream);
-    assert_ne!(claims["iss"], gate.issuer.url(), "the gate speaks for itself");
-    let (iat, exp) = (claims["iat"].as_i64().unwrap(), claims["exp"].as_i64().unwrap());
+    assert_ne!(
+        claims["iss"],
+        gate.issuer.url(),
+        "the gate speaks for itself"
+    );
+    let (iat, exp) = (
+        claims["iat"].as_i64().unwrap(),
+        claims["exp"].as_i64().unwrap(),
+    );
     assert!((clock::now().0 - iat).abs() <= 2);
     assert!(exp > iat && exp - iat <= 30, "{exp} - {iat}");
     // It is no access token.
@@ -223,5 +315,8 @@ async fn the_assertion_verifies_with_the_published_key_and_is_bound_to_the_reque
     // Nobody is asserted on a public route.
     assert_eq!(gate.get("/public/x", &gate.good_token()).await.status, 200);
     let seen = gate.upstream.take();
-    assert!(seen.iter().all(|request| request.header("x-edgekeep-assertion").is_none()));
+    assert!(
+        seen.iter()
+            .all(|request| request.header("x-edgekeep-assertion").is_none())
+    );
 }

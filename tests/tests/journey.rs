@@ -15,26 +15,45 @@ fn refusal(status: u16, code: &str) -> (u16, String) {
 async fn registers_proves_logs_in_and_is_known_to_the_upstream() {
     let house = House::start().await;
     let origin = &house.origin;
-    let registered = origin.post("/register", &json!({"email": EMAIL, "password": PASSWORD})).await;
+    let registered = origin
+        .post("/register", &json!({"email": EMAIL, "password": PASSWORD}))
+        .await;
     assert_eq!(registered.status, 202, "{}", registered.text());
     // Not before the proof, and the answer is the one for a wrong password.
     let login = json!({"identifier": EMAIL, "password": PASSWORD});
-    assert_eq!(origin.post("/login", &login).await.verdict(), refusal(401, "credentials_invalid"));
+    assert_eq!(
+        origin.post("/login", &login).await.verdict(),
+        refusal(401, "credentials_invalid")
+    );
     let code = origin.code(EMAIL, 1).await;
-    assert!(code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()), "{code}");
+    assert!(
+        code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit()),
+        "{code}"
+    );
     let wrong = if code == "000000" { "000001" } else { "000000" };
-    let verdict = origin.post("/register/verify", &json!({"email": EMAIL, "code": wrong})).await.verdict();
+    let verdict = origin
+        .post("/register/verify", &json!({"email": EMAIL, "code": wrong}))
+        .await
+        .verdict();
     assert_eq!(verdict, refusal(400, "code_invalid"));
     let proof = json!({"email": EMAIL, "code": code});
     let proved = Tokens::of(&origin.post("/register/verify", &proof).await);
-    assert_eq!(origin.post("/register/verify", &proof).await.status, 400, "a code is good once");
+    assert_eq!(
+        origin.post("/register/verify", &proof).await.status,
+        400,
+        "a code is good once"
+    );
 
     let tokens = origin.login(EMAIL, PASSWORD).await;
     assert_eq!(tokens.user(), proved.user());
     assert_ne!(tokens.session, proved.session);
     assert_eq!(tokens.answer["token_type"], "Bearer");
     assert!(tokens.refresh.starts_with("ekr_"));
-    assert!(tokens.answer["expires_in"].as_u64().is_some_and(|seconds| (1..=900).contains(&seconds)));
+    assert!(
+        tokens.answer["expires_in"]
+            .as_u64()
+            .is_some_and(|seconds| (1..=900).contains(&seconds))
+    );
 
     let answer = house.get("/api/hello", &tokens.access).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -55,11 +74,23 @@ async fn registers_proves_logs_in_and_is_known_to_the_upstream() {
         json["instance"] = json!(null);
         json
     };
-    assert_eq!(text(&wrong), text(&nobody), "nothing tells whether there is an account");
+    assert_eq!(
+        text(&wrong),
+        text(&nobody),
+        "nothing tells whether there is an account"
+    );
 
     // Registering a taken address: the same answer, another message, no other account.
-    let again = origin.post("/register", &json!({"email": EMAIL, "password": "another password 1"})).await;
-    assert_eq!((again.status, again.json()), (registered.status, registered.json()));
+    let again = origin
+        .post(
+            "/register",
+            &json!({"email": EMAIL, "password": "another password 1"}),
+        )
+        .await;
+    assert_eq!(
+        (again.status, again.json()),
+        (registered.status, registered.json())
+    );
     assert!(origin.message(EMAIL, 2).await["code"].is_null());
     assert_eq!(origin.login(EMAIL, PASSWORD).await.user(), tokens.user());
 }
@@ -77,18 +108,32 @@ async fn logs_in_with_a_code_by_mail_and_by_telephone() {
         assert_eq!(sent.json()["expires_in"], 300);
         let token = sent.json()["otp_token"].as_str().unwrap().to_owned();
         let code = origin.code(address, 1).await;
-        let other = json!({"otp_token": "eko_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "code": code});
-        assert_eq!(origin.post("/otp/verify", &other).await.verdict(), refusal(400, "code_invalid"));
+        let other =
+            json!({"otp_token": "eko_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "code": code});
+        assert_eq!(
+            origin.post("/otp/verify", &other).await.verdict(),
+            refusal(400, "code_invalid")
+        );
         let verify = json!({"otp_token": token, "code": code});
         let tokens = Tokens::of(&origin.post("/otp/verify", &verify).await);
-        assert_eq!(origin.post("/otp/verify", &verify).await.status, 400, "a code is good once");
+        assert_eq!(
+            origin.post("/otp/verify", &verify).await.status,
+            400,
+            "a code is good once"
+        );
         assert_eq!(house.get("/api/me", &tokens.access).await.status, 200);
-        assert_eq!(house.upstream.take_one().header("x-auth-methods"), Some("otp"));
+        assert_eq!(
+            house.upstream.take_one().header("x-auth-methods"),
+            Some("otp")
+        );
         // The same address is the same person.
         let sent = origin.post("/otp/send", &request).await;
         let code = origin.code(address, 2).await;
         let again = json!({"otp_token": sent.json()["otp_token"], "code": code});
-        assert_eq!(Tokens::of(&origin.post("/otp/verify", &again).await).user(), tokens.user());
+        assert_eq!(
+            Tokens::of(&origin.post("/otp/verify", &again).await).user(),
+            tokens.user()
+        );
     }
 }
 
@@ -99,7 +144,9 @@ async fn a_new_password_ends_what_the_old_one_opened() {
     let before = origin.register(EMAIL, PASSWORD).await;
     assert_eq!(house.get("/api/me", &before.access).await.status, 200);
     for identifier in [EMAIL, "nobody@example.com"] {
-        let answer = origin.post("/forgot-password", &json!({"identifier": identifier})).await;
+        let answer = origin
+            .post("/forgot-password", &json!({"identifier": identifier}))
+            .await;
         assert_eq!(answer.status, 202, "{}", answer.text());
     }
     assert!(origin.messages("nobody@example.com").is_empty());
@@ -109,24 +156,42 @@ async fn a_new_password_ends_what_the_old_one_opened() {
     let reset = json!({"token": token, "password": new});
     let answer = origin.post("/reset-password", &reset).await;
     assert_eq!(answer.status, 204, "{}", answer.text());
-    assert_eq!(origin.post("/reset-password", &reset).await.verdict(), refusal(400, "code_invalid"));
+    assert_eq!(
+        origin.post("/reset-password", &reset).await.verdict(),
+        refusal(400, "code_invalid")
+    );
 
     house.refused(&before.access).await;
-    let refresh = origin.post("/refresh", &json!({"refresh_token": before.refresh})).await;
+    let refresh = origin
+        .post("/refresh", &json!({"refresh_token": before.refresh}))
+        .await;
     assert_eq!(refresh.verdict(), refusal(401, "session_ended"));
-    let old = origin.post("/login", &json!({"identifier": EMAIL, "password": PASSWORD})).await;
+    let old = origin
+        .post(
+            "/login",
+            &json!({"identifier": EMAIL, "password": PASSWORD}),
+        )
+        .await;
     assert_eq!(old.verdict(), refusal(401, "credentials_invalid"));
     let tokens = origin.login(EMAIL, new).await;
-    assert_eq!(house.get("/api/me", &tokens.access).await.status, 200, "a token of after the reset");
+    assert_eq!(
+        house.get("/api/me", &tokens.access).await.status,
+        200,
+        "a token of after the reset"
+    );
 
     // Changing it ends every other session, not this one.
     let other = origin.login(EMAIL, new).await;
     let change = json!({"current_password": new, "new_password": PASSWORD});
-    let answer = origin.post_as(&tokens.access, "/change-password", &change).await;
+    let answer = origin
+        .post_as(&tokens.access, "/change-password", &change)
+        .await;
     assert_eq!(answer.status, 204, "{}", answer.text());
     house.refused(&other.access).await;
     assert_eq!(house.get("/api/me", &tokens.access).await.status, 200);
-    let refreshed = origin.post("/refresh", &json!({"refresh_token": tokens.refresh})).await;
+    let refreshed = origin
+        .post("/refresh", &json!({"refresh_token": tokens.refresh}))
+        .await;
     assert_eq!(Tokens::of(&refreshed).session, tokens.session);
 }
 
@@ -137,7 +202,11 @@ async fn five_wrong_passwords_lock_and_the_lock_outlives_a_restart() {
     let wrong = json!({"identifier": EMAIL, "password": "wrong horse battery staple"});
     for attempt in 1..=4 {
         let verdict = origin.post("/login", &wrong).await.verdict();
-        assert_eq!(verdict, refusal(401, "credentials_invalid"), "attempt {attempt}");
+        assert_eq!(
+            verdict,
+            refusal(401, "credentials_invalid"),
+            "attempt {attempt}"
+        );
     }
     origin.post("/login", &wrong).await;
     origin.kill9();

@@ -24,7 +24,13 @@ async fn a_rotation_under_traffic_refuses_no_valid_token() {
         while published_at.elapsed() < Duration::from_millis(2_500) {
             let token = old.issue(&claims(&url, &json!({"jti": format!("t{sent}")})));
             let answer = gate.get("/api/me", &token).await;
-            assert_eq!(answer.status, 200, "after {:?}: {}", begun.elapsed(), answer.text());
+            assert_eq!(
+                answer.status,
+                200,
+                "after {:?}: {}",
+                begun.elapsed(),
+                answer.text()
+            );
             sent += 1;
         }
         for _ in 0..20 {
@@ -63,16 +69,21 @@ async fn a_storm_of_unknown_keys_costs_the_issuer_next_to_nothing() {
             let mut parts = good.split('.').skip(1);
             let (payload, signature) = (parts.next().unwrap(), parts.next().unwrap());
             for number in 0..STORM / AT_A_TIME {
-                let header = format!(r#"{{"alg":"ES256","typ":"at+jwt","kid":"k{sender}-{number}"}}"#);
+                let header =
+                    format!(r#"{{"alg":"ES256","typ":"at+jwt","kid":"k{sender}-{number}"}}"#);
                 let header = edgekeep_shared::base64url::encode(header.as_bytes());
-                let answer = gate.get("/api/me", &format!("{header}.{payload}.{signature}")).await;
+                let answer = gate
+                    .get("/api/me", &format!("{header}.{payload}.{signature}"))
+                    .await;
                 assert_eq!(answer.verdict(), (401, "key_unknown".to_owned()));
             }
         });
     }
     // Honest people go on meanwhile.
     while !senders.is_empty() {
-        if let Ok(Some(ended)) = tokio::time::timeout(Duration::from_millis(50), senders.join_next()).await {
+        if let Ok(Some(ended)) =
+            tokio::time::timeout(Duration::from_millis(50), senders.join_next()).await
+        {
             ended.unwrap();
         }
         assert_eq!(gate.get("/api/me", &good).await.status, 200);
@@ -80,7 +91,11 @@ async fn a_storm_of_unknown_keys_costs_the_issuer_next_to_nothing() {
     let asked = gate.issuer.hits(Door::Jwks) - before;
     // One question for every five seconds of storm, and one for its begin.
     let allowed = usize::try_from(begun.elapsed().as_secs() / 5).unwrap() + 2;
-    assert!(asked <= allowed, "{asked} questions in {:?}", begun.elapsed());
+    assert!(
+        asked <= allowed,
+        "{asked} questions in {:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,7 +117,7 @@ async fn an_unusable_set_never_replaces_a_good_one() {
         b"<html>maintenance</html>".to_vec(),
         twice.into_bytes(),
         shared_secret.as_bytes().to_vec(),
-        keys::set(&[&key])[..40].as_bytes().to_vec(),
+        keys::set(&[&key]).as_bytes()[..40].to_vec(),
         vec![b'['; 100_000],
         vec![b' '; 70_000],
     ] {
@@ -116,9 +131,17 @@ async fn an_unusable_set_never_replaces_a_good_one() {
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(40)]).into_owned();
         assert!(read.await.is_some(), "the set was not asked for: {shown}");
         tokio::time::sleep(Duration::from_millis(60)).await;
-        assert_eq!(gate.get("/api/me", &good).await.status, 200, "after {shown:?}");
+        assert_eq!(
+            gate.get("/api/me", &good).await.status,
+            200,
+            "after {shown:?}"
+        );
         let fresh = gate.token(&json!({"jti": format!("n{asked}")}));
-        assert_eq!(gate.get("/api/me", &fresh).await.status, 200, "after {shown:?}");
+        assert_eq!(
+            gate.get("/api/me", &fresh).await.status,
+            200,
+            "after {shown:?}"
+        );
     }
     // And it is still asked, so that the mended issuer is heard.
     let new = Key::eddsa(9);
@@ -146,7 +169,11 @@ async fn a_cold_gate_reads_the_signed_copy_while_the_issuer_is_down() {
         .await;
         let answer = gate.get("/api/me", &gate.good_token()).await;
         assert_eq!(answer.status, 200, "{behaviour:?}: {}", answer.text());
-        assert!(answer.took < Duration::from_millis(3_500), "{behaviour:?} took {:?}", answer.took);
+        assert!(
+            answer.took < Duration::from_millis(3_500),
+            "{behaviour:?} took {:?}",
+            answer.took
+        );
     }
     // Not even a connection.
     let mut gate = Gate::start().await;
@@ -154,65 +181,60 @@ async fn a_cold_gate_reads_the_signed_copy_while_the_issuer_is_down() {
     assert_eq!(gate.get("/api/me", &gate.good_token()).await.status, 200);
 }
 
+/// Makes a document, with the control key, for an issuer.
+type Forge<'a> = dyn Fn(&Key, &str) -> Vec<u8> + 'a;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_is_not_the_issuers_is_refused() {
     let key = Key::es256(1);
     let set = keys::set(&[&key]).into_bytes();
     let now = clock::now();
-    let forge = |name: &'static str, make: Box<dyn Fn(&Key, &str) -> Vec<u8>>| (name, make);
-    let cases: Vec<(&str, Box<dyn Fn(&Key, &str) -> Vec<u8>>)> = vec![
-        forge("unsigned", Box::new({ let set = set.clone(); move |_, _| set.clone() })),
-        forge("signed by another control key", Box::new({
-            let set = set.clone();
-            move |_, url| Key::eddsa(66).document(DocumentType::JwkSet, url, 1, now, &set)
-        })),
-        forge("signed by the token key", Box::new({
-            let set = set.clone();
-            move |_, url| Key::es256(1).document(DocumentType::JwkSet, url, 1, now, &set)
-        })),
-        forge("of another issuer", Box::new({
-            let set = set.clone();
-            move |control, _| control.document(DocumentType::JwkSet, "https://evil.example", 1, now, &set)
-        })),
-        forge("of another type", Box::new({
-            let set = set.clone();
-            move |control, url| control.document(DocumentType::Policy, url, 1, now, &set)
-        })),
-        forge("cut off", Box::new({
-            let set = set.clone();
-            move |control, url| {
-                let mut document = control.document(DocumentType::JwkSet, url, 1, now, &set);
-                document.pop();
-                document
-            }
-        })),
-        forge("with a flipped bit", Box::new({
-            let set = set.clone();
-            move |control, url| {
-                let mut document = control.document(DocumentType::JwkSet, url, 1, now, &set);
-                let middle = document.len() / 2;
-                document[middle] ^= 1;
-                document
-            }
-        })),
-        forge("older than a set may be", Box::new({
-            let set = set.clone();
-            move |control, url| {
-                control.document(DocumentType::JwkSet, url, 1, now.minus(86_401), &set)
-            }
-        })),
-        forge("empty", Box::new(|_, _| Vec::new())),
+    let jwks = DocumentType::JwkSet;
+    let (strange, evil) = (Key::eddsa(66), "https://evil.example");
+    let cases: [(&str, &Forge<'_>); 9] = [
+        ("unsigned", &|_, _| set.clone()),
+        ("of a strange key", &|_, url| {
+            strange.document(jwks, url, 1, now, &set)
+        }),
+        ("of the token key", &|_, url| {
+            key.document(jwks, url, 1, now, &set)
+        }),
+        ("of another issuer", &|control, _| {
+            control.document(jwks, evil, 1, now, &set)
+        }),
+        ("of another type", &|control, url| {
+            control.document(DocumentType::Policy, url, 1, now, &set)
+        }),
+        ("cut off", &|control, url| {
+            let mut document = control.document(jwks, url, 1, now, &set);
+            document.pop();
+            document
+        }),
+        ("with a flipped bit", &|control, url| {
+            let mut document = control.document(jwks, url, 1, now, &set);
+            let middle = document.len() / 2;
+            document[middle] ^= 1;
+            document
+        }),
+        ("older than a set may be", &|control, url| {
+            control.document(jwks, url, 1, now.minus(86_401), &set)
+        }),
+        ("empty", &|_, _| Vec::new()),
     ];
-    for (name, make) in cases {
+    for (name, forge) in cases {
         let gate = Gate::with(|issuer, _| {
             issuer.set(Door::Jwks, Behaviour::Status(503));
             let url = issuer.url();
-            let bytes = make(&issuer.published().control_key, &url);
+            let bytes = forge(&issuer.published().control_key, &url);
             issuer.set(Door::KvJwks, Behaviour::Bytes(bytes));
         })
         .await;
         let answer = gate.get("/api/me", &gate.good_token()).await;
-        assert_eq!(answer.verdict(), (503, "keys_unavailable".to_owned()), "a copy {name}");
+        assert_eq!(
+            answer.verdict(),
+            (503, "keys_unavailable".to_owned()),
+            "a copy {name}"
+        );
         assert_eq!(answer.header("retry-after"), Some("2"), "a copy {name}");
         assert!(gate.upstream.take().is_empty(), "a copy {name}");
         // The issuer comes back: so does the gate.
@@ -220,7 +242,10 @@ async fn a_copy_that_is_not_the_issuers_is_refused() {
         let back = clock::eventually(Duration::from_secs(4), || async {
             (gate.get("/api/me", &gate.good_token()).await.status == 200).then_some(())
         });
-        assert!(back.await.is_some(), "the gate does not recover after a copy {name}");
+        assert!(
+            back.await.is_some(),
+            "the gate does not recover after a copy {name}"
+        );
     }
 }
 
@@ -235,15 +260,67 @@ async fn goes_on_verifying_while_the_issuer_is_stopped() {
     let mut sent = 0;
     while begun.elapsed() < Duration::from_secs(13) {
         // New tokens too: their signatures are verified, not found in the cache.
-        let token = key.issue(&claims(&gate.issuer.url(), &json!({"jti": format!("t{sent}")})));
+        let token = key.issue(&claims(
+            &gate.issuer.url(),
+            &json!({"jti": format!("t{sent}")}),
+        ));
         let answer = gate.get("/api/me", &token).await;
-        assert_eq!(answer.status, 200, "after {:?}: {}", begun.elapsed(), answer.text());
-        assert!(answer.took < Duration::from_millis(2_500), "{:?}", answer.took);
-        let bad = Key::es256(9).token(&key.header().to_string(), &claims(&gate.issuer.url(), &json!({})).to_string());
-        assert_eq!(gate.get("/api/me", &bad).await.verdict(), (401, "signature_invalid".to_owned()));
+        assert_eq!(
+            answer.status,
+            200,
+            "after {:?}: {}",
+            begun.elapsed(),
+            answer.text()
+        );
+        assert!(
+            answer.took < Duration::from_millis(2_500),
+            "{:?}",
+            answer.took
+        );
+        let bad = Key::es256(9).token(
+            &key.header().to_string(),
+            &claims(&gate.issuer.url(), &json!({})).to_string(),
+        );
+        assert_eq!(
+            gate.get("/api/me", &bad).await.verdict(),
+            (401, "signature_invalid".to_owned())
+        );
         sent += 1;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     gate.issuer.resume().await;
     assert_eq!(gate.get("/api/me", &gate.good_token()).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_copy_does_not_bring_back_a_withdrawn_key() {
+    let gate = Gate::with(|issuer, _| issuer.published().max_age = 1).await;
+    let (old, new, url) = (gate.key.clone(), Key::eddsa(2), gate.issuer.url());
+    // Somebody keeps what the issuer signed while the old key counted.
+    let kept = {
+        let body = keys::set(&[&old, &new]).into_bytes();
+        gate.issuer.published().sign(DocumentType::JwkSet, &body)
+    };
+    let of_old = old.issue(&claims(&url, &json!({})));
+    assert_eq!(gate.get("/api/me", &of_old).await.status, 200);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    gate.issuer.published().jwks = keys::set(&[&new]);
+    let of_new = |n: usize| new.issue(&claims(&url, &json!({"jti": format!("n{n}")})));
+    let withdrawn = clock::eventually(Duration::from_secs(4), || async {
+        (gate.get("/api/me", &of_old).await.status == 401).then_some(())
+    });
+    assert!(withdrawn.await.is_some());
+    gate.issuer.set(Door::Jwks, Behaviour::Status(500));
+    gate.issuer.set(Door::KvJwks, Behaviour::Bytes(kept));
+    let asked = gate.issuer.hits(Door::KvJwks);
+    for n in 0..40 {
+        let verdict = gate.get("/api/me", &of_old).await.verdict();
+        assert_eq!(verdict, (401, "key_unknown".to_owned()));
+        assert_eq!(gate.get("/api/me", &of_new(n)).await.status, 200);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(
+        gate.issuer.hits(Door::KvJwks) > asked,
+        "the copy was not read"
+    );
 }

@@ -23,4 +23,5 @@ mod input;
 mod journey;
 mod races;
 mod rotation;
+mod verdicts;
 mod walk;

@@ -8,6 +8,9 @@ use edgekeep_tests::gate::{Gate, POLICY};
 use edgekeep_tests::issuer::{Behaviour, Door, Issuer};
 use edgekeep_tests::keys::Key;
 
+/// Makes a document with the control key for an issuer.
+type Make = Box<dyn Fn(&Key, &str) -> Vec<u8>>;
+
 fn unavailable() -> (u16, String) {
     (503, "policy_unavailable".to_owned())
 }
@@ -27,7 +30,10 @@ async fn without_a_policy_nothing_passes() {
         ("nothing", Behaviour::Status(404)),
         ("500", Behaviour::Status(500)),
         ("no answer", Behaviour::Silent),
-        ("an unsigned policy", Behaviour::Bytes(POLICY.as_bytes().to_vec())),
+        (
+            "an unsigned policy",
+            Behaviour::Bytes(POLICY.as_bytes().to_vec()),
+        ),
         ("garbage", Behaviour::Bytes(vec![0xff; 100])),
     ] {
         let gate = gate_on_kv(|issuer| issuer.set(Door::KvPolicy, behaviour)).await;
@@ -35,7 +41,11 @@ async fn without_a_policy_nothing_passes() {
             let answer = gate.get(path, &gate.good_token()).await;
             assert_eq!(answer.verdict(), unavailable(), "with {name}");
             assert_eq!(answer.header("retry-after"), Some("2"), "with {name}");
-            assert!(answer.took < Duration::from_millis(2_500), "{name}: {:?}", answer.took);
+            assert!(
+                answer.took < Duration::from_millis(2_500),
+                "{name}: {:?}",
+                answer.took
+            );
         }
         assert!(gate.upstream.take().is_empty(), "with {name}");
         // It is asked again, so a policy that comes later is heard.
@@ -44,7 +54,10 @@ async fn without_a_policy_nothing_passes() {
         let heard = clock::eventually(Duration::from_secs(4), || async {
             (gate.get("/api/me", &gate.good_token()).await.status == 200).then_some(())
         });
-        assert!(heard.await.is_some(), "a policy is not heard of after {name}");
+        assert!(
+            heard.await.is_some(),
+            "a policy is not heard of after {name}"
+        );
     }
 }
 
@@ -52,23 +65,60 @@ async fn without_a_policy_nothing_passes() {
 async fn a_policy_that_is_not_the_issuers_does_not_count() {
     let open = b"[[route]]\nmatch = \"/**\"\naccess = \"public\"\n";
     let now = clock::now();
-    type Make = Box<dyn Fn(&Key, &str) -> Vec<u8>>;
     let cases: Vec<(&str, Make)> = vec![
-        ("of a strange key", Box::new(move |_, url| Key::eddsa(66).document(DocumentType::Policy, url, 9, now, open))),
-        ("of another issuer", Box::new(move |key, _| key.document(DocumentType::Policy, "https://evil.example", 9, now, open))),
-        ("signed as a JWK Set", Box::new(move |key, url| key.document(DocumentType::JwkSet, url, 9, now, open))),
-        ("with a flipped bit", Box::new(move |key, url| {
-            let mut document = key.document(DocumentType::Policy, url, 9, now, open);
-            let at = document.len() - 70;
-            document[at] ^= 1;
-            document
-        })),
-        ("that cannot be read", Box::new(move |key, url| key.document(DocumentType::Policy, url, 9, now, b"[[route]]\nmatch = 1"))),
-        ("that is not UTF-8", Box::new(move |key, url| key.document(DocumentType::Policy, url, 9, now, b"# \xff"))),
-        ("with an unknown key", Box::new(move |key, url| {
-            key.document(DocumentType::Policy, url, 9, now, b"[[route]]\nmatch = \"/**\"\nacces = \"public\"")
-        })),
-        ("that is too large", Box::new(move |key, url| key.document(DocumentType::Policy, url, 9, now, &[b'#'; 300_000]))),
+        (
+            "of a strange key",
+            Box::new(move |_, url| {
+                Key::eddsa(66).document(DocumentType::Policy, url, 9, now, open)
+            }),
+        ),
+        (
+            "of another issuer",
+            Box::new(move |key, _| {
+                key.document(DocumentType::Policy, "https://evil.example", 9, now, open)
+            }),
+        ),
+        (
+            "signed as a JWK Set",
+            Box::new(move |key, url| key.document(DocumentType::JwkSet, url, 9, now, open)),
+        ),
+        (
+            "with a flipped bit",
+            Box::new(move |key, url| {
+                let mut document = key.document(DocumentType::Policy, url, 9, now, open);
+                let at = document.len() - 70;
+                document[at] ^= 1;
+                document
+            }),
+        ),
+        (
+            "that cannot be read",
+            Box::new(move |key, url| {
+                key.document(DocumentType::Policy, url, 9, now, b"[[route]]\nmatch = 1")
+            }),
+        ),
+        (
+            "that is not UTF-8",
+            Box::new(move |key, url| key.document(DocumentType::Policy, url, 9, now, b"# \xff")),
+        ),
+        (
+            "with an unknown key",
+            Box::new(move |key, url| {
+                key.document(
+                    DocumentType::Policy,
+                    url,
+                    9,
+                    now,
+                    b"[[route]]\nmatch = \"/**\"\nacces = \"public\"",
+                )
+            }),
+        ),
+        (
+            "that is too large",
+            Box::new(move |key, url| {
+                key.document(DocumentType::Policy, url, 9, now, &[b'#'; 300_000])
+            }),
+        ),
     ];
     for (name, make) in cases {
         let gate = gate_on_kv(|issuer| {
@@ -89,7 +139,10 @@ async fn a_broken_policy_variable_stops_everything_and_says_why() {
         ("[[route]]\nmatch = \"/**\"\nacces = \"public\"", "line 3"),
         ("[[route]]\nmatch = 1", "line 2"),
         ("not toml", "line 1"),
-        ("[[route]]\nmatch = \"/a\"\nmax_stale = 5\nrevocation = \"off\"", "line 3"),
+        (
+            "[[route]]\nmatch = \"/a\"\nmax_stale = 5\nrevocation = \"off\"",
+            "line 3",
+        ),
     ] {
         let gate = Gate::with(|issuer, variables| {
             variables.insert("POLICY", text.to_owned());
@@ -98,11 +151,19 @@ async fn a_broken_policy_variable_stops_everything_and_says_why() {
         })
         .await;
         for path in ["/public/x", "/api/me"] {
-            assert_eq!(gate.get(path, &gate.good_token()).await.verdict(), unavailable(), "{text}");
+            assert_eq!(
+                gate.get(path, &gate.good_token()).await.verdict(),
+                unavailable(),
+                "{text}"
+            );
         }
         assert!(gate.upstream.take().is_empty());
         let said = clock::eventually(Duration::from_secs(2), || async {
-            gate.edge.log().iter().find(|line| line.contains("POLICY")).cloned()
+            gate.edge
+                .log()
+                .iter()
+                .find(|line| line.contains("POLICY"))
+                .cloned()
         });
         let (line, _) = said.await.expect("the log says nothing");
         assert!(line.contains(expected), "{expected} is not in: {line}");
@@ -134,7 +195,11 @@ async fn other_broken_variables_refuse_everything_and_name_themselves() {
         }
         assert!(gate.upstream.take().is_empty());
         let said = clock::eventually(Duration::from_secs(2), || async {
-            gate.edge.log().iter().any(|line| line.contains(name)).then_some(())
+            gate.edge
+                .log()
+                .iter()
+                .any(|line| line.contains(name))
+                .then_some(())
         });
         assert!(said.await.is_some(), "{name} is not in the log");
     }
@@ -179,5 +244,8 @@ async fn a_policy_in_kv_is_followed_when_it_changes_and_not_when_it_is_replayed(
     });
     assert!(read.await.is_some(), "the policy was not asked for");
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(gate.get("/api/me", &good).await.verdict(), (403, "route_unknown".to_owned()));
+    assert_eq!(
+        gate.get("/api/me", &good).await.verdict(),
+        (403, "route_unknown".to_owned())
+    );
 }

@@ -26,7 +26,9 @@ async fn together(origin: &Arc<Origin>, route: &'static str, bodies: Vec<Value>)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_refreshes_of_one_token_have_one_successor() {
     let origin = Arc::new(Origin::start().await);
-    let mut tokens = origin.register("ada@example.com", "correct horse battery staple").await;
+    let mut tokens = origin
+        .register("ada@example.com", "correct horse battery staple")
+        .await;
     for round in 0..3 {
         let body = json!({"refresh_token": tokens.refresh});
         let answers = together(&origin, "/refresh", vec![body; AT_ONCE]).await;
@@ -42,29 +44,70 @@ async fn a_hundred_refreshes_of_one_token_have_one_successor() {
         tokens = Tokens::of(&answers[0]);
     }
     // None of that was theft: the session lives.
-    let next = origin.post("/refresh", &json!({"refresh_token": tokens.refresh})).await;
+    let next = origin
+        .post("/refresh", &json!({"refresh_token": tokens.refresh}))
+        .await;
     assert_eq!(next.status, 200, "{}", next.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stolen_refresh_token_ends_the_session_whoever_comes_second() {
     let origin = Arc::new(Origin::start().await);
-    let first = origin.register("ada@example.com", "correct horse battery staple").await;
-    let refresh = async |token: &str| origin.post("/refresh", &json!({"refresh_token": token})).await;
+    let first = origin
+        .register("ada@example.com", "correct horse battery staple")
+        .await;
+    let refresh = async |token: &str| {
+        origin
+            .post("/refresh", &json!({"refresh_token": token}))
+            .await
+    };
     let second = Tokens::of(&refresh(&first.refresh).await);
     let repeated = Tokens::of(&refresh(&first.refresh).await);
-    assert_eq!(repeated.refresh, second.refresh, "a lost answer is given again");
+    assert_eq!(
+        repeated.refresh, second.refresh,
+        "a lost answer is given again"
+    );
     let third = Tokens::of(&refresh(&second.refresh).await);
-    assert_eq!(refresh(&first.refresh).await.verdict(), (401, "refresh_reused".to_owned()));
-    assert_eq!(refresh(&third.refresh).await.verdict(), (401, "session_ended".to_owned()));
-    let info = origin.call("GET", "/api/v1/auth/token-info").bearer(&third.access).send().await.unwrap();
+    assert_eq!(
+        refresh(&first.refresh).await.verdict(),
+        (401, "refresh_reused".to_owned())
+    );
+    assert_eq!(
+        refresh(&third.refresh).await.verdict(),
+        (401, "session_ended".to_owned())
+    );
+    let info = origin
+        .call("GET", "/api/v1/auth/token-info")
+        .bearer(&third.access)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(info.status, 401);
     // What is not ours is refused before any theft is presumed.
-    let flipped = format!("{}{}", &first.refresh[..first.refresh.len() - 1],
-        if first.refresh.ends_with('A') { 'B' } else { 'A' });
-    for garbage in [flipped.as_str(), "", "ekr_", "ekr_AAAA", "x", "ekr_\u{0}", &"ekr_A".repeat(2_000)] {
+    let flipped = format!(
+        "{}{}",
+        &first.refresh[..first.refresh.len() - 1],
+        if first.refresh.ends_with('A') {
+            'B'
+        } else {
+            'A'
+        }
+    );
+    for garbage in [
+        flipped.as_str(),
+        "",
+        "ekr_",
+        "ekr_AAAA",
+        "x",
+        &"ekr_A".repeat(2_000),
+    ] {
         let answer = refresh(garbage).await;
-        assert_eq!(answer.verdict(), (401, "refresh_invalid".to_owned()), "{}", &garbage[..garbage.len().min(20)]);
+        assert_eq!(
+            answer.verdict(),
+            (401, "refresh_invalid".to_owned()),
+            "{}",
+            &garbage[..garbage.len().min(20)]
+        );
     }
 }
 
@@ -88,28 +131,53 @@ async fn a_hundred_guesses_of_a_code_compare_at_most_three() {
         for answer in together(&origin, "/otp/verify", wrong.collect()).await {
             assert_eq!(answer.verdict(), (400, "code_invalid".to_owned()));
         }
-        let right = origin.post("/otp/verify", &json!({"otp_token": token, "code": code})).await;
-        assert_eq!(right.verdict(), (400, "code_invalid".to_owned()), "the tries are used up");
+        let right = origin
+            .post("/otp/verify", &json!({"otp_token": token, "code": code}))
+            .await;
+        assert_eq!(
+            right.verdict(),
+            (400, "code_invalid".to_owned()),
+            "the tries are used up"
+        );
     }
     let token = send().await;
     let code = origin.code(EMAIL, 4).await;
-    let right = origin.post("/otp/verify", &json!({"otp_token": token, "code": code})).await;
-    assert_eq!(right.status, 200, "more than three were counted: {}", right.text());
+    let right = origin
+        .post("/otp/verify", &json!({"otp_token": token, "code": code}))
+        .await;
+    assert_eq!(
+        right.status,
+        200,
+        "more than three were counted: {}",
+        right.text()
+    );
 
     // The right code a hundred times at once logs in once.
     let token = send().await;
     let code = origin.code(EMAIL, 5).await;
-    let answers =
-        together(&origin, "/otp/verify", vec![json!({"otp_token": token, "code": code}); AT_ONCE]).await;
-    let count = |status| answers.iter().filter(|answer| answer.status == status).count();
+    let answers = together(
+        &origin,
+        "/otp/verify",
+        vec![json!({"otp_token": token, "code": code}); AT_ONCE],
+    )
+    .await;
+    let count = |status| {
+        answers
+            .iter()
+            .filter(|answer| answer.status == status)
+            .count()
+    };
     assert_eq!((count(200), count(400)), (1, AT_ONCE - 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_of_logins_is_answered_and_never_with_a_fault() {
     let origin = Arc::new(Origin::start().await);
-    origin.register("ada@example.com", "correct horse battery staple").await;
-    let login = json!({"identifier": "ada@example.com", "password": "correct horse battery staple"});
+    origin
+        .register("ada@example.com", "correct horse battery staple")
+        .await;
+    let login =
+        json!({"identifier": "ada@example.com", "password": "correct horse battery staple"});
     for answer in together(&origin, "/login", vec![login; AT_ONCE]).await {
         // Beyond the queue it is 503 with the time to come back.
         if answer.status == 503 {
@@ -122,8 +190,16 @@ async fn a_burst_of_logins_is_answered_and_never_with_a_fault() {
     let wrong = json!({"identifier": "ada@example.com", "password": "wrong horse battery staple"});
     for answer in together(&origin, "/login", vec![wrong; AT_ONCE]).await {
         let expected = ["credentials_invalid", "account_locked", "unavailable"];
-        assert!(expected.contains(&answer.code().as_str()), "{}", answer.text());
+        assert!(
+            expected.contains(&answer.code().as_str()),
+            "{}",
+            answer.text()
+        );
     }
-    let right = json!({"identifier": "ada@example.com", "password": "correct horse battery staple"});
-    assert_eq!(origin.post("/login", &right).await.verdict(), (423, "account_locked".to_owned()));
+    let right =
+        json!({"identifier": "ada@example.com", "password": "correct horse battery staple"});
+    assert_eq!(
+        origin.post("/login", &right).await.verdict(),
+        (423, "account_locked".to_owned())
+    );
 }

@@ -12,17 +12,31 @@ use serde_json::json;
 /// A gate uses a list for two seconds without asking, and fetches the next behind an answer.
 const LIMIT: Duration = Duration::from_secs(3);
 
+/// A source that hangs may cost its deadline on top.
+const LIMIT_WITH_A_BROKEN_SOURCE: Duration = Duration::from_secs(5);
+
 /// Waits until `token` is refused; meanwhile `other` must pass.
 async fn turned_away(gate: &Gate, token: &str, other: &str) {
-    let begun = Instant::now();
-    let refused = eventually(LIMIT, || async {
-        assert_eq!(gate.get("/api/me", other).await.status, 200, "who is not revoked goes on");
+    turned_away_within(LIMIT, gate, token, other).await;
+}
+
+async fn turned_away_within(limit: Duration, gate: &Gate, token: &str, other: &str) {
+    let refused = eventually(limit, || async {
+        assert_eq!(
+            gate.get("/api/me", other).await.status,
+            200,
+            "who is not revoked goes on"
+        );
         let answer = gate.get("/api/me", token).await;
         (answer.status != 200).then_some(answer)
     });
-    let (answer, _) = refused.await.unwrap_or_else(|| panic!("still accepted after {:?}", begun.elapsed()));
+    let (answer, _) = refused.await.unwrap();
     assert_eq!(answer.verdict(), (401, "token_revoked".to_owned()));
-    assert_eq!(gate.get("/api/me", other).await.status, 200, "who is not revoked goes on");
+    assert_eq!(
+        gate.get("/api/me", other).await.status,
+        200,
+        "who is not revoked goes on"
+    );
 }
 
 async fn every_kind(sources: &'static str) {
@@ -51,12 +65,16 @@ async fn every_kind(sources: &'static str) {
     let subject = |jti: &str, iat: i64| {
         gate.token(&json!({"jti": jti, "sid": jti, "sub": "u-2", "iat": iat, "nbf": null}))
     };
-    let (before, at, after) =
-        (subject("b", now - 11), subject("at", now - 10), subject("a", now - 9));
+    let (before, at, after) = (
+        subject("b", now - 11),
+        subject("at", now - 10),
+        subject("a", now - 9),
+    );
     for token in [&before, &at, &after] {
         assert_eq!(gate.get("/api/me", token).await.status, 200, "before");
     }
-    gate.issuer.revoke(Revoked::Subject("u-2".to_owned(), UnixTime(now - 10)));
+    gate.issuer
+        .revoke(Revoked::Subject("u-2".to_owned(), UnixTime(now - 10)));
     turned_away(&gate, &at, &after).await;
     turned_away(&gate, &before, &after).await;
 
@@ -89,9 +107,10 @@ async fn by_every_kind_of_entry_over_kv() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn asks_no_source_that_is_not_named() {
-    for (sources, asked, not_asked) in
-        [("kv", Door::KvList, Door::Feed), ("feed", Door::Feed, Door::KvList)]
-    {
+    for (sources, asked, not_asked) in [
+        ("kv", Door::KvList, Door::Feed),
+        ("feed", Door::Feed, Door::KvList),
+    ] {
         let gate = Gate::with(|_, variables| {
             variables.insert("REVOCATION_SOURCES", sources.to_owned());
         })
@@ -106,11 +125,14 @@ async fn asks_no_source_that_is_not_named() {
 async fn one_working_source_of_two_is_enough() {
     for broken in [Door::Feed, Door::KvList] {
         let gate = Gate::start().await;
-        let (token, other) = (gate.good_token(), gate.token(&json!({"jti": "o", "sid": "o", "sub": "o"})));
+        let (token, other) = (
+            gate.good_token(),
+            gate.token(&json!({"jti": "o", "sid": "o", "sub": "o"})),
+        );
         assert_eq!(gate.get("/api/me", &token).await.status, 200);
         gate.issuer.set(broken, Behaviour::Silent);
         gate.issuer.revoke(Revoked::Token("token-1".to_owned()));
-        turned_away(&gate, &token, &other).await;
+        turned_away_within(LIMIT_WITH_A_BROKEN_SOURCE, &gate, &token, &other).await;
     }
 }
 
@@ -149,11 +171,19 @@ async fn a_route_may_do_without_or_ask_the_issuer() {
     assert_eq!(gate.get("/api/strict/1", &token).await.status, 200);
     assert_eq!(gate.issuer.hits(Door::Introspection), 1);
     assert_eq!(gate.get("/api/strict/1", &token).await.status, 200);
-    assert_eq!(gate.issuer.hits(Door::Introspection), 2, "on every request, cached token or not");
+    assert_eq!(
+        gate.issuer.hits(Door::Introspection),
+        2,
+        "on every request, cached token or not"
+    );
 
     gate.issuer.published().active = false;
     let answer = gate.get("/api/strict/1", &token).await;
-    assert_eq!(answer.verdict(), (401, "token_revoked".to_owned()), "at once");
+    assert_eq!(
+        answer.verdict(),
+        (401, "token_revoked".to_owned()),
+        "at once"
+    );
 
     for behaviour in [
         Behaviour::Status(500),
@@ -165,13 +195,25 @@ async fn a_route_may_do_without_or_ask_the_issuer() {
     ] {
         gate.issuer.set(Door::Introspection, behaviour.clone());
         let answer = gate.get("/api/strict/1", &token).await;
-        assert_eq!(answer.verdict(), (503, "revocation_unavailable".to_owned()), "{behaviour:?}");
-        assert!(answer.took < Duration::from_millis(2_500), "{behaviour:?} took {:?}", answer.took);
+        assert_eq!(
+            answer.verdict(),
+            (503, "revocation_unavailable".to_owned()),
+            "{behaviour:?}"
+        );
+        assert!(
+            answer.took < Duration::from_millis(2_500),
+            "{behaviour:?} took {:?}",
+            answer.took
+        );
     }
 
     gate.issuer.revoke(Revoked::Token("token-1".to_owned()));
     turned_away(&gate, &token, &other).await;
-    assert_eq!(gate.get("/api/off/1", &token).await.status, 200, "this route does not ask");
+    assert_eq!(
+        gate.get("/api/off/1", &token).await.status,
+        200,
+        "this route does not ask"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,12 +225,29 @@ async fn asks_the_issuer_with_its_secret_and_the_token() {
     let token = gate.good_token();
     assert_eq!(gate.get("/api/strict/1", &token).await.status, 200);
     let requests = gate.issuer.requests();
-    let asked = requests.iter().find(|request| request.path() == "/oauth/introspect").unwrap();
+    let asked = requests
+        .iter()
+        .find(|request| request.path() == "/oauth/introspect")
+        .unwrap();
     assert_eq!(asked.method, "POST");
-    assert_eq!(asked.header("authorization"), Some("Bearer secret-of-the-gate"));
-    assert_eq!(asked.header("content-type"), Some("application/x-www-form-urlencoded"));
-    assert_eq!(String::from_utf8_lossy(&asked.body), format!("token={token}"));
+    assert_eq!(
+        asked.header("authorization"),
+        Some("Bearer secret-of-the-gate")
+    );
+    assert_eq!(
+        asked.header("content-type"),
+        Some("application/x-www-form-urlencoded")
+    );
+    assert_eq!(
+        String::from_utf8_lossy(&asked.body),
+        format!("token={token}")
+    );
     let seen = gate.upstream.take_one();
-    assert!(!seen.headers.iter().any(|(_, value)| value.contains("secret-of-the-gate")));
+    assert!(
+        !seen
+            .headers
+            .iter()
+            .any(|(_, value)| value.contains("secret-of-the-gate"))
+    );
     assert!(!gate.edge.log().join("\n").contains("secret-of-the-gate"));
 }

@@ -47,8 +47,11 @@ fn faults(gate: &Gate, old: &[u8]) -> Vec<(&'static str, Behaviour)> {
     drop(published);
     let now = clock::now();
     let sequence = u64::try_from(clock::since_epoch().as_millis()).unwrap() + 60_000;
-    let empty = edgekeep_shared::revocation::encode(&edgekeep_shared::revocation::HashKey([1; 16]), []);
-    let signed = |key: &Key, kind, issuer: &str, at, body: &[u8]| key.document(kind, issuer, sequence, at, body);
+    let empty =
+        edgekeep_shared::revocation::encode(&edgekeep_shared::revocation::HashKey([1; 16]), []);
+    let signed = |key: &Key, kind, issuer: &str, at, body: &[u8]| {
+        key.document(kind, issuer, sequence, at, body)
+    };
     let list = DocumentType::Revocations;
     let good = signed(&control, list, &url, now, &empty);
     let mut flipped = good.clone();
@@ -67,16 +70,43 @@ fn faults(gate: &Gate, old: &[u8]) -> Vec<(&'static str, Behaviour)> {
         ("an empty body", Behaviour::Bytes(Vec::new())),
         ("garbage", Behaviour::Bytes(b"\x00garbage\xff".to_vec())),
         ("an unsigned one", Behaviour::Bytes(empty.clone())),
-        ("one of a strange key", Behaviour::Bytes(signed(&Key::eddsa(66), list, &url, now, &empty))),
-        ("one of the token key", Behaviour::Bytes(signed(&gate.key, list, &url, now, &empty))),
-        ("one of another issuer", Behaviour::Bytes(signed(&control, list, "https://evil.example", now, &empty))),
-        ("a JWK Set", Behaviour::Bytes(signed(&control, DocumentType::JwkSet, &url, now, &empty))),
-        ("a policy", Behaviour::Bytes(signed(&control, DocumentType::Policy, &url, now, &empty))),
-        ("one cut off", Behaviour::Bytes(good[..good.len() - 1].to_vec())),
+        (
+            "one of a strange key",
+            Behaviour::Bytes(signed(&Key::eddsa(66), list, &url, now, &empty)),
+        ),
+        (
+            "one of the token key",
+            Behaviour::Bytes(signed(&gate.key, list, &url, now, &empty)),
+        ),
+        (
+            "one of another issuer",
+            Behaviour::Bytes(signed(&control, list, "https://evil.example", now, &empty)),
+        ),
+        (
+            "a JWK Set",
+            Behaviour::Bytes(signed(&control, DocumentType::JwkSet, &url, now, &empty)),
+        ),
+        (
+            "a policy",
+            Behaviour::Bytes(signed(&control, DocumentType::Policy, &url, now, &empty)),
+        ),
+        (
+            "one cut off",
+            Behaviour::Bytes(good[..good.len() - 1].to_vec()),
+        ),
         ("a flipped bit", Behaviour::Bytes(flipped)),
-        ("a byte too many", Behaviour::Bytes(signed(&control, list, &url, now, &trailing))),
-        ("an impossible count", Behaviour::Bytes(signed(&control, list, &url, now, &huge_count))),
-        ("one from the future", Behaviour::Bytes(signed(&control, list, &url, now.plus(3_600), &empty))),
+        (
+            "a byte too many",
+            Behaviour::Bytes(signed(&control, list, &url, now, &trailing)),
+        ),
+        (
+            "an impossible count",
+            Behaviour::Bytes(signed(&control, list, &url, now, &huge_count)),
+        ),
+        (
+            "one from the future",
+            Behaviour::Bytes(signed(&control, list, &url, now.plus(3_600), &empty)),
+        ),
         ("30 MiB", Behaviour::Bytes(vec![b'E'; 30 << 20])),
     ]
 }
@@ -134,7 +164,11 @@ async fn a_broken_kv_never_undoes_a_revocation() {
 async fn a_cold_gate_takes_no_bad_list() {
     let mut cases: Vec<String> = Vec::new();
     let probe = Gate::start().await;
-    cases.extend(faults(&probe, b"").iter().map(|(name, _)| (*name).to_owned()));
+    cases.extend(
+        faults(&probe, b"")
+            .iter()
+            .map(|(name, _)| (*name).to_owned()),
+    );
     drop(probe);
     for index in 0..cases.len() {
         // A replayed list is as good as any to whoever has seen none; its age limits it.
@@ -151,9 +185,26 @@ async fn a_cold_gate_takes_no_bad_list() {
         assert_eq!(answer.verdict(), unavailable(), "with {fault}");
         assert_eq!(answer.header("retry-after"), Some("2"), "with {fault}");
         assert!(answer.took < DEADLINE, "{fault}: {:?}", answer.took);
-        assert_eq!(gate.edge.call("GET", "/public/x").send().await.unwrap().status, 200, "{fault}");
-        assert_eq!(gate.get("/api/off/x", &gate.good_token()).await.status, 200, "{fault}");
-        assert_eq!(gate.get("/api/strict/x", &gate.good_token()).await.status, 200, "{fault}");
+        assert_eq!(
+            gate.edge
+                .call("GET", "/public/x")
+                .send()
+                .await
+                .unwrap()
+                .status,
+            200,
+            "{fault}"
+        );
+        assert_eq!(
+            gate.get("/api/off/x", &gate.good_token()).await.status,
+            200,
+            "{fault}"
+        );
+        assert_eq!(
+            gate.get("/api/strict/x", &gate.good_token()).await.status,
+            200,
+            "{fault}"
+        );
     }
 }
 
@@ -168,18 +219,37 @@ async fn a_list_older_than_allowed_denies_and_a_bounded_allowance_ends() {
     let begun = clock::now();
     gate.issuer.published().signed_at = Some(begun);
     let at = |age: i64| {
-        let until = Duration::from_secs(u64::try_from(begun.0 + age).unwrap()) + Duration::from_millis(200);
+        let until =
+            Duration::from_secs(u64::try_from(begun.0 + age).unwrap()) + Duration::from_millis(200);
         tokio::time::sleep(until.saturating_sub(clock::since_epoch()))
     };
     let verdict = |answer: Answer| answer.verdict();
     at(2).await;
-    assert_eq!(gate.get("/api/impatient/1", &good).await.status, 200, "younger than 3 s");
+    assert_eq!(
+        gate.get("/api/impatient/1", &good).await.status,
+        200,
+        "younger than 3 s"
+    );
     at(5).await;
-    assert_eq!(verdict(gate.get("/api/impatient/1", &good).await), unavailable());
-    assert_eq!(gate.get("/api/lenient/1", &good).await.status, 200, "allowed for 4 s more");
-    assert_eq!(gate.get("/api/me", &good).await.status, 200, "900 s is the default");
+    assert_eq!(
+        verdict(gate.get("/api/impatient/1", &good).await),
+        unavailable()
+    );
+    assert_eq!(
+        gate.get("/api/lenient/1", &good).await.status,
+        200,
+        "allowed for 4 s more"
+    );
+    assert_eq!(
+        gate.get("/api/me", &good).await.status,
+        200,
+        "900 s is the default"
+    );
     at(9).await;
-    assert_eq!(verdict(gate.get("/api/lenient/1", &good).await), unavailable());
+    assert_eq!(
+        verdict(gate.get("/api/lenient/1", &good).await),
+        unavailable()
+    );
     assert_eq!(gate.get("/api/me", &good).await.status, 200);
 
     // What an old list says is revoked stays revoked.
@@ -220,7 +290,14 @@ async fn a_stopped_issuer_denies_where_the_list_may_not_be_old() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sources_must_be_named_and_none_must_be_said() {
-    for unusable in [None, Some(""), Some("kb"), Some("kv;feed"), Some("kv,feed,x"), Some("NONE")] {
+    for unusable in [
+        None,
+        Some(""),
+        Some("kb"),
+        Some("kv;feed"),
+        Some("kv,feed,x"),
+        Some("NONE"),
+    ] {
         let gate = Gate::with(|_, variables| match unusable {
             Some(value) => drop(variables.insert("REVOCATION_SOURCES", value.to_owned())),
             None => drop(variables.remove("REVOCATION_SOURCES")),
@@ -228,10 +305,27 @@ async fn sources_must_be_named_and_none_must_be_said() {
         .await;
         let good = gate.good_token();
         for path in ["/api/me", "/api/off/1", "/api/strict/1"] {
-            assert_eq!(gate.get(path, &good).await.verdict(), unavailable(), "{unusable:?} {path}");
+            assert_eq!(
+                gate.get(path, &good).await.verdict(),
+                unavailable(),
+                "{unusable:?} {path}"
+            );
         }
-        assert_eq!(gate.edge.call("GET", "/public/x").send().await.unwrap().status, 200);
-        assert!(gate.edge.log().iter().any(|line| line.contains("REVOCATION_SOURCES")));
+        assert_eq!(
+            gate.edge
+                .call("GET", "/public/x")
+                .send()
+                .await
+                .unwrap()
+                .status,
+            200
+        );
+        assert!(
+            gate.edge
+                .log()
+                .iter()
+                .any(|line| line.contains("REVOCATION_SOURCES"))
+        );
     }
     let gate = Gate::with(|_, variables| {
         variables.insert("REVOCATION_SOURCES", "none".to_owned());
@@ -240,9 +334,16 @@ async fn sources_must_be_named_and_none_must_be_said() {
     .await;
     gate.issuer.revoke(Revoked::Token("token-1".to_owned()));
     assert_eq!(gate.get("/api/me", &gate.good_token()).await.status, 200);
-    assert_eq!(gate.issuer.hits(Door::Feed) + gate.issuer.hits(Door::KvList), 0);
+    assert_eq!(
+        gate.issuer.hits(Door::Feed) + gate.issuer.hits(Door::KvList),
+        0
+    );
     let said = eventually(Duration::from_secs(2), || async {
-        gate.edge.log().iter().any(|line| line.contains("REVOCATION_SOURCES is none")).then_some(())
+        gate.edge
+            .log()
+            .iter()
+            .any(|line| line.contains("REVOCATION_SOURCES is none"))
+            .then_some(())
     });
     assert!(said.await.is_some(), "`none` is said in the log");
 }
