@@ -80,6 +80,26 @@ pub enum Error {
     Internal(Cow<'static, str>),
 }
 
+/// Every `code` of the origin's own; those of [`Rejection`] come on top.
+pub const CODES: [&str; 16] = [
+    "credentials_invalid",
+    "account_locked",
+    "captcha_required",
+    "captcha_invalid",
+    "code_invalid",
+    "code_expired",
+    "mfa_required",
+    "refresh_invalid",
+    "refresh_reused",
+    "session_ended",
+    "request_invalid",
+    "request_too_large",
+    "not_found",
+    "conflict",
+    "rate_limited",
+    "unavailable",
+];
+
 /// How long a client waits after `unavailable` before it tries again.
 const RETRY_AFTER_BUSY: Duration = Duration::from_secs(1);
 
@@ -216,7 +236,7 @@ fn is_busy(error: &sqlx::Error) -> bool {
 }
 
 /// A problem on its way out; [`app`](crate::app) writes it as JSON once the correlation id is known.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem {
     /// Always `about:blank`: `code` tells problems apart.
     #[serde(rename = "type")]

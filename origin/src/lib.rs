@@ -24,6 +24,7 @@ pub mod error;
 pub mod ids;
 pub mod login;
 pub mod notify;
+pub mod openapi;
 pub mod random;
 pub mod request;
 pub mod revocation;

@@ -24,9 +24,10 @@ const ACTIVE: &str = "active";
 const MAX_NAME: usize = 200;
 
 /// What a person sees of their account.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct User {
     /// The account's id: `sub` of its tokens.
+    #[schema(value_type = String, format = "uuid")]
     pub id: UserId,
     /// The e-mail address.
     #[serde(skip_serializing_if = "Option::is_none")]

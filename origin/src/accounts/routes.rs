@@ -1,12 +1,12 @@
 //! The HTTP of accounts.
 
-use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::registration::{self, Wanted};
 use super::{Identifier, User};
@@ -20,26 +20,50 @@ use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
 /// The routes under `/api/v1/auth`.
-pub fn routes() -> Router<State> {
-    Router::new()
-        .route("/register", post(register))
-        .route("/register/verify", post(verify))
-        .route("/profile", get(profile).put(update_profile))
+pub fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(register))
+        .routes(routes!(verify))
+        .routes(routes!(profile, update_profile))
 }
 
-#[derive(Deserialize)]
+/// At least an e-mail address, a telephone number or a user name, and a password.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Register {
     email: Option<String>,
     phone_number: Option<String>,
+    /// The country of a national number, for instance `+41`.
     country_code: Option<String>,
+    /// 3 to 32 letters, digits, dots, underscores or hyphens, a letter first.
     username: Option<String>,
+    /// 8 to 1024 bytes.
+    #[schema(value_type = String, format = Password)]
     password: Secret,
     name: Option<String>,
     #[serde(rename = "captcha")]
     _captcha: Option<serde_json::Value>,
 }
 
+/// What registering answers, whoever asks.
+#[derive(Serialize, ToSchema)]
+struct Registered {
+    /// Always `verification_required`.
+    status: &'static str,
+    /// Seconds for which the code in the message is good.
+    expires_in: u64,
+}
+
+#[utoipa::path(
+    post, path = "/register", tag = "accounts",
+    summary = "Register",
+    description = "The same answer whether or not the address is taken. A code is sent to it.",
+    request_body = Register,
+    responses(
+        (status = 202, description = "A code was sent, if the address is free.", body = Registered),
+        (status = 429, description = "`rate_limited`"),
+    ),
+)]
 /// `POST /register`: 202 with the same body whether or not the address is taken.
 async fn register(
     Shared(state): Shared<State>,
@@ -65,23 +89,40 @@ async fn register(
         name: super::checked_name(body.name)?,
     };
     registration::begin(&state, wanted).await?;
-    let answer = json!({
-        "status": "verification_required",
-        "expires_in": state.config.otp.ttl_seconds,
-    });
+    let answer = Registered {
+        status: "verification_required",
+        expires_in: state.config.otp.ttl_seconds,
+    };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-#[derive(Deserialize)]
+/// The address that was registered, and the code that was sent to it.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = VerifyRegistration)]
 struct Verify {
     email: Option<String>,
     phone_number: Option<String>,
     country_code: Option<String>,
+    /// Six digits.
+    #[schema(value_type = String)]
     code: Secret,
+    /// A name for the device, which its session then carries.
+    #[schema(max_length = 128)]
     device_id: Option<String>,
 }
 
+#[utoipa::path(
+    post, path = "/register/verify", tag = "accounts", operation_id = "verify_registration",
+    summary = "Prove the address and log in",
+    description = "What was set before the first proof of an address, by whoever, is removed.",
+    request_body = Verify,
+    responses(
+        (status = 200, description = "Logged in.", body = Tokens),
+        (status = 400, description = "`request_invalid`, `code_invalid`, `code_expired`"),
+        (status = 429, description = "`rate_limited`"),
+    ),
+)]
 /// `POST /register/verify`: the code proves the address and logs its owner in.
 async fn verify(
     Shared(state): Shared<State>,
@@ -109,6 +150,11 @@ pub(crate) fn address(
     }
 }
 
+#[utoipa::path(
+    get, path = "/profile", tag = "accounts", security(("bearer" = [])),
+    summary = "The caller's account",
+    responses((status = 200, description = "The account.", body = User)),
+)]
 /// `GET /profile`
 async fn profile(Shared(state): Shared<State>, caller: Authenticated) -> Result<Json<User>, Error> {
     let mut reader = state.db.read().await?;
@@ -119,12 +165,20 @@ async fn profile(Shared(state): Shared<State>, caller: Authenticated) -> Result<
 }
 
 /// What a person may change of themselves: addresses change only by proof, roles never.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UpdateProfile {
+    /// At most 200 characters; left out or null: none.
     name: Option<String>,
 }
 
+#[utoipa::path(
+    put, path = "/profile", tag = "accounts", security(("bearer" = [])),
+    summary = "Change the caller's profile",
+    description = "Addresses change only by proof, roles never.",
+    request_body = UpdateProfile,
+    responses((status = 200, description = "The account as it now is.", body = User)),
+)]
 /// `PUT /profile`
 async fn update_profile(
     Shared(state): Shared<State>,

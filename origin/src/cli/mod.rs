@@ -15,6 +15,7 @@ mod doctor;
 mod keys;
 mod log;
 mod migrate;
+mod openapi;
 mod revoke;
 mod serve;
 mod users;
@@ -39,6 +40,8 @@ enum Action {
     Migrate,
     /// Look at what a start needs and say what to do.
     Doctor,
+    /// Print the description of the HTTP API (OpenAPI 3.1, JSON).
+    Openapi,
     /// Make accounts.
     #[command(subcommand)]
     Users(users::Action),
@@ -70,6 +73,7 @@ impl Command {
                 Action::Serve => serve::run(load(file)?).await,
                 Action::Migrate => migrate::run(load(file)?).await,
                 Action::Doctor => doctor::run(file).await,
+                Action::Openapi => openapi::run(),
                 Action::Users(action) => users::run(action, file).await,
                 Action::Config(action) => config::run(&action, file),
                 Action::Keys(action) => keys::run(action, file).await,

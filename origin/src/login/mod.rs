@@ -1,6 +1,6 @@
 //! Logging in: what proves who someone is.
 
-use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::State;
 
@@ -13,6 +13,6 @@ mod reset;
 mod routes;
 
 /// The routes under `/api/v1/auth`.
-pub fn routes() -> Router<State> {
+pub fn routes() -> OpenApiRouter<State> {
     routes::routes()
 }

@@ -1,12 +1,13 @@
 //! The HTTP of logging in.
 
-use axum::Router;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::{hasher, otp, password, reset};
 use crate::abuse::{self, Subject, lockout};
@@ -18,27 +19,44 @@ use crate::sessions::Tokens;
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
-pub(super) fn routes() -> Router<State> {
-    Router::new()
-        .route("/login", post(login))
-        .route("/lock-status/{identifier}", get(lock_status))
-        .route("/otp/send", post(otp_send))
-        .route("/otp/verify", post(otp_verify))
-        .route("/forgot-password", post(forgot_password))
-        .route("/reset-password", post(reset_password))
-        .route("/change-password", post(change_password))
+pub(super) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(login))
+        .routes(routes!(lock_status))
+        .routes(routes!(otp_send))
+        .routes(routes!(otp_verify))
+        .routes(routes!(forgot_password))
+        .routes(routes!(reset_password))
+        .routes(routes!(change_password))
 }
 
-#[derive(Deserialize)]
+/// An identifier (address, number or user name) and its password.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Login {
+    #[schema(max_length = 254)]
     identifier: String,
+    #[schema(value_type = String, format = Password)]
     password: Secret,
+    /// A name for the device, which its session then carries.
+    #[schema(max_length = 128)]
     device_id: Option<String>,
     #[serde(rename = "captcha")]
     _captcha: Option<Value>,
 }
 
+#[utoipa::path(
+    post, path = "/login", tag = "login",
+    summary = "Log in with a password",
+    description = "Unknown identifiers and wrong passwords cannot be told apart.",
+    request_body = Login,
+    responses(
+        (status = 200, description = "Logged in.", body = Tokens),
+        (status = 401, description = "`credentials_invalid`"),
+        (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
+        (status = 429, description = "`rate_limited`"),
+    ),
+)]
 /// `POST /login`: tokens, or `credentials_invalid` whatever was wrong, or `account_locked`.
 async fn login(
     Shared(state): Shared<State>,
@@ -57,12 +75,32 @@ async fn login(
         .map(Json)
 }
 
+/// Whether passwords are refused for now.
+#[derive(Serialize, ToSchema)]
+struct LockStatus {
+    locked: bool,
+    /// Seconds until a password is looked at again; 0 if not locked.
+    #[schema(value_type = u64)]
+    retry_after: u128,
+}
+
+#[utoipa::path(
+    get, path = "/lock-status/{identifier}", tag = "login",
+    summary = "Whether an identifier is locked",
+    description = "The same shape for identifiers that nobody has.",
+    params(("identifier" = String, Path, description = "Address, number or user name")),
+    responses(
+        (status = 200, description = "As of now.", body = LockStatus),
+        (status = 400, description = "`request_invalid`"),
+        (status = 429, description = "`rate_limited`"),
+    ),
+)]
 /// `GET /lock-status/{identifier}`: the same shape for identifiers that nobody has.
 async fn lock_status(
     Shared(state): Shared<State>,
     caller: Caller,
     Path(identifier): Path<String>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<LockStatus>, Error> {
     state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
     let blind = Identifier::typed(&identifier)?.blind(&state.vault)?;
     let subject = Subject::identifier(&state.vault, &blind)?;
@@ -71,12 +109,14 @@ async fn lock_status(
     let retry_after = standing
         .locked_for
         .map_or(0, |wait| wait.as_millis().div_ceil(1_000));
-    Ok(Json(
-        json!({"locked": standing.locked_for.is_some(), "retry_after": retry_after}),
-    ))
+    Ok(Json(LockStatus {
+        locked: standing.locked_for.is_some(),
+        retry_after,
+    }))
 }
 
-#[derive(Deserialize)]
+/// One address: `email` or `phone_number`.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct OtpSend {
     email: Option<String>,
@@ -86,29 +126,66 @@ struct OtpSend {
     _captcha: Option<Value>,
 }
 
+/// What a code is given back with.
+#[derive(Serialize, ToSchema)]
+struct OtpSent {
+    /// For `POST /otp/verify`.
+    otp_token: String,
+    /// Seconds for which the code is good.
+    expires_in: u64,
+}
+
+#[utoipa::path(
+    post, path = "/otp/send", tag = "login",
+    summary = "Send a one-time code",
+    description = "The same answer for addresses that nobody has.",
+    request_body = OtpSend,
+    responses(
+        (status = 200, description = "A code is on its way, if it may be.", body = OtpSent),
+        (status = 429, description = "`rate_limited`"),
+    ),
+)]
 /// `POST /otp/send`: the same answer for addresses that nobody has.
 async fn otp_send(
     Shared(state): Shared<State>,
     caller: Caller,
     Json(body): Json<OtpSend>,
-) -> Result<Json<Value>, Error> {
+) -> Result<Json<OtpSent>, Error> {
     state.per_ip.count(&state, &caller, abuse::Kind::Send)?;
     let address = accounts::address(body.email, body.phone_number, body.country_code.as_deref())?;
     let token = otp::send(&state, &address).await?;
-    Ok(Json(json!({
-        "otp_token": token.expose(),
-        "expires_in": state.config.otp.ttl_seconds,
-    })))
+    Ok(Json(OtpSent {
+        otp_token: token.expose().to_owned(),
+        expires_in: state.config.otp.ttl_seconds,
+    }))
 }
 
-#[derive(Deserialize)]
+/// The token of `POST /otp/send`, and the code that was sent.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct OtpVerify {
+    #[schema(value_type = String)]
     otp_token: Secret,
+    /// Six digits.
+    #[schema(value_type = String)]
     code: Secret,
+    /// A name for the device, which its session then carries.
+    #[schema(max_length = 128)]
     device_id: Option<String>,
 }
 
+#[utoipa::path(
+    post, path = "/otp/verify", tag = "login",
+    summary = "Log in with a one-time code",
+    description = "Makes an account for an address that has none.",
+    request_body = OtpVerify,
+    responses(
+        (status = 200, description = "Logged in.", body = Tokens),
+        (status = 400, description = "`request_invalid`, `code_invalid`, `code_expired`"),
+        (status = 423, description = "`account_locked`"),
+        (status = 429, description = "`rate_limited`"),
+    ),
+)]
 /// `POST /otp/verify`
 async fn otp_verify(
     Shared(state): Shared<State>,
@@ -122,7 +199,8 @@ async fn otp_verify(
         .map(Json)
 }
 
-#[derive(Deserialize)]
+/// Whose password was forgotten.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ForgotPassword {
     identifier: String,
@@ -130,6 +208,23 @@ struct ForgotPassword {
     _captcha: Option<Value>,
 }
 
+/// That the request was understood, and nothing else.
+#[derive(Serialize, ToSchema)]
+struct Accepted {
+    /// Always `accepted`.
+    status: &'static str,
+}
+
+#[utoipa::path(
+    post, path = "/forgot-password", tag = "login",
+    summary = "Send a link that sets a new password",
+    description = "The same answer whether or not there is an account.",
+    request_body = ForgotPassword,
+    responses(
+        (status = 202, description = "A message is on its way, if it may be.", body = Accepted),
+        (status = 429, description = "`rate_limited`"),
+    ),
+)]
 /// `POST /forgot-password`: 202 whether or not there is an account.
 async fn forgot_password(
     Shared(state): Shared<State>,
@@ -138,16 +233,31 @@ async fn forgot_password(
 ) -> Result<Response, Error> {
     state.per_ip.count(&state, &caller, abuse::Kind::Send)?;
     reset::forgot(&state, &Identifier::typed(&body.identifier)?).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({"status": "accepted"}))).into_response())
+    Ok((StatusCode::ACCEPTED, Json(Accepted { status: "accepted" })).into_response())
 }
 
-#[derive(Deserialize)]
+/// The token of the link, and the password to set.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ResetPassword {
+    #[schema(value_type = String)]
     token: Secret,
+    /// 8 to 1024 bytes.
+    #[schema(value_type = String, format = Password)]
     password: Secret,
 }
 
+#[utoipa::path(
+    post, path = "/reset-password", tag = "login",
+    summary = "Set a new password by the link's token",
+    description = "Ends every session of the account.",
+    request_body = ResetPassword,
+    responses(
+        (status = 204, description = "Set."),
+        (status = 400, description = "`request_invalid`, `code_invalid`, `code_expired`"),
+        (status = 429, description = "`rate_limited`"),
+    ),
+)]
 /// `POST /reset-password`
 async fn reset_password(
     Shared(state): Shared<State>,
@@ -159,13 +269,28 @@ async fn reset_password(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+/// The password as it is, and as it is to be.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangePassword {
+    #[schema(value_type = String, format = Password)]
     current_password: Secret,
+    /// 8 to 1024 bytes.
+    #[schema(value_type = String, format = Password)]
     new_password: Secret,
 }
 
+#[utoipa::path(
+    post, path = "/change-password", tag = "login", security(("bearer" = [])),
+    summary = "Change the caller's password",
+    description = "Ends every other session of the account.",
+    request_body = ChangePassword,
+    responses(
+        (status = 204, description = "Changed."),
+        (status = 401, description = "`credentials_invalid`, or the access token is not accepted"),
+        (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
+    ),
+)]
 /// `POST /change-password`: ends every other session.
 async fn change_password(
     Shared(state): Shared<State>,

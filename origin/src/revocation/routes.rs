@@ -1,10 +1,10 @@
 //! HTTP of the revocation list.
 
-use axum::Router;
 use axum::extract::State as Shared;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use axum::routing::get;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::app::State;
 use crate::error::Error;
@@ -13,9 +13,19 @@ use crate::error::Error;
 pub const MEDIA_TYPE: &str = "application/vnd.edgekeep.revocations";
 
 /// The routes at the root.
-pub fn root() -> Router<State> {
-    Router::new().route("/.well-known/revocations", get(list))
+pub fn root() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(list))
 }
+
+#[utoipa::path(
+    get, path = "/.well-known/revocations", tag = "discovery", operation_id = "revocations",
+    summary = "The signed revocation list",
+    description = "For gates. The format is in docs/revocation.md.",
+    responses(
+        (status = 200, description = "The list.", body = Vec<u8>, content_type = "application/vnd.edgekeep.revocations"),
+        (status = 304, description = "As `If-None-Match` has it."),
+    ),
+)]
 
 /// `GET /.well-known/revocations`: the list as it is now, with a strong entity tag.
 ///

@@ -66,7 +66,7 @@ impl NewSession {
 }
 
 /// What a successful login or refresh answers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Tokens {
     /// The access token (RFC 9068).
     pub access_token: String,
@@ -79,6 +79,7 @@ pub struct Tokens {
     /// Seconds until the refresh token expires unless it is used.
     pub refresh_expires_in: u64,
     /// The session: `sid` of its tokens.
+    #[schema(value_type = String, format = "uuid")]
     pub session_id: SessionId,
     /// Whose session it is.
     pub user: User,

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use axum::Router;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
-use axum::routing::{delete, get, post};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::store::{self, SessionRow};
 use super::{Details, Ending, Tokens, end, end_of_user, end_own};
@@ -18,21 +19,34 @@ use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
 /// The routes.
-pub fn auth() -> Router<State> {
-    Router::new()
-        .route("/refresh", post(refresh))
-        .route("/logout", post(logout))
-        .route("/session", get(current))
-        .route("/sessions", get(list))
-        .route("/sessions/{id}", delete(end_by_id))
+pub fn auth() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(refresh))
+        .routes(routes!(logout))
+        .routes(routes!(current))
+        .routes(routes!(list))
+        .routes(routes!(end_by_id))
 }
 
-#[derive(Debug, Deserialize)]
+/// The refresh token that was answered last.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Refresh {
+    #[schema(value_type = String)]
     refresh_token: Secret,
 }
 
+#[utoipa::path(
+    post, path = "/refresh", tag = "sessions",
+    summary = "Exchange a refresh token for new tokens",
+    description = "Each refresh token is good once. Repeated within the grace it answers the same \
+                   successor; later, its session is ended as stolen.",
+    request_body = Refresh,
+    responses(
+        (status = 200, description = "The successor, and a new access token.", body = Tokens),
+        (status = 401, description = "`refresh_invalid`, `refresh_reused`, `session_ended`"),
+    ),
+)]
 /// `POST /refresh`: the successor of a refresh token, and a new access token.
 ///
 /// 401 `refresh_invalid`, `refresh_reused`, `session_ended`.
@@ -45,13 +59,23 @@ async fn refresh(
         .map(Json)
 }
 
-#[derive(Debug, Default, Deserialize)]
+/// Which sessions to end.
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Logout {
+    /// Every session of the account, not only the caller's.
     #[serde(default)]
     all: bool,
 }
 
+#[utoipa::path(
+    post, path = "/logout", tag = "sessions", security(("bearer" = [])),
+    summary = "Log out",
+    description = "Ends the caller's session, or all of theirs. The body may be left out. Gates \
+                   turn its access tokens away within seconds.",
+    request_body = Option<Logout>,
+    responses((status = 204, description = "Ended, and on disk.")),
+)]
 /// `POST /logout`: ends the caller's session, or all of theirs. The body may be left out.
 ///
 /// 204 once session and revocation are on disk.
@@ -71,17 +95,23 @@ async fn logout(
 }
 
 /// A session as its owner sees it; instants are seconds since 1970.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Session)]
 struct View {
+    #[schema(value_type = String, format = "uuid")]
     id: SessionId,
+    /// Whether it is the session of the token that asks.
     current: bool,
     client_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     device_id: Option<String>,
+    /// Where the login came from.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     address: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
+    /// How its owner proved who they are (RFC 8176).
     amr: Vec<String>,
     authenticated_at: i64,
     created_at: i64,
@@ -111,6 +141,12 @@ impl View {
     }
 }
 
+#[utoipa::path(
+    get, path = "/session", tag = "sessions", operation_id = "current_session",
+    security(("bearer" = [])),
+    summary = "The session of the token",
+    responses((status = 200, description = "The session.", body = View)),
+)]
 /// `GET /session`: the session that the token belongs to.
 async fn current(caller: Authenticated, Shared(state): Shared<State>) -> Result<Json<View>, Error> {
     let mut reader = state.db.read().await?;
@@ -119,11 +155,19 @@ async fn current(caller: Authenticated, Shared(state): Shared<State>) -> Result<
     View::new(&state, &session, caller.session_id).map(Json)
 }
 
-#[derive(Debug, Serialize)]
+/// Live sessions, the latest used first.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Sessions)]
 struct List {
     sessions: Vec<View>,
 }
 
+#[utoipa::path(
+    get, path = "/sessions", tag = "sessions", operation_id = "sessions",
+    security(("bearer" = [])),
+    summary = "The caller's sessions",
+    responses((status = 200, description = "The sessions.", body = List)),
+)]
 /// `GET /sessions`: the caller's sessions, the latest used first.
 async fn list(caller: Authenticated, Shared(state): Shared<State>) -> Result<Json<List>, Error> {
     let mut reader = state.db.read().await?;
@@ -135,6 +179,16 @@ async fn list(caller: Authenticated, Shared(state): Shared<State>) -> Result<Jso
     Ok(Json(List { sessions }))
 }
 
+#[utoipa::path(
+    delete, path = "/sessions/{id}", tag = "sessions", operation_id = "end_session",
+    security(("bearer" = [])),
+    summary = "End one of the caller's sessions",
+    params(("id" = String, Path, description = "The session's id")),
+    responses(
+        (status = 204, description = "Ended, and on disk."),
+        (status = 404, description = "`not_found`: no such session, or another's"),
+    ),
+)]
 /// `DELETE /sessions/{id}`: ends one of the caller's sessions.
 ///
 /// 204; 404 for another's, told apart from none by nothing.

@@ -5,16 +5,19 @@
 //! all that using it takes. Neither asks for less than the token itself, so nothing can be
 //! guessed and ended.
 
+use axum::Form;
 use axum::extract::rejection::FormRejection;
-use axum::extract::{FromRequest, Request, State as Shared};
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
-use axum::{Form, Router};
+use axum::extract::{FromRequest, FromRequestParts, Request, State as Shared};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
 use edgekeep_shared::time::UnixTime;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
+use super::routes::{Facts, TokenFacts};
 use super::{bearer, judge, verifier};
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -25,15 +28,15 @@ use crate::sessions::{self, RefreshToken};
 use crate::vault::Secret;
 
 /// The routes at the root.
-pub(super) fn root() -> Router<State> {
-    Router::new()
-        .route("/oauth/introspect", post(introspect))
-        .route("/oauth/revoke", post(revoke))
+pub(super) fn root() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(introspect))
+        .routes(routes!(revoke))
 }
 
 /// The route under `/api/v1/auth`.
-pub(super) fn auth() -> Router<State> {
-    Router::new().route("/revoke-token", post(revoke_token))
+pub(super) fn auth() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(revoke_token))
 }
 
 /// A form-encoded body; a parameter that is given twice is refused (RFC 6749 §3.2).
@@ -57,45 +60,85 @@ impl<T: DeserializeOwned> FromRequest<State> for Parameters<T> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// A gate, known by its bearer; asked for before the form is looked at.
+struct Gate;
+
+impl FromRequestParts<State> for Gate {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
+        let expected = state.config.gate.introspection_token.as_ref();
+        let given =
+            std::str::from_utf8(bearer(&parts.headers)?).map_err(|_| Error::CredentialsInvalid)?;
+        let given = Secret::new(given.to_owned()).digest();
+        if expected.is_some_and(|expected| expected.digest().matches(given.as_bytes())) {
+            Ok(Self)
+        } else {
+            Err(Error::CredentialsInvalid)
+        }
+    }
+}
+
+/// The parameters of RFC 7662 §2.1 that are looked at.
+#[derive(Debug, Deserialize, ToSchema)]
 struct Introspect {
+    #[schema(value_type = String)]
     token: Secret,
 }
 
+#[utoipa::path(
+    post, path = "/oauth/introspect", tag = "tokens", security(("gate" = [])),
+    summary = "Introspection (RFC 7662)",
+    description = "For gates, by the configured bearer. A refresh token is never active.",
+    request_body(content = Introspect, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "Active with its claims, or `active: false` alone.", body = Facts),
+        (status = 401, description = "`token_missing`, `credentials_invalid`"),
+    ),
+)]
 /// `POST /oauth/introspect`: whether an access token would be accepted now.
 ///
 /// 401 without the configured bearer. An inactive token is `{"active": false}` and nothing else;
 /// a refresh token is inactive, for a resource must never take one.
 async fn introspect(
     Shared(state): Shared<State>,
-    headers: HeaderMap,
+    _: Gate,
     Parameters(form): Parameters<Introspect>,
-) -> Result<Json<Value>, Error> {
-    let expected = state.config.gate.introspection_token.as_ref();
-    let given = std::str::from_utf8(bearer(&headers)?).map_err(|_| Error::CredentialsInvalid)?;
-    let given = Secret::new(given.to_owned()).digest();
-    if !expected.is_some_and(|expected| expected.digest().matches(given.as_bytes())) {
-        return Err(Error::CredentialsInvalid);
-    }
+) -> Result<Json<Facts>, Error> {
     match judge(&state, form.token.expose().as_bytes()).await {
-        Ok(token) => {
-            let mut answer = super::routes::claims(&token);
-            if let Some(members) = answer.as_object_mut() {
-                members.insert("active".to_owned(), Value::Bool(true));
-            }
-            Ok(Json(answer))
-        }
-        Err(Error::Rejected(_)) => Ok(Json(json!({"active": false}))),
+        Ok(token) => Ok(Json(Facts {
+            active: true,
+            code: None,
+            claims: TokenFacts::new(&token),
+        })),
+        Err(Error::Rejected(_)) => Ok(Json(Facts {
+            active: false,
+            code: None,
+            claims: TokenFacts::default(),
+        })),
         Err(error) => Err(error),
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// The parameters of RFC 7009 §2.1 that are looked at.
+#[derive(Debug, Deserialize, ToSchema)]
 struct Revoke {
+    #[schema(value_type = String)]
     token: Secret,
     client_id: Option<String>,
 }
 
+#[utoipa::path(
+    post, path = "/oauth/revoke", tag = "tokens",
+    summary = "Revocation (RFC 7009)",
+    description = "An access token, or the session of a refresh token. 200 also for a token that \
+                   is unknown, expired or nonsense.",
+    request_body(content = Revoke, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "It is not good any more."),
+        (status = 401, description = "`credentials_invalid`: another client's"),
+    ),
+)]
 /// `POST /oauth/revoke`: revokes an access token, or the session of a refresh token.
 ///
 /// 200 also for a token that is unknown, expired or nonsense (RFC 7009 §2.2): what matters is
@@ -115,12 +158,21 @@ async fn revoke(
     Ok(StatusCode::OK)
 }
 
-#[derive(Debug, Deserialize)]
+/// A token to revoke.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RevokeToken {
+    #[schema(value_type = String)]
     token: Secret,
 }
 
+#[utoipa::path(
+    post, path = "/revoke-token", tag = "tokens",
+    summary = "Revoke a token",
+    description = "As `POST /oauth/revoke`, in JSON.",
+    request_body = RevokeToken,
+    responses((status = 204, description = "It is not good any more.")),
+)]
 /// `POST /revoke-token`: as `POST /oauth/revoke`, in JSON; 204 whatever the token was.
 async fn revoke_token(
     Shared(state): Shared<State>,
