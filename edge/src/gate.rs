@@ -1,47 +1,30 @@
-//! One isolate's gate: what it knows, and the loop that feeds the decision.
+//! One request: read, decided, answered.
 
-use std::{
-    cell::{OnceCell, RefCell},
-    rc::Rc,
-    time::Duration,
-};
+use std::{cell::OnceCell, rc::Rc};
 
 use edgekeep_shared::{
     error::Rejection,
-    gate::{
-        self, Decision, Forward, Knowledge, Need, Progress, Refusal, RevocationSources,
-        cache::VerifiedTokens,
-        keys::HeldKeys,
-        list::{DEADLINE, HeldList},
-        refresh::{Attempts, Millis},
-    },
+    gate::{self, Decision, Forward, Need, Progress, Refusal, RevocationSources},
     policy::{Policy, Rule},
     time::UnixTime,
 };
-use wasm_bindgen::JsValue;
+use wasm_bindgen::{JsCast, JsValue};
 use worker::{
-    Context, Delay, Env, console_error, console_log,
-    web_sys::{self, Headers, ResponseInit},
+    Context, Env, console_error, console_log,
+    web_sys::{self, Response, ResponseInit},
 };
 
 use crate::{
     answer,
     config::Config,
     js::{self, Fetcher},
+    knowledge::{Knowledge, Part, Shared},
     record::Record,
     sources::Sources,
     upstream,
 };
 
-/// Verified tokens per generation. With claims of 1 KiB two generations take 8 MiB of the
-/// isolate's 128.
-const CACHED_TOKENS: usize = 4_096;
-
-/// Pause between two looks at the policy in KV, which answers from its cache for that long.
-const POLICY_INTERVAL: Millis = 30_000;
-
-/// How often a request that waits for another's fetch looks whether it is there.
-const POLL: Duration = Duration::from_millis(10);
+type Result<T> = std::result::Result<T, JsValue>;
 
 /// Where the public half of the assertion key is found.
 const ASSERTION_KEYS_PATH: &str = "/.well-known/edgekeep-assertion.json";
@@ -53,20 +36,19 @@ thread_local! {
 
 /// The gate of this isolate.
 pub(crate) struct Gate {
-    config: Option<Config>,
-    sources: Sources,
+    /// Nothing, where the variables cannot be understood.
+    shared: Option<Rc<Shared>>,
+    /// The policy of the variable `POLICY`.
+    policy: Option<Rc<Policy>>,
     upstream: Option<Fetcher>,
-    state: RefCell<State>,
 }
 
-struct State {
-    keys: HeldKeys,
-    list: HeldList,
-    list_etag: Option<String>,
-    verified: VerifiedTokens,
-    policy: Option<Rc<Policy>>,
-    policy_sequence: u64,
-    policy_attempts: Attempts,
+/// What of the request is needed more than once.
+struct Incoming<'r> {
+    request: &'r web_sys::Request,
+    parts: gate::Request<'r>,
+    query: &'r str,
+    id: &'r str,
 }
 
 impl Gate {
@@ -83,49 +65,37 @@ impl Gate {
         let config = Config::read(variable)
             .inspect_err(|error| console_error!("nothing can be judged: {error}"))
             .ok();
-        if let Some(config) = &config {
-            match config.sources {
-                RevocationSources::Configured => {}
-                RevocationSources::None => console_error!(
-                    "REVOCATION_SOURCES is none: a revoked token passes until it expires"
-                ),
-                RevocationSources::Unconfigured => console_error!(
-                    "REVOCATION_SOURCES is unset or unknown: protected routes are refused; \
-                     expected kv, feed, kv,feed or none"
-                ),
-            }
+        match config.as_ref().map(|config| config.sources) {
+            Some(RevocationSources::None) => console_error!(
+                "REVOCATION_SOURCES is none: a revoked token passes until it expires"
+            ),
+            Some(RevocationSources::Unconfigured) => console_error!(
+                "REVOCATION_SOURCES is unset or unknown: protected routes are refused; \
+                 expected kv, feed, kv,feed or none"
+            ),
+            Some(RevocationSources::Configured) | None => {}
         }
-        let policy = config
-            .as_ref()
-            .and_then(|config| config.policy.clone())
-            .map(Rc::new);
         Self {
-            config,
-            sources: Sources::of(env),
+            policy: config
+                .as_ref()
+                .and_then(|config| config.policy.clone())
+                .map(Rc::new),
+            shared: config.map(|config| Rc::new(Shared::new(config, Sources::of(env)))),
             upstream: Fetcher::binding(env, "UPSTREAM").or_else(Fetcher::network),
-            state: RefCell::new(State {
-                keys: HeldKeys::default(),
-                list: HeldList::default(),
-                list_etag: None,
-                verified: VerifiedTokens::new(CACHED_TOKENS),
-                policy,
-                policy_sequence: 0,
-                policy_attempts: Attempts::default(),
-            }),
         }
     }
 
-    /// Judges `incoming` and answers it.
+    /// Judges `request` and answers it. Whatever fails inside is a refusal.
     pub(crate) async fn serve(
-        self: Rc<Self>,
-        incoming: web_sys::Request,
+        &self,
+        request: web_sys::Request,
         context: &Context,
-    ) -> worker::Result<web_sys::Response> {
-        let request_id = request_id(&incoming);
-        let url = incoming.url();
+    ) -> Result<Response> {
+        let id = request_id(&request);
+        let url = request.url();
         let (path, query) = split_url(&url);
-        let method = incoming.method();
-        let header = |name: &str| incoming.headers().get(name).ok().flatten();
+        let method = request.method();
+        let header = |name: &str| request.headers().get(name).ok().flatten();
         let (authorization, cookie, origin) =
             (header("authorization"), header("cookie"), header("origin"));
         let (preflight_method, preflight_headers) = if method == "OPTIONS" {
@@ -136,369 +106,251 @@ impl Gate {
         } else {
             (None, None)
         };
-        let request = gate::Request {
+        let parts = gate::Request {
             method: &method,
             path,
             authorization: authorization.as_deref(),
             cookie: cookie.as_deref(),
             origin: origin.as_deref(),
+            // Only a cookie needs to know: reading a header is a step over to JavaScript.
+            upgrade: cookie.is_some() && header("upgrade").is_some(),
             preflight_method: preflight_method.as_deref(),
             preflight_headers: preflight_headers.as_deref(),
         };
-        let mut record = Record {
-            request_id: &request_id,
-            method: &method,
-            path: Some(path),
-            ..Record::default()
+        let incoming = Incoming {
+            request: &request,
+            parts,
+            query,
+            id: &id,
         };
-
         if !header("host").as_deref().is_none_or(is_plain_host) {
-            let refusal = Refusal::new(Rejection::PathInvalid, None);
-            return Ok(refuse(&refusal, None, &mut record)?);
+            return incoming.refuse(&Refusal::new(Rejection::PathInvalid, None));
         }
-        let Some(config) = &self.config else {
-            let refusal = Refusal::new(Rejection::PolicyUnavailable, None);
-            return Ok(refuse(&refusal, None, &mut record)?);
-        };
-        if path == ASSERTION_KEYS_PATH
-            && let Some(key) = &config.assertion_key
-        {
-            return Ok(answer::document(&key.public_set(), &request_id)?);
-        }
-        let Some(policy) = self.policy(config, context).await else {
-            let refusal = Refusal::new(Rejection::PolicyUnavailable, None);
-            return Ok(refuse(&refusal, None, &mut record)?);
-        };
-        self.refresh_keys_behind(context);
-
-        match self.decide(&request, &policy, config).await {
-            Decision::Forward(forward) => {
-                if forward.check_list {
-                    self.check_list_behind(context);
-                }
-                self.forward(
-                    &incoming,
-                    &forward,
-                    query,
-                    origin.as_deref(),
-                    config,
-                    &mut record,
-                )
-                .await
-            }
-            Decision::Preflight(cors) => {
-                record.decision = "preflight";
-                record.status = 204;
-                console_log!("{}", record.line());
-                let requested = (
-                    preflight_method.as_deref().unwrap_or_default(),
-                    preflight_headers.as_deref(),
-                );
-                let origin = origin.as_deref().unwrap_or_default();
-                Ok(answer::preflight(cors, origin, requested, &request_id)?)
-            }
-            Decision::Refuse(refusal) => Ok(refuse(&refusal, origin.as_deref(), &mut record)?),
-            // `decide` has been given all that it can wait for; a gate that is still not sure
-            // refuses.
-            Decision::Wait(_) => {
-                let refusal = Refusal::new(Rejection::RevocationUnavailable, None);
-                Ok(refuse(&refusal, origin.as_deref(), &mut record)?)
+        match self.answer(&incoming, context).await {
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                console_error!("{id}: {error:?}");
+                incoming.refuse(&Refusal::new(Rejection::UpstreamUnavailable, None))
             }
         }
     }
 
-    /// Decides, fetching what the decision asks for, each thing once.
-    async fn decide<'p, 'r>(
-        &self,
-        request: &gate::Request<'r>,
-        policy: &'p Policy,
-        config: &Config,
-    ) -> Decision<'p, 'r> {
-        let mut progress = Progress::default();
-        loop {
-            let decision = {
-                let State {
-                    keys,
-                    list,
-                    verified,
-                    ..
-                } = &mut *self.state.borrow_mut();
-                let mut knowledge = Knowledge {
-                    verifier: &config.verifier,
-                    keys,
-                    list,
-                    sources: config.sources,
-                    verified,
-                };
-                gate::decide(request, policy, &mut knowledge, progress, js::now())
-            };
-            match decision {
-                Decision::Wait(Need::Keys) if !progress.waited_for_keys => {
-                    self.wait_for_keys().await;
-                    progress.waited_for_keys = true;
+    async fn answer(&self, incoming: &Incoming<'_>, context: &Context) -> Result<Response> {
+        let unavailable = Refusal::new(Rejection::PolicyUnavailable, None);
+        let Some(shared) = &self.shared else {
+            return incoming.refuse(&unavailable);
+        };
+        if incoming.parts.path == ASSERTION_KEYS_PATH
+            && let Some(key) = &shared.config.assertion_key
+        {
+            return answer::document(&key.public_set(), incoming.id);
+        }
+        let Some(policy) = self.policy(shared, context).await else {
+            return incoming.refuse(&unavailable);
+        };
+        // Without keys that count, whoever needs them waits for them.
+        let now = js::now();
+        let keys_are_due = {
+            let known = shared.known.borrow();
+            known.keys.usable(now).is_some() && known.keys.is_due(now)
+        };
+        if keys_are_due {
+            shared.refresh_behind(Part::Keys, context);
+        }
+        match decide(&incoming.parts, &policy, shared, context).await {
+            Decision::Forward(forward) => {
+                if forward.check_list {
+                    shared.refresh_behind(Part::List, context);
                 }
-                Decision::Wait(Need::List) if !progress.waited_for_list => {
-                    self.wait_for_list().await;
-                    progress.waited_for_list = true;
-                }
-                Decision::Wait(Need::Introspection) if progress.introspection.is_none() => {
-                    let token = gate::token_of(request, policy).unwrap_or_default();
-                    let answer = self.sources.introspect(config, token).await;
-                    progress.introspection = Some(answer);
-                }
-                decided => return decided,
+                self.forward(incoming, &forward, shared).await
+            }
+            Decision::Preflight(cors) => {
+                incoming.record("preflight", 204).write();
+                let parts = &incoming.parts;
+                let requested = (
+                    parts.preflight_method.unwrap_or_default(),
+                    parts.preflight_headers,
+                );
+                answer::preflight(
+                    cors,
+                    parts.origin.unwrap_or_default(),
+                    requested,
+                    incoming.id,
+                )
+            }
+            Decision::Refuse(refusal) => incoming.refuse(&refusal),
+            // The decision has been given all that it can wait for; a gate that is still not sure
+            // refuses.
+            Decision::Wait(_) => {
+                incoming.refuse(&Refusal::new(Rejection::RevocationUnavailable, None))
             }
         }
+    }
+
+    async fn policy(&self, shared: &Rc<Shared>, context: &Context) -> Option<Rc<Policy>> {
+        if self.policy.is_some() {
+            return self.policy.clone();
+        }
+        let held = shared.known.borrow().policy.policy();
+        if held.is_some() {
+            shared.refresh_behind(Part::Policy, context);
+            return held;
+        }
+        shared.wait_for(Part::Policy, context).await;
+        shared.known.borrow().policy.policy()
     }
 
     async fn forward(
         &self,
-        incoming: &web_sys::Request,
+        incoming: &Incoming<'_>,
         forward: &Forward<'_, '_>,
-        query: &str,
-        origin: Option<&str>,
-        config: &Config,
-        record: &mut Record<'_>,
-    ) -> worker::Result<web_sys::Response> {
+        shared: &Shared,
+    ) -> Result<Response> {
         let now = js::now();
-        let request_id = record.request_id.to_owned();
         let outgoing = upstream::request(
-            incoming,
+            incoming.request,
             forward,
-            query,
-            config,
-            &request_id,
+            incoming.query,
+            &shared.config,
+            incoming.id,
             UnixTime(now.div_euclid(1_000)),
         )?;
         let answer = match &self.upstream {
             Some(upstream) => upstream.send(&outgoing).await,
             None => Err(JsValue::UNDEFINED),
         };
-        let list_age = self
-            .state
-            .borrow()
-            .list
-            .list()
-            .map(|l| now / 1_000 - l.issued_at().0);
-        let claims = forward.token.as_ref().map(|token| token.claims());
-        let mut line = Record {
-            request_id: &request_id,
-            method: record.method,
-            path: Some(forward.path.as_str()),
-            route: Some(forward.rule.name()),
-            decision: if forward.reported.is_some() {
-                "report"
-            } else {
-                "forward"
-            },
-            code: forward.reported.map(Rejection::code),
-            status: 502,
-            sub: claims.map(|claims| claims.subject.as_str()),
-            sid: claims.and_then(|claims| claims.session_id.as_deref()),
-            cached: forward.token.as_ref().map(|_| forward.cached),
-            list_age: forward.token.as_ref().and(list_age),
+        let decision = if forward.reported.is_some() {
+            "report"
+        } else {
+            "forward"
         };
-        let Ok(answer) = answer else {
-            line.code = Some(Rejection::UpstreamUnavailable.code());
-            console_log!("{}", line.line());
+        let mut record = incoming.record(decision, 502);
+        record.path = Some(forward.path.as_str());
+        record.route = Some(forward.rule.name());
+        record.code = forward.reported.map(Rejection::code);
+        if let Some(token) = &forward.token {
+            record.sub = Some(&token.claims().subject);
+            record.sid = token.claims().session_id.as_deref();
+            record.cached = Some(forward.cached);
+            record.stale = forward.stale;
+            let signed_at = shared
+                .known
+                .borrow()
+                .list
+                .list()
+                .map(|list| list.issued_at().0);
+            record.list_age = signed_at.map(|signed_at| now.div_euclid(1_000) - signed_at);
+        }
+        let answer = if let Ok(answer) = answer {
+            record.status = answer.status();
+            answer
+        } else {
+            record.code = Some(Rejection::UpstreamUnavailable.code());
             let refusal = Refusal::new(Rejection::UpstreamUnavailable, None);
-            return Ok(answer::refuse(&refusal, &request_id)?);
+            answer::refuse(&refusal, incoming.id)?
         };
-        line.status = answer.status();
-        console_log!("{}", line.line());
-        Ok(with_cors(answer, forward.rule, origin)?)
+        record.write();
+        with_cors(answer, forward.rule, incoming.parts.origin)
     }
+}
 
-    async fn policy(self: &Rc<Self>, config: &Config, context: &Context) -> Option<Rc<Policy>> {
-        if config.policy.is_some() {
-            return self.state.borrow().policy.clone();
-        }
-        let now = js::now();
-        let begun =
-            self.state
-                .borrow_mut()
-                .policy_attempts
-                .begin(now, now + DEADLINE, POLICY_INTERVAL);
-        let held = self.state.borrow().policy.clone();
-        match (begun, held) {
-            (true, None) => self.refresh_policy(config).await,
-            (true, Some(_)) => {
-                let gate = Rc::clone(self);
-                context.wait_until(async move {
-                    if let Some(config) = &gate.config {
-                        gate.refresh_policy(config).await;
-                    }
-                });
-            }
-            (false, None) => {
-                self.poll_while(|state, now| {
-                    state.policy.is_none() && state.policy_attempts.is_under_way(now)
-                })
-                .await;
-            }
-            (false, Some(_)) => {}
-        }
-        self.state.borrow().policy.clone()
-    }
-
-    async fn refresh_policy(&self, config: &Config) {
-        let fetched = self.sources.policy(config).await;
-        let mut state = self.state.borrow_mut();
-        let succeeded = fetched.is_some();
-        if let Some((policy, sequence)) = fetched {
-            // An older one is somebody's replay; the last good one stays.
-            if sequence >= state.policy_sequence {
-                state.policy = Some(Rc::new(policy));
-                state.policy_sequence = sequence;
-            }
-        }
-        if succeeded || state.policy.is_some() {
-            state.policy_attempts.finish(js::now(), succeeded);
-        } else {
-            // With nothing to judge by, the next request may ask at once.
-            state.policy_attempts = Attempts::default();
+impl Incoming<'_> {
+    fn record<'a>(&'a self, decision: &'a str, status: u16) -> Record<'a> {
+        Record {
+            request_id: self.id,
+            method: self.parts.method,
+            path: Some(self.parts.path),
+            decision,
+            status,
+            ..Record::default()
         }
     }
 
-    fn refresh_keys_behind(self: &Rc<Self>, context: &Context) {
-        let now = js::now();
-        let mut state = self.state.borrow_mut();
-        // Without a set, whoever needs one waits for it.
-        if state.keys.usable(now).is_some()
-            && state.keys.is_due(now)
-            && state.keys.begin(now, now + 2 * DEADLINE)
-        {
-            let gate = Rc::clone(self);
-            context.wait_until(async move { gate.refresh_keys().await });
-        }
-    }
-
-    async fn wait_for_keys(&self) {
-        let now = js::now();
-        if self.state.borrow_mut().keys.begin(now, now + 2 * DEADLINE) {
-            self.refresh_keys().await;
-        } else {
-            self.poll_while(|state, now| state.keys.is_under_way(now))
-                .await;
-        }
-    }
-
-    async fn refresh_keys(&self) {
-        let Some(config) = &self.config else { return };
-        let fetched = self.sources.keys(config).await;
-        let mut state = self.state.borrow_mut();
-        let mut succeeded = false;
-        if let Some(fetched) = fetched {
-            // A copy in KV may be older than what is held.
-            let newer = fetched.current_at >= state.keys.current_at();
-            if newer {
-                succeeded = !fetched.set.is_empty();
-                if state
-                    .keys
-                    .offer(fetched.set, fetched.current_at, fetched.max_age)
-                {
-                    state.verified.clear();
-                }
-            }
-        }
-        state.keys.finish(js::now(), succeeded);
-    }
-
-    fn check_list_behind(self: &Rc<Self>, context: &Context) {
-        let now = js::now();
-        if self.state.borrow_mut().list.begin(now, now + DEADLINE) {
-            let gate = Rc::clone(self);
-            context.wait_until(async move { gate.refresh_list().await });
-        }
-    }
-
-    async fn wait_for_list(&self) {
-        let now = js::now();
-        if self.state.borrow_mut().list.begin(now, now + DEADLINE) {
-            self.refresh_list().await;
-        } else {
-            self.poll_while(|state, now| state.list.is_under_way(now))
-                .await;
-        }
-    }
-
-    async fn refresh_list(&self) {
-        let Some(config) = &self.config else { return };
-        let etag = self.state.borrow().list_etag.clone();
-        let fetched = self.sources.lists(config, etag).await;
-        let now = js::now();
-        let mut state = self.state.borrow_mut();
-        let mut succeeded = fetched.unchanged;
-        for list in fetched.lists {
-            match state.list.offer(list, now) {
-                Ok(()) => succeeded = true,
-                Err(reason) => console_error!("revocation list not taken: {reason:?}"),
-            }
-        }
-        if fetched.etag.is_some() {
-            state.list_etag = fetched.etag;
-        }
-        state.list.finish(now, succeeded);
-    }
-
-    /// Lets time pass while another request does what this one needs.
-    async fn poll_while(&self, busy: impl Fn(&State, Millis) -> bool) {
-        let begun = js::now();
-        loop {
-            let now = js::now();
-            if now - begun >= 2 * DEADLINE || !busy(&self.state.borrow(), now) {
-                return;
-            }
-            Delay::from(POLL).await;
+    fn refuse(&self, refusal: &Refusal<'_>) -> Result<Response> {
+        let mut record = self.record("refuse", refusal.status());
+        record.route = refusal.rule.map(Rule::name);
+        record.code = Some(refusal.rejection.code());
+        record.write();
+        let answer = answer::refuse(refusal, self.id)?;
+        match refusal.rule {
+            Some(rule) => with_cors(answer, rule, self.parts.origin),
+            None => Ok(answer),
         }
     }
 }
 
-fn refuse(
-    refusal: &Refusal<'_>,
-    origin: Option<&str>,
-    record: &mut Record<'_>,
-) -> Result<web_sys::Response, JsValue> {
-    record.decision = "refuse";
-    record.code = Some(refusal.rejection.code());
-    record.status = refusal.status();
-    let line = Record {
-        route: refusal.rule.map(Rule::name),
-        decision: record.decision,
-        code: record.code,
-        status: record.status,
-        request_id: record.request_id,
-        method: record.method,
-        path: record.path,
-        ..Record::default()
-    };
-    console_log!("{}", line.line());
-    let answer = answer::refuse(refusal, record.request_id)?;
-    match refusal.rule {
-        Some(rule) => with_cors(answer, rule, origin),
-        None => Ok(answer),
+impl Record<'_> {
+    fn write(&self) {
+        console_log!("{}", self.line());
+    }
+}
+
+/// Decides, fetching what the decision asks for, each thing once.
+async fn decide<'p, 'r>(
+    request: &gate::Request<'r>,
+    policy: &'p Policy,
+    shared: &Rc<Shared>,
+    context: &Context,
+) -> Decision<'p, 'r> {
+    let mut progress = Progress::default();
+    loop {
+        let decision = {
+            let Knowledge {
+                keys,
+                list,
+                verified,
+                ..
+            } = &mut *shared.known.borrow_mut();
+            let mut knowledge = gate::Knowledge {
+                verifier: &shared.config.verifier,
+                keys,
+                list,
+                sources: shared.config.sources,
+                verified,
+            };
+            gate::decide(request, policy, &mut knowledge, progress, js::now())
+        };
+        match decision {
+            Decision::Wait(Need::Keys) if !progress.waited_for_keys => {
+                shared.wait_for(Part::Keys, context).await;
+                progress.waited_for_keys = true;
+            }
+            Decision::Wait(Need::List) if !progress.waited_for_list => {
+                shared.wait_for(Part::List, context).await;
+                progress.waited_for_list = true;
+            }
+            Decision::Wait(Need::Introspection) if progress.introspection.is_none() => {
+                let token = gate::token_of(request, policy).unwrap_or_default();
+                let answer = shared.sources.introspect(&shared.config, token).await;
+                progress.introspection = Some(answer);
+            }
+            decided => return decided,
+        }
     }
 }
 
 /// `answer`, readable by pages of `origin` where the rule says so.
-fn with_cors(
-    answer: web_sys::Response,
-    rule: &Rule,
-    origin: Option<&str>,
-) -> Result<web_sys::Response, JsValue> {
-    let (Some(cors), Some(origin)) = (rule.cors(), origin) else {
+fn with_cors(answer: Response, rule: &Rule, origin: Option<&str>) -> Result<Response> {
+    let Some(cors) = rule.cors() else {
         return Ok(answer);
     };
-    if !cors.allows_origin(origin) {
+    // A WebSocket is not read by the rules of CORS, and its answer cannot be made again.
+    if answer.status() == 101 {
         return Ok(answer);
     }
-    let init = ResponseInit::new();
-    init.set_status(answer.status());
-    init.set_status_text(&answer.status_text());
-    let headers = Headers::new_with_headers(&answer.headers())?;
-    answer::allow_origin(&headers, cors, origin)?;
-    init.set_headers(&headers);
-    web_sys::Response::new_with_opt_readable_stream_and_init(answer.body().as_ref(), &init)
+    // An answer of the network cannot be changed; its copy can.
+    let answer = Response::new_with_opt_readable_stream_and_init(
+        answer.body().as_ref(),
+        answer.unchecked_ref::<ResponseInit>(),
+    )?;
+    match origin {
+        Some(origin) if cors.allows_origin(origin) => {
+            answer::allow_origin(&answer.headers(), cors, origin)?;
+        }
+        // A cache must not give this answer to a page that would have been named in it.
+        _ => answer.headers().append("Vary", "Origin")?,
+    }
+    Ok(answer)
 }
 
 /// Path and query as they stand in `url`; the query keeps its question mark.

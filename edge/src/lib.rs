@@ -1,8 +1,9 @@
 //! Edgekeep's gate: a worker that judges access tokens at the CDN edge.
 //!
 //! The decision itself is [`edgekeep_shared::gate`], a pure function. This crate feeds it:
-//! [`config`] reads the bindings, `gate` holds what an isolate knows, `sources` fetches keys,
-//! list and policy, `upstream` sends on what may pass, and [`assertion`] signs who is asking.
+//! [`config`] reads the bindings, `knowledge` holds what an isolate knows, `sources` fetches keys,
+//! list and policy, `gate` serves a request, `upstream` sends on what may pass, and [`assertion`]
+//! signs who is asking.
 //!
 //! In scope: Cloudflare Workers and `workerd`. Out of scope: issuing anything that a verifier of
 //! access tokens accepts; the gate holds no issuer's key and writes to no store.
@@ -17,6 +18,8 @@ mod answer;
 mod gate;
 #[cfg(target_arch = "wasm32")]
 mod js;
+#[cfg(target_arch = "wasm32")]
+mod knowledge;
 #[cfg(target_arch = "wasm32")]
 mod sources;
 #[cfg(target_arch = "wasm32")]
@@ -33,6 +36,6 @@ mod entry {
         env: Env,
         context: Context,
     ) -> worker::Result<web_sys::Response> {
-        crate::gate::Gate::of(&env).serve(request, &context).await
+        Ok(crate::gate::Gate::of(&env).serve(request, &context).await?)
     }
 }

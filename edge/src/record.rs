@@ -32,6 +32,9 @@ pub struct Record<'a> {
     /// Whether the signature was spared by the cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cached: Option<bool>,
+    /// Whether the list was older than it should be and counted only because the rule allows it.
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
+    pub stale: bool,
     /// Seconds since the revocation list was signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub list_age: Option<i64>,

@@ -8,8 +8,8 @@ use edgekeep_shared::{
     jwk::{JwkSet, MAX_SET_BYTES},
     policy::{MAX_POLICY_BYTES, Policy},
     revocation::RevocationList,
+    time::UnixTime,
 };
-use futures_util::future::join;
 use wasm_bindgen::JsValue;
 use worker::{
     console_warn,
@@ -19,7 +19,7 @@ use worker::{
 
 use crate::{
     config::Config,
-    js::{self, Fetcher, read_body, within},
+    js::{Fetcher, read_body, within},
 };
 
 /// Seconds for which Workers KV may answer from the location's cache; the platform's minimum.
@@ -34,19 +34,20 @@ const INTROSPECTION_LIMIT: Duration = Duration::from_secs(2);
 /// Size of an introspection answer.
 const MAX_INTROSPECTION_BYTES: usize = 64 * 1024;
 
-/// A JWK Set with the instant at which it was known to be current.
-pub(crate) struct FetchedKeys {
-    pub(crate) set: JwkSet,
-    pub(crate) current_at: Millis,
-    pub(crate) max_age: Option<Millis>,
+/// A JWK Set, and what its source says about its age.
+pub(crate) enum FetchedKeys {
+    /// From the issuer just now, with `max-age` in milliseconds.
+    Fresh(JwkSet, Option<Millis>),
+    /// The issuer's signed copy, with the instant of signing in milliseconds.
+    Copy(JwkSet, Millis),
 }
 
-/// The lists that the sources gave, and whether any of them confirmed the one that is held.
-#[derive(Default)]
-pub(crate) struct FetchedLists {
-    pub(crate) lists: Vec<RevocationList>,
-    pub(crate) unchanged: bool,
-    pub(crate) etag: Option<String>,
+/// What the feed says.
+pub(crate) enum Feed {
+    /// The list of the `ETag` that was sent is still the newest.
+    Unchanged,
+    /// A list, with its `ETag`.
+    List(RevocationList, Option<String>),
 }
 
 /// What the isolate talks to.
@@ -68,7 +69,9 @@ impl Sources {
     pub(crate) async fn keys(&self, config: &Config) -> Option<FetchedKeys> {
         match within(LIMIT, self.keys_over_http(config)).await.flatten() {
             // An empty set verifies nothing: to a cold isolate the copy is worth more.
-            Some(keys) if !keys.set.is_empty() => Some(keys),
+            Some(FetchedKeys::Fresh(set, max_age)) if !set.is_empty() => {
+                Some(FetchedKeys::Fresh(set, max_age))
+            }
             _ => within(LIMIT, self.keys_from_kv(config)).await.flatten(),
         }
     }
@@ -87,11 +90,7 @@ impl Sources {
         let body = read_body(&response, MAX_SET_BYTES).await?;
         let set = parse_set(&body)?;
         let max_age = control.as_deref().and_then(max_age);
-        Some(FetchedKeys {
-            set,
-            current_at: js::now(),
-            max_age,
-        })
+        Some(FetchedKeys::Fresh(set, max_age))
     }
 
     async fn keys_from_kv(&self, config: &Config) -> Option<FetchedKeys> {
@@ -99,73 +98,54 @@ impl Sources {
         let bytes = self.kv_bytes("jwks").await?;
         let document = open(&bytes, control_keys, DocumentType::JwkSet, config)?;
         let set = parse_set(document.body)?;
-        let current_at = document.issued_at.0.saturating_mul(1_000);
-        Some(FetchedKeys {
+        Some(FetchedKeys::Copy(
             set,
-            current_at,
-            max_age: None,
-        })
+            document.issued_at.0.saturating_mul(1_000),
+        ))
     }
 
-    /// The revocation lists of all configured sources.
-    pub(crate) async fn lists(&self, config: &Config, etag: Option<String>) -> FetchedLists {
-        let Some(control_keys) = &config.control_keys else {
-            return FetchedLists::default();
-        };
-        let feed = async {
-            match (config.list_from_feed, &config.origin_url) {
-                (true, Some(origin)) => within(LIMIT, self.list_from_feed(origin, etag))
-                    .await
-                    .flatten(),
-                _ => None,
+    /// What the issuer's feed says, where it is a source.
+    pub(crate) async fn list_from_feed(
+        &self,
+        config: &Config,
+        etag: Option<String>,
+    ) -> Option<Feed> {
+        let origin = config
+            .origin_url
+            .as_ref()
+            .filter(|_| config.list_from_feed)?;
+        let ask = async {
+            let url = format!("{origin}/.well-known/revocations");
+            let response = self.get(&url, etag.as_deref()).await?;
+            match response.status() {
+                304 => Some(Feed::Unchanged),
+                200 => {
+                    let etag = response.headers().get("etag").ok().flatten();
+                    let body = read_body(&response, control::MAX_DOCUMENT_BYTES).await?;
+                    Some(Feed::List(open_list(&body, config)?, etag))
+                }
+                status => {
+                    console_warn!("revocation list: {url} answered {status}");
+                    None
+                }
             }
         };
-        let kv = async {
-            if config.list_from_kv {
-                within(LIMIT, self.kv_bytes("revocations")).await.flatten()
-            } else {
-                None
-            }
-        };
-        let (feed, kv) = join(feed, kv).await;
-        let mut fetched = FetchedLists::default();
-        let mut bodies = Vec::from_iter(kv);
-        match feed {
-            Some(Feed::Unchanged) => fetched.unchanged = true,
-            Some(Feed::List { body, etag }) => {
-                bodies.push(body);
-                fetched.etag = etag;
-            }
-            None => {}
-        }
-        for body in bodies {
-            match RevocationList::open(&body, control_keys, config.verifier.issuer()) {
-                Ok(list) => fetched.lists.push(list),
-                Err(error) => console_warn!("revocation list refused: {error}"),
-            }
-        }
-        fetched
+        within(LIMIT, ask).await.flatten()
     }
 
-    async fn list_from_feed(&self, origin: &str, etag: Option<String>) -> Option<Feed> {
-        let url = format!("{origin}/.well-known/revocations");
-        let response = self.get(&url, etag.as_deref()).await?;
-        match response.status() {
-            304 => Some(Feed::Unchanged),
-            200 => {
-                let etag = response.headers().get("etag").ok().flatten();
-                let body = read_body(&response, control::MAX_DOCUMENT_BYTES).await?;
-                Some(Feed::List { body, etag })
-            }
-            status => {
-                console_warn!("revocation list: {url} answered {status}");
-                None
-            }
+    /// The list in KV, where it is a source.
+    pub(crate) async fn list_from_kv(&self, config: &Config) -> Option<RevocationList> {
+        if !config.list_from_kv {
+            return None;
         }
+        let body = within(LIMIT, self.kv_bytes("revocations"))
+            .await
+            .flatten()?;
+        open_list(&body, config)
     }
 
-    /// The policy in KV with its sequence.
-    pub(crate) async fn policy(&self, config: &Config) -> Option<(Policy, u64)> {
+    /// The policy in KV, with its sequence and when it was signed.
+    pub(crate) async fn policy(&self, config: &Config) -> Option<(Policy, u64, UnixTime)> {
         let control_keys = config.control_keys.as_ref()?;
         let bytes = within(LIMIT, self.kv_bytes("policy")).await.flatten()?;
         let document = open(&bytes, control_keys, DocumentType::Policy, config)?;
@@ -174,7 +154,7 @@ impl Sources {
             return None;
         }
         match Policy::parse(text) {
-            Ok(policy) => Some((policy, document.sequence)),
+            Ok(policy) => Some((policy, document.sequence, document.issued_at)),
             Err(error) => {
                 console_warn!("policy refused: {error}");
                 None
@@ -259,9 +239,14 @@ impl Sources {
     }
 }
 
-enum Feed {
-    Unchanged,
-    List { body: Vec<u8>, etag: Option<String> },
+fn open_list(body: &[u8], config: &Config) -> Option<RevocationList> {
+    let list = RevocationList::open(
+        body,
+        config.control_keys.as_ref()?,
+        config.verifier.issuer(),
+    );
+    list.inspect_err(|error| console_warn!("revocation list refused: {error}"))
+        .ok()
 }
 
 fn parse_set(body: &[u8]) -> Option<JwkSet> {

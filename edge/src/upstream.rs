@@ -58,10 +58,10 @@ pub(crate) fn request(
     }
 
     outgoing.set("X-Request-ID", request_id)?;
+    if !forward.rule.forwards_authorization() {
+        outgoing.delete("Authorization")?;
+    }
     if let Some(token) = &forward.token {
-        if !forward.rule.forwards_authorization() {
-            outgoing.delete("Authorization")?;
-        }
         for (name, value) in identity_headers(token) {
             outgoing.set(name, &value)?;
         }

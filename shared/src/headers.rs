@@ -107,12 +107,19 @@ pub fn must_strip(name: &[u8]) -> bool {
 /// The options of a `Connection` header: names of fields meant for this hop only (RFC 9110 §7.6.1).
 ///
 /// A gate removes those fields from the request before it adds its own, and never forwards
-/// `Connection` itself: `Connection: X-User-ID` cannot take away what is added afterwards.
+/// `Connection` itself: `Connection: X-User-ID` cannot take away what is added afterwards. What is
+/// no field name (RFC 9110 §5.1) names no field.
 pub fn connection_options(value: &str) -> impl Iterator<Item = &str> {
     value
         .split(',')
         .map(|option| option.trim_matches([' ', '\t']))
-        .filter(|option| !option.is_empty())
+        .filter(|option| !option.is_empty() && option.bytes().all(is_token_character))
+}
+
+/// A character of a `token` (RFC 9110 §5.6.2).
+const fn is_token_character(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
 /// Whether a field concerns one connection only, listed by `Connection` or not (RFC 9110 §7.6.1).

@@ -263,6 +263,14 @@ fn text<'a>(jwk: &'a Object<'_>, name: &str) -> Result<Option<&'a str>, JwkError
     }
 }
 
+/// The `kid` of an entry of a set, whatever else the entry is.
+fn written_key_id<'a>(value: &'a Value<'_>) -> Option<&'a str> {
+    match value {
+        Value::Object(jwk) => jwk.member("kid").and_then(Value::as_str),
+        _ => None,
+    }
+}
+
 /// Whether `key_ops`, if present, has `verify` (RFC 7517 §4.3).
 fn allows_verify(jwk: &Object<'_>) -> Result<bool, JwkError> {
     match jwk.member("key_ops") {
@@ -328,7 +336,14 @@ impl JwkSet {
         }
         let mut set = Self::default();
         for (index, value) in values.iter().enumerate() {
+            // Among the keys that are left out, too: what is skipped here may be somebody else's
+            // choice.
+            let key_id = written_key_id(value);
+            if key_id.is_some() && values[..index].iter().any(|v| written_key_id(v) == key_id) {
+                return Err(JwkSetError::DuplicateKeyId);
+            }
             match Jwk::from_value(value) {
+                // A key without `kid` is called by its thumbprint, which may be written elsewhere.
                 Ok(jwk) if set.find(&jwk.key_id).is_some() => {
                     return Err(JwkSetError::DuplicateKeyId);
                 }

@@ -106,6 +106,8 @@ fn reads_connection_options() {
     let options: Vec<_> = connection_options(" close,X-User-ID ,\tkeep-alive,, ").collect();
     assert_eq!(options, ["close", "X-User-ID", "keep-alive"]);
     assert_eq!(connection_options("").count(), 0);
+    let options: Vec<_> = connection_options("bad name@, \"x\", x(y), ü, a\tb, ok").collect();
+    assert_eq!(options, ["ok"]);
     for name in [
         "Connection",
         "KEEP-ALIVE",

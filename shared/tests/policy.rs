@@ -227,15 +227,21 @@ match = "/plain"
     );
     let source = &access.source;
     assert!(matches!(source, TokenSource::Cookie { name, .. } if &**name == "__Host-at"));
-    assert!(source.admits_origin("GET", None) && source.admits_origin("HEAD", Some("null")));
-    assert!(source.admits_origin("PUT", Some("https://app.example")));
+    assert!(
+        source.admits_origin("GET", false, None)
+            && source.admits_origin("HEAD", false, Some("null"))
+    );
+    assert!(source.admits_origin("PUT", false, Some("https://app.example")));
+    assert!(source.admits_origin("GET", true, Some("https://app.example")));
+    assert!(!source.admits_origin("GET", true, Some("https://evil.example")));
+    assert!(!source.admits_origin("GET", true, None));
     for origin in [
         None,
         Some("null"),
         Some("https://app.example.evil"),
         Some("http://app.example"),
     ] {
-        assert!(!source.admits_origin("PUT", origin), "{origin:?}");
+        assert!(!source.admits_origin("PUT", false, origin), "{origin:?}");
     }
     let cors = files.cors().unwrap();
     assert!(cors.allows_origin("http://localhost:3000") && !cors.allows_origin("http://localhost"));
@@ -254,7 +260,7 @@ match = "/plain"
     assert!(
         !token_access(off)
             .source
-            .admits_origin("POST", Some("https://app.example"))
+            .admits_origin("POST", false, Some("https://app.example"))
     );
 
     let access = token_access(plain);
@@ -267,7 +273,7 @@ match = "/plain"
         })
     );
     assert_eq!(access.source, TokenSource::Header);
-    assert!(access.source.admits_origin("POST", None));
+    assert!(access.source.admits_origin("POST", false, None));
     assert!(plain.forwards_authorization() && !plain.is_report_only() && plain.cors().is_none());
 }
 

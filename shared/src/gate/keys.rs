@@ -10,12 +10,23 @@ pub const HARD_AGE: Millis = 24 * 60 * 60 * 1_000;
 /// How long a set is used without asking, where its source does not say.
 pub const DEFAULT_MAX_AGE: Millis = 300_000;
 
+/// The longest that a source can have its set used without asking: a key that was withdrawn is
+/// gone after this, whatever a cache on the way says.
+pub const LONGEST_MAX_AGE: Millis = 3_600_000;
+
+/// How far the clocks of gate and issuer may differ.
+pub const CLOCK_TOLERANCE: Millis = 60_000;
+
 /// Pause between two attempts for a `kid` that is not in the set. A new key is published before
 /// it signs, so an honest token never waits for this; random ones cost one fetch per pause.
 pub const UNKNOWN_KEY_COOLDOWN: Millis = 5_000;
 
 /// Pause between attempts while there is no set at all.
 pub const EMPTY_COOLDOWN: Millis = 1_000;
+
+/// A copy of the JWK Set is empty, older than what is held, too old, or from the future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyNotTaken;
 
 /// The last good set, and what is known about its source.
 #[derive(Debug, Default)]
@@ -30,10 +41,10 @@ pub struct HeldKeys {
 impl HeldKeys {
     /// The set, unless it is past [`HARD_AGE`].
     pub fn usable(&self, now: Millis) -> Option<&JwkSet> {
-        self.set.as_ref().filter(|_| {
-            let age = now.saturating_sub(self.current_at);
-            (0..HARD_AGE).contains(&age)
-        })
+        let age = now.saturating_sub(self.current_at);
+        self.set
+            .as_ref()
+            .filter(|_| (-CLOCK_TOLERANCE..HARD_AGE).contains(&age))
     }
 
     /// Takes a set that was fetched or confirmed at `current_at`. An empty one never replaces
@@ -45,17 +56,42 @@ impl HeldKeys {
             return false;
         }
         self.current_at = current_at;
-        self.max_age = max_age;
+        self.max_age = max_age.map(|age| age.min(LONGEST_MAX_AGE));
         let changed = self.set.as_ref() != Some(&set);
         self.set = Some(set);
         changed
+    }
+
+    /// Takes a copy of the set that was signed at `issued_at`, unless it is older than what is held
+    /// or from the future; see [`offer`](Self::offer) for what is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`CopyNotTaken`]; what was held stays.
+    pub fn offer_copy(
+        &mut self,
+        set: JwkSet,
+        issued_at: Millis,
+        now: Millis,
+    ) -> Result<bool, CopyNotTaken> {
+        let held_at = self.usable(now).map(|_| self.current_at.min(now));
+        if set.is_empty()
+            || issued_at > now.saturating_add(CLOCK_TOLERANCE)
+            || now.saturating_sub(issued_at) >= HARD_AGE
+            || held_at.is_some_and(|held_at| issued_at < held_at)
+        {
+            return Err(CopyNotTaken);
+        }
+        Ok(self.offer(set, issued_at.min(now), None))
     }
 
     /// Whether it is time to ask the source again, in the background.
     pub fn is_due(&self, now: Millis) -> bool {
         let age = now.saturating_sub(self.current_at);
         let max_age = self.max_age.unwrap_or(DEFAULT_MAX_AGE);
-        !(0..max_age).contains(&age) && !self.attempts.is_under_way(now) && !self.is_cooling(now)
+        !(-CLOCK_TOLERANCE..max_age).contains(&age)
+            && !self.attempts.is_under_way(now)
+            && !self.is_cooling(now)
     }
 
     /// Whether asking may help somebody who has to wait for it.
@@ -63,9 +99,9 @@ impl HeldKeys {
         self.attempts.is_under_way(now) || !self.is_cooling(now)
     }
 
-    /// Whether somebody is asking the source.
-    pub fn is_under_way(&self, now: Millis) -> bool {
-        self.attempts.is_under_way(now)
+    /// The record of asking the source.
+    pub const fn attempts(&self) -> &Attempts {
+        &self.attempts
     }
 
     /// Begins an attempt; see [`Attempts::begin`].
@@ -92,7 +128,9 @@ impl HeldKeys {
         if self.usable(now).is_none() {
             return EMPTY_COOLDOWN;
         }
-        // A source that says 2 s is asked every 2 s.
-        UNKNOWN_KEY_COOLDOWN.min(self.max_age.unwrap_or(DEFAULT_MAX_AGE))
+        // A source that says 2 s is asked every 2 s; one that says 0 is not asked without end.
+        self.max_age
+            .unwrap_or(DEFAULT_MAX_AGE)
+            .clamp(EMPTY_COOLDOWN, UNKNOWN_KEY_COOLDOWN)
     }
 }

@@ -90,9 +90,9 @@ impl HeldList {
         Ok(())
     }
 
-    /// Whether somebody is asking the source.
-    pub fn is_under_way(&self, now: Millis) -> bool {
-        self.attempts.is_under_way(now)
+    /// The record of asking the source.
+    pub const fn attempts(&self) -> &Attempts {
+        &self.attempts
     }
 
     /// Begins a check; see [`Attempts::begin`].

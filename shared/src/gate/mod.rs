@@ -21,6 +21,7 @@ pub mod keys;
 pub mod list;
 pub mod refresh;
 pub mod refusal;
+pub mod rules;
 
 use cache::{TokenHash, VerifiedTokens};
 use keys::HeldKeys;
@@ -41,6 +42,8 @@ pub struct Request<'r> {
     pub cookie: Option<&'r str>,
     /// `Origin`
     pub origin: Option<&'r str>,
+    /// Whether there is an `Upgrade`, as to a WebSocket.
+    pub upgrade: bool,
     /// `Access-Control-Request-Method`
     pub preflight_method: Option<&'r str>,
     /// `Access-Control-Request-Headers`
@@ -132,6 +135,8 @@ pub struct Forward<'p, 'r> {
     pub cached: bool,
     /// Whether the revocation list is due to be checked behind the answer.
     pub check_list: bool,
+    /// Whether the list is older than it should be and counts only because the rule allows it.
+    pub stale: bool,
     /// Why it would have been refused, where the rule only reports.
     pub reported: Option<Rejection>,
 }
@@ -168,6 +173,7 @@ pub fn decide<'p, 'r>(
         token: None,
         cached: false,
         check_list: false,
+        stale: false,
         reported: None,
     };
     let Access::Token(access) = rule.access() else {
@@ -178,11 +184,12 @@ pub fn decide<'p, 'r>(
         Ok(Admission {
             token,
             cached,
-            check_list,
+            list,
         }) => {
             forward.token = Some(token);
             forward.cached = cached;
-            forward.check_list = check_list;
+            forward.check_list = list.check;
+            forward.stale = list.stale;
             Decision::Forward(forward)
         }
         Err(Obstacle::Wait(need)) => Decision::Wait(need),
@@ -206,7 +213,16 @@ pub fn token_of<'r>(request: &Request<'r>, policy: &Policy) -> Option<&'r str> {
 struct Admission {
     token: Rc<VerifiedToken>,
     cached: bool,
-    check_list: bool,
+    list: ListUse,
+}
+
+/// How the revocation list was used.
+#[derive(Clone, Copy, Default)]
+struct ListUse {
+    /// It is due to be checked behind the answer.
+    check: bool,
+    /// It counts only because the rule allows a stale one.
+    stale: bool,
 }
 
 enum Obstacle<'p> {
@@ -232,7 +248,7 @@ fn admit<'p>(
     }
     let text = find_token(request, &access.source)?;
     let (token, cached) = verify(text, knowledge, progress, now)?;
-    let check_list = check_revocation(&token, access.revocation, knowledge, progress, now)?;
+    let list = check_revocation(&token, access.revocation, knowledge, progress, now)?;
     let missing = access
         .requirement
         .check(&token.claims().holder(), unix(now).0);
@@ -241,7 +257,7 @@ fn admit<'p>(
     Ok(Admission {
         token,
         cached,
-        check_list,
+        list,
     })
 }
 
@@ -251,7 +267,7 @@ fn find_token<'r>(request: &Request<'r>, source: &TokenSource) -> Result<&'r str
         TokenSource::Header => headers::bearer_token(request.authorization),
         TokenSource::Cookie { name, .. } => {
             // A cookie that another site's page has sent along is nobody's word.
-            if !source.admits_origin(request.method, request.origin) {
+            if !source.admits_origin(request.method, request.upgrade, request.origin) {
                 return Err(Rejection::TokenMissing);
             }
             let cookies = request.cookie.unwrap_or_default();
@@ -299,24 +315,24 @@ fn verify(
 }
 
 /// 6. Revocation, at the freshness that the route asks for.
-///
-/// Gives whether the list is due to be checked behind the answer.
 fn check_revocation(
     token: &VerifiedToken,
     mode: Revocation,
     knowledge: &Knowledge<'_>,
     progress: Progress,
     now: Millis,
-) -> Result<bool, Obstacle<'static>> {
+) -> Result<ListUse, Obstacle<'static>> {
     match mode {
-        Revocation::Off => Ok(false),
+        Revocation::Off => Ok(ListUse::default()),
         Revocation::Strict => match progress.introspection {
             None => Err(Obstacle::Wait(Need::Introspection)),
-            Some(Introspection::Active) => Ok(false),
+            Some(Introspection::Active) => Ok(ListUse::default()),
             Some(Introspection::Inactive) => Err(Rejection::TokenRevoked.into()),
             Some(Introspection::Unavailable) => Err(Rejection::RevocationUnavailable.into()),
         },
-        Revocation::List(_) if knowledge.sources == RevocationSources::None => Ok(false),
+        Revocation::List(_) if knowledge.sources == RevocationSources::None => {
+            Ok(ListUse::default())
+        }
         Revocation::List(staleness) => {
             let check = knowledge.list.check(now);
             let may_wait = !progress.waited_for_list && knowledge.list.may_ask(now);
@@ -329,20 +345,22 @@ fn check_revocation(
                 Err(Rejection::RevocationUnavailable) if check == Check::Behind && may_wait => {
                     Err(Obstacle::Wait(Need::List))
                 }
-                verdict => verdict
-                    .map(|()| check != Check::Fresh)
-                    .map_err(Obstacle::from),
+                verdict => Ok(ListUse {
+                    check: check != Check::Fresh,
+                    stale: verdict?,
+                }),
             }
         }
     }
 }
 
+/// Whether the list, which does not have the token, counts only because a stale one may.
 fn check_list(
     token: &VerifiedToken,
     staleness: Staleness,
     held: &HeldList,
     now: Millis,
-) -> Result<(), Rejection> {
+) -> Result<bool, Rejection> {
     let list = held.list().ok_or(Rejection::RevocationUnavailable)?;
     // What an old list says is revoked stays revoked; what it does not say, it may not know.
     if list.find(token).is_some() {
@@ -356,7 +374,7 @@ fn check_list(
         age
     };
     if staleness.admits(age) {
-        Ok(())
+        Ok(staleness.is_grace(age))
     } else {
         Err(Rejection::RevocationUnavailable)
     }

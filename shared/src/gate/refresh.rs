@@ -6,6 +6,9 @@
 /// Milliseconds since 1970 by the worker's clock, which stands still while it computes.
 pub type Millis = i64;
 
+/// No attempt is given longer than this.
+pub const LONGEST_ATTEMPT: Millis = 10_000;
+
 /// The state of asking one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
@@ -15,6 +18,8 @@ pub struct Attempts {
     ended_at: Option<Millis>,
     /// When an attempt last succeeded.
     succeeded_at: Option<Millis>,
+    /// How many attempts have ended.
+    ended: u32,
 }
 
 impl Attempts {
@@ -32,6 +37,7 @@ impl Attempts {
     pub fn finish(&mut self, now: Millis, succeeded: bool) {
         self.under_way_until = None;
         self.ended_at = Some(now);
+        self.ended = self.ended.wrapping_add(1);
         if succeeded {
             self.succeeded_at = Some(now);
         }
@@ -39,7 +45,9 @@ impl Attempts {
 
     /// Whether somebody is asking. An attempt past its deadline was cut off with its request.
     pub fn is_under_way(&self, now: Millis) -> bool {
-        self.under_way_until.is_some_and(|deadline| now < deadline)
+        // A deadline far ahead was set by a clock that has been set back since.
+        self.under_way_until
+            .is_some_and(|deadline| now < deadline && deadline - now <= LONGEST_ATTEMPT)
     }
 
     /// Whether the last attempt ended less than `cooldown` ago.
@@ -48,7 +56,12 @@ impl Attempts {
         let cut_off = self.under_way_until.filter(|deadline| now >= *deadline);
         self.ended_at
             .max(cut_off)
-            .is_some_and(|ended| now.saturating_sub(ended) < cooldown)
+            .is_some_and(|ended| (0..cooldown).contains(&now.saturating_sub(ended)))
+    }
+
+    /// How many attempts have ended: whoever waits for one sees this change.
+    pub const fn ended(&self) -> u32 {
+        self.ended
     }
 
     /// Whether the last attempt that ended did not succeed.
@@ -88,6 +101,17 @@ mod tests {
         assert!(!attempts.is_under_way(1_000));
         assert!(!attempts.begin(1_499, 2_499, 500));
         assert!(attempts.begin(1_500, 2_500, 500));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_stops_nothing() {
+        let mut attempts = Attempts::default();
+        attempts.finish(3_600_000, false);
+        assert!(attempts.begin(0, 1_000, 500));
+        let mut attempts = Attempts::default();
+        assert!(attempts.begin(3_600_000, 3_601_000, 500));
+        assert!(!attempts.is_under_way(0));
+        assert!(attempts.begin(0, 1_000, 500));
     }
 
     #[test]

@@ -95,14 +95,15 @@ pub enum TokenSource {
 
 impl TokenSource {
     /// Whether a request may use this source: with a cookie, an unsafe method (RFC 9110 §9.2.1)
-    /// needs an `Origin` that the rule names, or any site could act as the person (CSRF).
-    pub fn admits_origin(&self, method: &str, origin: Option<&str>) -> bool {
+    /// needs an `Origin` that the rule names, or any site could act as the person (CSRF). So does an
+    /// upgrade: a WebSocket handshake is a `GET`, from any site, and what follows is not.
+    pub fn admits_origin(&self, method: &str, upgrade: bool, origin: Option<&str>) -> bool {
         match self {
             Self::Header => true,
             Self::Cookie {
                 allowed_origins, ..
             } => {
-                is_safe_method(method)
+                (is_safe_method(method) && !upgrade)
                     || origin.is_some_and(|o| allowed_origins.iter().any(|allowed| **allowed == *o))
             }
         }

@@ -398,7 +398,11 @@ fn an_empty_set_replaces_nothing_and_an_old_one_does_not_count() {
     assert!(gate.keys.usable(NOW_MS + HARD_AGE - 1).is_some());
     assert!(gate.keys.usable(NOW_MS + HARD_AGE).is_none());
     assert!(
-        gate.keys.usable(NOW_MS - 1).is_none(),
+        gate.keys.usable(NOW_MS - 60_000).is_some(),
+        "clocks differ a little"
+    );
+    assert!(
+        gate.keys.usable(NOW_MS - 60_001).is_none(),
         "a clock that was set back"
     );
 
@@ -419,6 +423,53 @@ fn an_empty_set_replaces_nothing_and_an_old_one_does_not_count() {
         empty.get("/api/x", &token()),
         Outcome::Refuse(KeysUnavailable)
     );
+}
+
+#[test]
+fn takes_a_copy_of_the_keys_only_if_it_is_newer_and_not_from_the_future() {
+    let mut gate = Gate::new();
+    let copy = || set(&[&Key::es256(2)]);
+    let now = gate.now + 100_000;
+    for (issued_at, taken) in [
+        (NOW_MS - 1, false),
+        (now + 60_001, false),
+        (now - HARD_AGE, false),
+        (now + 60_000, true),
+    ] {
+        assert_eq!(
+            gate.keys.offer_copy(copy(), issued_at, now).is_ok(),
+            taken,
+            "{issued_at}"
+        );
+    }
+    assert_eq!(
+        gate.keys.current_at(),
+        now,
+        "never known to be current in the future"
+    );
+    assert!(
+        gate.keys
+            .offer_copy(JwkSet::default(), now + 1, now)
+            .is_err()
+    );
+    // With nothing that counts, an older one is better than none.
+    let mut cold = HeldKeys::default();
+    assert_eq!(cold.offer_copy(copy(), now - HARD_AGE + 1, now), Ok(true));
+}
+
+#[test]
+fn a_source_that_allows_no_age_is_not_asked_without_end() {
+    let mut gate = Gate::new();
+    gate.now += UNKNOWN_KEY_COOLDOWN;
+    assert!(gate.keys.begin(gate.now, gate.now + 1_000));
+    gate.keys.offer(set(&[&Key::es256(1)]), gate.now, Some(0));
+    gate.keys.finish(gate.now, true);
+    assert!(!gate.keys.begin(gate.now + 999, gate.now + 9_000));
+    assert!(gate.keys.begin(gate.now + 1_000, gate.now + 9_000));
+    gate.keys
+        .offer(set(&[&Key::es256(1)]), gate.now, Some(Millis::MAX));
+    gate.keys.finish(gate.now, true);
+    assert!(gate.keys.is_due(gate.now + 3_600_000), "an hour at most");
 }
 
 #[test]
@@ -645,6 +696,48 @@ fn takes_a_cookie_only_where_the_rule_says_and_no_other_site_can_send_it() {
         gate.get("/api/cookie/x", &token()),
         Outcome::Refuse(TokenMissing)
     );
+}
+
+#[test]
+fn no_other_site_opens_a_websocket_with_a_cookie() {
+    let cookie = format!("session={}", token());
+    let handshake = |origin| Request {
+        method: "GET",
+        path: "/api/cookie/x",
+        cookie: Some(&cookie),
+        upgrade: true,
+        origin,
+        ..Request::default()
+    };
+    let mut gate = Gate::new();
+    for origin in [None, Some("https://evil.example"), Some("null")] {
+        assert_eq!(
+            gate.outcome(&handshake(origin)),
+            Outcome::Refuse(TokenMissing),
+            "{origin:?}"
+        );
+    }
+    assert_eq!(gate.outcome(&handshake(Some("https://app.example"))), FIRST);
+}
+
+#[test]
+fn tells_when_a_list_counts_only_by_the_rule_s_leave() {
+    let authorization = format!("Bearer {}", token());
+    let request = Request {
+        method: "GET",
+        path: "/api/lenient/x",
+        authorization: Some(&authorization),
+        ..Request::default()
+    };
+    for (seconds, expected) in [(30, false), (31, true), (90, true)] {
+        let mut gate = Gate::new();
+        gate.now += seconds * 1_000;
+        gate.progress.waited_for_list = true;
+        let Decision::Forward(forward) = gate.decide(&request) else {
+            panic!("forwarded")
+        };
+        assert_eq!(forward.stale, expected, "{seconds}");
+    }
 }
 
 #[test]

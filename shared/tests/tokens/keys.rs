@@ -159,7 +159,7 @@ fn refuses_every_small_order_or_non_canonical_ed25519_key() {
 #[test]
 fn keeps_the_good_keys_of_a_set_and_lists_the_others() {
     let rsa = json!({"kty": "RSA", "kid": "rsa", "n": "AQAB", "e": "AQAB"});
-    let bad = with(ec(), "y", ec()["x"].clone());
+    let bad = with(with(ec(), "y", ec()["x"].clone()), "kid", json!("bad"));
     let set = json!({"keys": [rsa, ec(), bad, ed(), 7], "other": 1}).to_string();
     let set = JwkSet::parse(set.as_bytes()).unwrap();
     assert_eq!(
@@ -192,6 +192,13 @@ fn refuses_sets_that_cannot_be_trusted_to_mean_what_they_say() {
     assert!(parse(r#"{"keys":[]}"#).unwrap().is_empty());
     let twice = json!({"keys": [ec(), with(ed(), "kid", json!("ec"))]}).to_string();
     assert_eq!(parse(&twice), Err(JwkSetError::DuplicateKeyId));
+    let rsa = json!({"kty": "RSA", "kid": "ec", "n": "AQAB", "e": "AQAB"});
+    let twice = json!({"keys": [rsa, ec()]}).to_string();
+    assert_eq!(
+        parse(&twice),
+        Err(JwkSetError::DuplicateKeyId),
+        "one of them is skipped"
+    );
     let many = |n: usize| json!({"keys": vec![json!({"kty": "RSA"}); n]}).to_string();
     assert!(parse(&many(MAX_KEYS)).is_ok());
     assert_eq!(parse(&many(MAX_KEYS + 1)), Err(JwkSetError::TooManyKeys));

@@ -1,0 +1,217 @@
+//! What an isolate knows: keys, list, policy and verified tokens, and having them refreshed.
+//!
+//! A refresh runs under `waitUntil` and never inside the request that wants it: a client that hangs
+//! up would take the attempt with it, and everybody else's answer. Who needs the outcome looks at
+//! the record of attempts until it changes.
+
+use std::{cell::RefCell, rc::Rc, time::Duration};
+
+use edgekeep_shared::{
+    gate::{
+        cache::VerifiedTokens,
+        keys::HeldKeys,
+        list::{self, DEADLINE, HeldList},
+        refresh::{Attempts, Millis},
+        rules::HeldPolicy,
+    },
+    revocation::RevocationList,
+};
+use futures_util::future::join;
+use worker::{Context, Delay, console_error};
+
+use crate::{
+    config::Config,
+    js,
+    sources::{Feed, FetchedKeys, Sources},
+};
+
+/// Verified tokens per generation. With claims of 1 KiB two generations take 8 MiB of the
+/// isolate's 128.
+const CACHED_TOKENS: usize = 4_096;
+
+/// What one attempt has: the issuer's limit and, for the keys, the copy's after it.
+const ATTEMPT: Millis = 2 * DEADLINE + 200;
+
+/// How often a request that waits looks whether it is there.
+const POLL: Duration = Duration::from_millis(2);
+
+/// What can be refreshed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Keys,
+    List,
+    Policy,
+}
+
+/// What an isolate knows.
+pub(crate) struct Knowledge {
+    pub(crate) keys: HeldKeys,
+    pub(crate) list: HeldList,
+    pub(crate) policy: HeldPolicy,
+    pub(crate) verified: VerifiedTokens,
+    /// The `ETag` of the feed's list, if that very list was taken.
+    list_etag: Option<String>,
+}
+
+impl Knowledge {
+    fn new() -> Self {
+        Self {
+            keys: HeldKeys::default(),
+            list: HeldList::default(),
+            policy: HeldPolicy::default(),
+            verified: VerifiedTokens::new(CACHED_TOKENS),
+            list_etag: None,
+        }
+    }
+
+    fn attempts(&self, part: Part) -> &Attempts {
+        match part {
+            Part::Keys => self.keys.attempts(),
+            Part::List => self.list.attempts(),
+            Part::Policy => self.policy.attempts(),
+        }
+    }
+
+    fn begin(&mut self, part: Part, now: Millis) -> bool {
+        match part {
+            Part::Keys => self.keys.begin(now, now + ATTEMPT),
+            Part::List => self.list.begin(now, now + ATTEMPT),
+            Part::Policy => self.policy.begin(now, now + ATTEMPT),
+        }
+    }
+}
+
+/// The knowledge that the requests of an isolate share, with the means to refresh it.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) sources: Sources,
+    pub(crate) known: RefCell<Knowledge>,
+}
+
+impl Shared {
+    pub(crate) fn new(config: Config, sources: Sources) -> Self {
+        Self {
+            config,
+            sources,
+            known: RefCell::new(Knowledge::new()),
+        }
+    }
+
+    /// Has `part` refreshed behind the answer, unless that is under way or too soon.
+    pub(crate) fn refresh_behind(self: &Rc<Self>, part: Part, context: &Context) -> bool {
+        let begun = self.known.borrow_mut().begin(part, js::now());
+        if begun {
+            let shared = Rc::clone(self);
+            context.wait_until(async move {
+                match part {
+                    Part::Keys => shared.refresh_keys().await,
+                    Part::List => shared.refresh_list().await,
+                    Part::Policy => shared.refresh_policy().await,
+                }
+            });
+        }
+        begun
+    }
+
+    /// Waits until `part` has been refreshed, by whomever, or nobody will.
+    pub(crate) async fn wait_for(self: &Rc<Self>, part: Part, context: &Context) {
+        let begun_at = js::now();
+        let ended = self.known.borrow().attempts(part).ended();
+        loop {
+            let now = js::now();
+            if self.known.borrow().attempts(part).ended() != ended || now - begun_at >= ATTEMPT {
+                return;
+            }
+            if !self.refresh_behind(part, context)
+                && !self.known.borrow().attempts(part).is_under_way(now)
+            {
+                return;
+            }
+            Delay::from(POLL).await;
+        }
+    }
+
+    async fn refresh_keys(&self) {
+        let fetched = self.sources.keys(&self.config).await;
+        let now = js::now();
+        let known = &mut *self.known.borrow_mut();
+        let changed = match fetched {
+            None => None,
+            Some(FetchedKeys::Fresh(set, max_age)) => {
+                (!set.is_empty()).then(|| known.keys.offer(set, now, max_age))
+            }
+            Some(FetchedKeys::Copy(set, signed_at)) => {
+                known.keys.offer_copy(set, signed_at, now).ok()
+            }
+        };
+        if changed == Some(true) {
+            known.verified.clear();
+        }
+        known.keys.finish(now, changed.is_some());
+    }
+
+    async fn refresh_list(&self) {
+        let etag = self.known.borrow().list_etag.clone();
+        // Each list counts as soon as it is there: a source that hangs holds nobody up.
+        let feed = async {
+            match self.sources.list_from_feed(&self.config, etag).await {
+                Some(Feed::List(list, etag)) => {
+                    let taken = self.take_list(list);
+                    self.known.borrow_mut().list_etag = etag.filter(|_| taken);
+                    taken
+                }
+                Some(Feed::Unchanged) => self.confirm_list(),
+                None => false,
+            }
+        };
+        let kv = async {
+            match self.sources.list_from_kv(&self.config).await {
+                Some(list) => self.take_list(list),
+                None => false,
+            }
+        };
+        if let (false, false) = join(feed, kv).await {
+            self.known.borrow_mut().list.finish(js::now(), false);
+        }
+    }
+
+    fn take_list(&self, list: RevocationList) -> bool {
+        let now = js::now();
+        let known = &mut *self.known.borrow_mut();
+        match known.list.offer(list, now) {
+            Ok(()) => {
+                known.list.finish(now, true);
+                true
+            }
+            // KV may be a minute behind the feed: nothing to tell while the other confirms.
+            Err(list::NotTaken::Older) => false,
+            Err(reason) => {
+                console_error!("revocation list not taken: {reason:?}");
+                false
+            }
+        }
+    }
+
+    /// The feed says that its list is the one that was taken from it.
+    fn confirm_list(&self) -> bool {
+        let known = &mut *self.known.borrow_mut();
+        let held = known.list.list().is_some();
+        if held {
+            known.list.finish(js::now(), true);
+        }
+        held
+    }
+
+    async fn refresh_policy(&self) {
+        let fetched = self.sources.policy(&self.config).await;
+        let now = js::now();
+        let known = &mut *self.known.borrow_mut();
+        let taken = fetched.is_some_and(|(policy, sequence, signed_at)| {
+            let offered = known.policy.offer(policy, sequence, signed_at, now);
+            offered
+                .inspect_err(|reason| console_error!("policy not taken: {reason:?}"))
+                .is_ok()
+        });
+        known.policy.finish(now, taken);
+    }
+}
