@@ -65,7 +65,7 @@ fn refuses_keys_by_cause() {
             json!(base64url::encode(&y)),
         )
     };
-    let ed_point = |x: [u8; 32]| with(ed(), "x", json!(base64url::encode(&x)));
+    let okp_point = |x: [u8; 32]| with(ed(), "x", json!(base64url::encode(&x)));
     let x = ec()["x"].as_str().unwrap().to_owned();
     for (jwk, expected) in [
         (json!([]), Malformed),
@@ -107,16 +107,16 @@ fn refuses_keys_by_cause() {
         (with(ec(), "y", json!(x)), Point),
         (ec_point([0; 32], [0; 32]), Point),
         (ec_point([0xff; 32], [0xff; 32]), Point),
-        (ed_point([0; 32]), Point),
+        (okp_point([0; 32]), Point),
         (
-            ed_point({
+            okp_point({
                 let mut one = [0; 32];
                 one[0] = 1;
                 one
             }),
             Point,
         ),
-        (ed_point([0xff; 32]), Point),
+        (okp_point([0xff; 32]), Point),
     ] {
         assert_eq!(parse(&jwk), Err(expected), "{jwk}");
     }
@@ -129,7 +129,7 @@ fn refuses_keys_by_cause() {
 }
 
 /// Every encoding of a point of small order, canonical or not, as collected in "Taming the many
-/// EdDSAs" (2020), table 4.
+/// `EdDSAs`" (2020), table 4.
 #[test]
 fn refuses_every_small_order_or_non_canonical_ed25519_key() {
     for hex in [

@@ -483,6 +483,13 @@ fn p256_order() -> [u8; 32] {
     order
 }
 
+/// The order of Ed25519's base point, little-endian. Verifiers without a range check take s + L
+/// for s.
+const L: [u8; 32] = [
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+];
+
 #[test]
 fn rejects_malleable_ed25519_signatures() {
     let key = Key::eddsa(2);
@@ -490,11 +497,6 @@ fn rejects_malleable_ed25519_signatures() {
     let token = key.issue(&claims());
     let signing_input = token.rsplit_once('.').unwrap().0;
     let mut signature = key.sign(signing_input.as_bytes());
-    // s + L, which verifiers without a range check take for s.
-    const L: [u8; 32] = [
-        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
-        0x14, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
-    ];
     let mut carry = 0;
     for (byte, order) in signature[32..].iter_mut().zip(L) {
         let sum = u16::from(*byte) + u16::from(order) + carry;
