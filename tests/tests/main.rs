@@ -7,6 +7,7 @@
     reason = "a test fails where something is not as it must be"
 )]
 
+mod bursts;
 mod forwarding;
 mod identity;
 mod keys;
@@ -14,6 +15,7 @@ mod paths;
 mod policy;
 mod refusals;
 mod revocation;
+mod smuggling;
 mod sources;
 
 mod command_line;

@@ -11,7 +11,7 @@ const STEP: usize = 3;
 
 /// Tokens that differ from `good` in one place each.
 fn mutations(good: &str) -> Vec<String> {
-    let mut tokens = vec![good.to_owned()];
+    let mut tokens = Vec::new();
     for at in (0..good.len()).step_by(STEP) {
         for replacement in ["A", "_", "="] {
             tokens.push(format!("{}{replacement}{}", &good[..at], &good[at + 1..]));
@@ -68,7 +68,10 @@ async fn gate_origin_and_command_line_agree_on_every_token() {
     let tokens = origin
         .register("ada@example.com", "correct horse battery staple")
         .await;
-    let all = mutations(&tokens.access);
+    let mut all = mutations(&tokens.access);
+    // Where a character was replaced by itself nothing was changed.
+    all.retain(|token| *token != tokens.access);
+    all.insert(0, tokens.access.clone());
     assert!(all.len() > 500, "{}", all.len());
 
     let set = origin
