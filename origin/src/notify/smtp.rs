@@ -1,11 +1,16 @@
 //! Mail through a server (RFC 5321), by lettre.
 
+use std::time::Duration;
+
 use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 
 use super::Message;
 use crate::config::{Smtp, SmtpTls};
+
+/// For a connection, and for each command: a server that takes longer is tried again.
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 type Client = AsyncSmtpTransport<Tokio1Executor>;
 
@@ -21,7 +26,9 @@ impl Server {
             SmtpTls::Implicit => Client::relay(&smtp.host),
             SmtpTls::None => Ok(Client::builder_dangerous(&smtp.host)),
         };
-        let mut builder = builder.map_err(|error| format!("notify.email: {error}"))?;
+        let mut builder = builder
+            .map_err(|error| format!("notify.email: {error}"))?
+            .timeout(Some(TIMEOUT));
         if let Some(port) = smtp.port {
             builder = builder.port(port);
         }

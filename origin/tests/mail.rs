@@ -1,0 +1,340 @@
+//! Mail through a real mail server.
+
+mod sent;
+mod support;
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use edgekeep_origin::config::{Channel, Config, Smtp, SmtpTls};
+use edgekeep_origin::notify::{Mailer, Medium, Message};
+use edgekeep_origin::vault::Secret;
+use sent::logged;
+use serde_json::{Value, json};
+use support::Origin;
+
+/// Longest wait for something that should happen: three attempts and their pauses, and some.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The folder of the npm packages that are pinned in `scripts/npm`, installed if need be.
+fn node_modules() -> &'static str {
+    static FOLDER: OnceLock<String> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let script = r#"set -eu; . scripts/env.sh; mkdir -p "$EDGEKEEP_CACHE_DIR"
+            exec 9>"$EDGEKEEP_CACHE_DIR/setup.lock"; flock 9
+            npm_install "$EDGEKEEP_ROOT/scripts/npm"; npm_folder "$EDGEKEEP_ROOT/scripts/npm""#;
+        let output = Command::new("bash")
+            .args(["-c", script])
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        format!(
+            "{}/node_modules",
+            String::from_utf8(output.stdout).unwrap().trim()
+        )
+    })
+}
+
+struct MailServer {
+    port: u16,
+    events: Receiver<Value>,
+    process: Child,
+    _stdin: ChildStdin,
+}
+
+impl MailServer {
+    #[expect(clippy::needless_pass_by_value, reason = "a literal at every call")]
+    fn start(options: Value) -> Self {
+        let mut process = Command::new("node")
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/tests/mail/server.mjs"
+            ))
+            .args([node_modules(), &options.to_string()])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = process.stdin.take().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let (sender, events) = channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let _ = sender.send(serde_json::from_str(&line).unwrap());
+            }
+        });
+        let mut server = Self {
+            port: 0,
+            events,
+            process,
+            _stdin: stdin,
+        };
+        let listening = server.next().expect("the mail server did not start");
+        server.port = u16::try_from(listening["port"].as_u64().unwrap()).unwrap();
+        server
+    }
+
+    fn next(&self) -> Option<Value> {
+        self.events.recv_timeout(PATIENCE).ok()
+    }
+
+    /// The next event without keeping the runtime from sending.
+    async fn event(&self) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Ok(event) = self.events.try_recv() {
+                return event;
+            }
+            assert!(Instant::now() < until, "nothing happened");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn settings(&self) -> Smtp {
+        Smtp {
+            host: "127.0.0.1".to_owned(),
+            port: Some(self.port),
+            tls: SmtpTls::None,
+            username: None,
+            password: None,
+            from: "Edgekeep <login@example.org>".to_owned(),
+        }
+    }
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn mailer(smtp: Smtp) -> Mailer {
+    let mut config = Config::default();
+    config.notify.email = Channel::Smtp(smtp);
+    config.notify.sms = Channel::Off;
+    Mailer::start(&config).unwrap()
+}
+
+fn message(to: &str, code: &str) -> Message {
+    Message {
+        channel: Medium::Email,
+        to: to.to_owned(),
+        subject: Some("Your code"),
+        text: format!("Your code is {code}.\n.\nA line of one dot stands above."),
+        code: Some(code.to_owned()),
+    }
+}
+
+#[tokio::test]
+async fn a_registration_by_mail_arrives_and_its_code_is_good() {
+    const ADDRESS: &str = "arrives@example.org";
+    logged::start();
+    let server = MailServer::start(json!({"user": "edgekeep", "password": "smtp-s3cret"}));
+    let smtp = Smtp {
+        username: Some("edgekeep".to_owned()),
+        password: Some(Secret::new("smtp-s3cret".to_owned())),
+        ..server.settings()
+    };
+    let origin = Origin::with(|config| config.notify.email = Channel::Smtp(smtp)).await;
+    let registration = json!({"email": ADDRESS, "password": "correct horse"});
+    origin.post("/register", registration).await.expect(202, "");
+    let login = server.event().await;
+    assert_eq!(
+        login,
+        json!({"event": "login", "user": "edgekeep", "known": true})
+    );
+    let mail = server.event().await;
+    assert_eq!(mail["from"], "login@example.org");
+    assert_eq!(mail["to"], json!([ADDRESS]));
+    let data = mail["data"].as_str().unwrap();
+    let (headers, body) = data.split_once("\r\n\r\n").unwrap();
+    assert!(
+        headers.contains("From: Edgekeep <login@example.org>"),
+        "{headers}"
+    );
+    assert!(headers.contains(&format!("To: {ADDRESS}")), "{headers}");
+    let digits = |text: &str| -> Option<String> {
+        text.split(|c: char| !c.is_ascii_digit())
+            .find(|part| part.len() == 6)
+            .map(str::to_owned)
+    };
+    let code = digits(body).expect("a code in the mail");
+    let proof = json!({"email": ADDRESS, "code": code});
+    origin.post("/register/verify", proof).await.expect(200, "");
+    logged::holds_none(&[ADDRESS, &code, "smtp-s3cret", "correct horse"]);
+}
+
+#[tokio::test]
+async fn a_refused_message_is_sent_again_and_arrives_whole() {
+    logged::start();
+    let server = MailServer::start(json!({"refuse": 2}));
+    let mailer = mailer(server.settings());
+    mailer.send(message("müller@example.org", "314159"));
+    for _ in 0..2 {
+        assert_eq!(server.event().await["event"], "refused");
+    }
+    let mail = server.event().await;
+    assert_eq!(mail["event"], "mail");
+    assert_eq!(mail["to"], json!(["müller@example.org"]));
+    assert!(
+        mail["data"]
+            .as_str()
+            .unwrap()
+            .contains("A line of one dot stands above.")
+    );
+    logged::holds_none(&["müller", "314159"]);
+}
+
+#[tokio::test]
+async fn wrong_credentials_send_nothing() {
+    logged::start();
+    let server = MailServer::start(json!({"user": "edgekeep", "password": "right"}));
+    let mailer = mailer(Smtp {
+        username: Some("edgekeep".to_owned()),
+        password: Some(Secret::new("wr0ng-smtp-password".to_owned())),
+        ..server.settings()
+    });
+    mailer.send(message("nobody1@example.org", "271828"));
+    mailer.drain(PATIENCE).await;
+    let mut logins = 0;
+    while let Ok(event) = server.events.try_recv() {
+        assert_eq!(
+            (&event["event"], &event["known"]),
+            (&json!("login"), &json!(false))
+        );
+        logins += 1;
+    }
+    assert!(logins >= 1);
+    logged::holds("a message was not sent");
+    logged::holds_none(&["nobody1@", "271828", "wr0ng-smtp-password"]);
+}
+
+/// STARTTLS is the default: a server that does not offer it, or whose certificate nobody signed,
+/// gets neither message nor password.
+#[tokio::test]
+async fn nothing_is_sent_without_the_tls_that_was_asked_for() {
+    for (tls, offered) in [
+        (SmtpTls::Starttls, false),
+        (SmtpTls::Starttls, true),
+        (SmtpTls::Implicit, true),
+    ] {
+        logged::start();
+        let options = json!({"user": "edgekeep", "password": "right", "tls": offered});
+        let server = MailServer::start(options);
+        let mailer = mailer(Smtp {
+            host: "localhost".to_owned(),
+            tls,
+            username: Some("edgekeep".to_owned()),
+            password: Some(Secret::new("right".to_owned())),
+            ..server.settings()
+        });
+        mailer.send(message("nobody2@example.org", "161803"));
+        mailer.drain(PATIENCE).await;
+        while let Ok(event) = server.events.try_recv() {
+            assert_eq!(
+                event["event"], "error",
+                "{tls:?}, offered: {offered}: {event}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_cannot_add_headers_recipients_or_commands() {
+    logged::start();
+    let server = MailServer::start(json!({}));
+    let smtp = server.settings();
+    let hostile = [
+        "a@example.org\r\nBcc: victim@example.org",
+        "a@example.org\nBcc: victim@example.org",
+        "a@example.org\rBcc: victim@example.org",
+        "a\r\nRCPT TO:<victim@example.org>@example.org",
+        "a@example.org>\r\nRCPT TO:<victim@example.org",
+        "a@example.org> <victim@example.org",
+        "a@example.org,victim@example.org",
+        "a@example.org;victim@example.org",
+        "\"a\r\nBcc: victim\"@example.org",
+        "a@example.org\u{0}",
+        "a@example.org\u{2028}Bcc: victim@example.org",
+        "a@example.org\u{85}Bcc: victim@example.org",
+        "Name <victim@example.org>",
+        "a@[127.0.0.1]\r\n",
+    ];
+    let mailer = mailer(smtp.clone());
+    let origin = Origin::with(|config| config.notify.email = Channel::Smtp(smtp)).await;
+    for address in hostile {
+        // Neither through the API …
+        for (route, body) in [
+            (
+                "/register",
+                json!({"email": address, "password": "correct horse"}),
+            ),
+            ("/otp/send", json!({"email": address})),
+        ] {
+            origin
+                .post(route, body)
+                .await
+                .expect(400, "request_invalid");
+        }
+        // … nor past it.
+        mailer.send(message(address, "141421"));
+    }
+    mailer.drain(PATIENCE).await;
+    assert!(server.events.try_recv().is_err(), "something was sent");
+    // The server was there all along.
+    let mailer = self::mailer(server.settings());
+    mailer.send(message("o'hara+tag@example.org", "173205"));
+    let mail = server.event().await;
+    assert_eq!(mail["to"], json!(["o'hara+tag@example.org"]));
+    let headers = mail["data"]
+        .as_str()
+        .unwrap()
+        .split("\r\n\r\n")
+        .next()
+        .unwrap();
+    assert!(!headers.to_lowercase().contains("bcc"), "{headers}");
+}
+
+/// A server that takes connections and says nothing.
+#[tokio::test]
+async fn a_mail_server_that_hangs_or_is_away_delays_no_answer() {
+    logged::start();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let away = {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    for port in [silent.local_addr().unwrap().port(), away] {
+        let smtp = Smtp {
+            host: "127.0.0.1".to_owned(),
+            port: Some(port),
+            tls: SmtpTls::None,
+            username: None,
+            password: None,
+            from: "login@example.org".to_owned(),
+        };
+        let origin = Origin::with(|config| config.notify.email = Channel::Smtp(smtp)).await;
+        let started = Instant::now();
+        // More than are on their way at a time.
+        for number in 0..20 {
+            let body = json!({"email": format!("slow{number}@example.org")});
+            origin.post("/otp/send", body).await.expect(200, "");
+        }
+        assert!(
+            started.elapsed() < Duration::from_secs(8),
+            "{:?}",
+            started.elapsed()
+        );
+        // Neither does it keep the process from stopping.
+        let started = Instant::now();
+        origin.state.mailer.drain(Duration::from_millis(200)).await;
+        assert!(started.elapsed() < Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,56 @@
+//! What the process logs while messages are sent: everything, down to the finest level of every
+//! crate.
+
+pub(crate) mod logged {
+    use std::io;
+    use std::sync::{Mutex, Once, PoisonError};
+
+    static START: Once = Once::new();
+    static TEXT: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+    struct Writer;
+
+    impl io::Write for Writer {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut text = TEXT.lock().unwrap_or_else(PoisonError::into_inner);
+            text.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Collects from now on what every test of this process logs.
+    pub(crate) fn start() {
+        START.call_once(|| {
+            tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::TRACE)
+                .with_writer(|| Writer)
+                .with_ansi(false)
+                .init();
+        });
+    }
+
+    fn text() -> String {
+        let text = TEXT.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Fails unless `part` was logged.
+    #[track_caller]
+    pub(crate) fn holds(part: &str) {
+        assert!(text().contains(part), "not logged: {part}");
+    }
+
+    /// Fails if any of these was logged.
+    #[track_caller]
+    pub(crate) fn holds_none(secrets: &[&str]) {
+        let text = text();
+        for secret in secrets {
+            let line = text.lines().find(|line| line.contains(secret));
+            assert!(line.is_none(), "{secret} is in the log: {line:?}");
+        }
+    }
+}
