@@ -429,3 +429,26 @@ async fn wait_for_signal() {
     #[cfg(not(unix))]
     let _ = interrupt.await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        /// It stands in log lines and in an answer's header.
+        #[test]
+        fn only_plain_correlation_ids_are_taken_over(bytes: Vec<u8>, text in "[a-zA-Z0-9._-]{0,140}") {
+            for given in [&bytes[..], text.as_bytes()] {
+                let Ok(value) = HeaderValue::from_bytes(given) else { continue };
+                let mut request = Request::new(axum::body::Body::empty());
+                request.headers_mut().insert(REQUEST_ID, value);
+                let kept = given_request_id(&request);
+                let plain = !given.is_empty()
+                    && given.len() <= MAX_REQUEST_ID
+                    && given.iter().all(|&b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+                proptest::prop_assert_eq!(kept.is_some(), plain);
+                proptest::prop_assert!(kept.is_none_or(|kept| kept.as_bytes() == given));
+            }
+        }
+    }
+}

@@ -289,4 +289,50 @@ mod tests {
             );
         }
     }
+
+    proptest::proptest! {
+        /// Whatever stands in the header: without a trusted proxy it is not read; with one, the
+        /// answer is the peer or an address that stands in the header, and everything right of it
+        /// is a trusted proxy's.
+        #[test]
+        fn forwarded_garbage_is_nobodys_address(
+            values: Vec<Vec<u8>>,
+            entries in proptest::collection::vec("(10\\.0\\.0\\.[1-3]|198\\.51\\.100\\.[1-9]|::1|[0-9.:a-f]{0,9}| ?unknown|\"[a-z]\")", 0..6),
+        ) {
+            let trusted: Vec<IpAddr> = ["10.0.0.1", "10.0.0.2"].iter().map(|t| t.parse().unwrap()).collect();
+            let stranger: IpAddr = "203.0.113.9".parse().unwrap();
+            let mut headers = HeaderMap::new();
+            for value in values.iter().filter_map(|value| header::HeaderValue::from_bytes(value).ok()) {
+                headers.append("x-forwarded-for", value);
+            }
+            headers.append("x-forwarded-for", entries.join(",").parse().unwrap());
+            proptest::prop_assert_eq!(client_address(stranger, &headers, &trusted), stranger);
+            let seen = client_address(trusted[0], &headers, &trusted);
+            let mut expected = trusted[0];
+            for entry in entries.iter().rev() {
+                match entry.trim().parse::<IpAddr>() {
+                    Ok(address) => expected = address,
+                    Err(_) => break,
+                }
+                if !trusted.contains(&expected) {
+                    break;
+                }
+            }
+            // What stands further left is reached only through trusted proxies.
+            if entries.is_empty() || !trusted.contains(&expected) || entries.iter().any(|entry| entry.trim().parse::<IpAddr>().is_err()) {
+                proptest::prop_assert_eq!(seen, expected);
+            }
+        }
+
+        #[test]
+        fn no_body_panics_and_only_objects_are_read(bytes: Vec<u8>, text in "[\\[\\]{}\":,a1\\\\u0 ]{0,40}") {
+            for bytes in [&bytes[..], text.as_bytes()] {
+                if let Ok(members) = object::<std::collections::BTreeMap<String, serde_json::Value>>(bytes) {
+                    proptest::prop_assert_eq!(bytes.trim_ascii().first(), Some(&b'{'));
+                    let written = serde_json::to_vec(&members).unwrap();
+                    proptest::prop_assert!(object::<std::collections::BTreeMap<String, serde_json::Value>>(&written).is_ok());
+                }
+            }
+        }
+    }
 }

@@ -71,7 +71,11 @@ impl Identifier {
     /// [`Error::RequestInvalid`] when it is not one. The domain must be ASCII (`xn--…`).
     pub fn email(text: &str) -> Result<Self, Error> {
         let invalid = || Error::invalid("email: expected an address such as name@example.org.");
-        let spelling = text.trim();
+        if text.len() > 2 * MAX_BYTES {
+            return Err(invalid());
+        }
+        // One spelling of what is canonically equal (RFC 6532 §3.1): keyboards differ on it.
+        let spelling: String = text.trim().nfc().collect();
         if spelling.len() > MAX_BYTES
             || spelling.contains(|c: char| c.is_control() || c.is_whitespace())
         {
@@ -91,10 +95,17 @@ impl Identifier {
             return Err(invalid());
         }
         spelling.parse::<lettre::Address>().map_err(|_| invalid())?;
+        let normal = normal_form(&spelling);
+        // Some characters are compatible with a space (U+00A8) or an at sign (U+FF20).
+        if normal.contains(|c: char| c.is_control() || c.is_whitespace())
+            || normal.matches('@').count() != 1
+        {
+            return Err(invalid());
+        }
         Ok(Self {
             kind: Kind::Email,
-            normal: normal_form(spelling),
-            spelling: spelling.to_owned(),
+            normal,
+            spelling,
         })
     }
 
@@ -203,10 +214,13 @@ impl Identifier {
 }
 
 fn normal_form(text: &str) -> String {
-    // Lowering can make text that is not NFKC (U+0130), so it is composed again.
+    // Each character by itself: `str::to_lowercase` writes a sigma at the end of a word in
+    // another way, so that a name's capitals would be another name. Lowering can make text that
+    // is not NFKC (U+0130), so it is composed again.
     text.nfkc()
+        .flat_map(char::to_lowercase)
+        .map(|c| if c == 'ς' { 'σ' } else { c })
         .collect::<String>()
-        .to_lowercase()
         .nfkc()
         .collect()
 }
@@ -313,5 +327,107 @@ mod tests {
         }
         assert!(Identifier::typed("  ").is_err());
         assert!(Identifier::typed(&"a".repeat(255)).is_err());
+    }
+
+    /// The index of what was typed, whatever it is.
+    fn index(text: &str) -> Option<Blind> {
+        let keys = crate::vault::MasterKeys::from_versions([(1, [7; 32])]).unwrap();
+        let vault = Vault::new(&keys, crate::random::Random::seeded(1));
+        let typed = Identifier::typed(text).ok()?;
+        Some(typed.blind(&vault).unwrap())
+    }
+
+    #[test]
+    fn case_and_width_make_no_other_identifier() {
+        for (one, other) in [
+            ("ΟΔΥΣΣΕΥΣ", "οδυσσευς"),
+            ("ΟΔΥΣΣΕΥΣ", "οδυσσευσ"),
+            ("Ｊｏｅ", "joe"),
+            ("ǅungla", "ǆungla"),
+            ("ﬁsher", "FISHER"),
+            ("É\u{301}mile", "é\u{301}MILE"),
+            ("e\u{301}mile", "ÉMILE"),
+            ("JOE@EXAMPLE.ORG", "joe@example.org"),
+        ] {
+            assert_eq!(index(one), index(other), "{one} {other}");
+        }
+        // Compatible with a space, an at sign.
+        for text in ["a\u{a8}b@example.org", "a\u{ff20}b@example.org"] {
+            assert!(Identifier::email(text).is_err(), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics_and_normal_forms_are_final(text in "\\PC{0,80}|.{0,80}", country in ".{0,8}") {
+            proptest::prop_assert_eq!(normal_form(&normal_form(&text)), normal_form(&text));
+            for parsed in [
+                Identifier::email(&text),
+                Identifier::phone(&text, None),
+                Identifier::phone(&text, Some(&country)),
+                Identifier::username(&text),
+            ].into_iter().flatten() {
+                let again = match parsed.kind {
+                    Kind::Email => Identifier::email(&parsed.normal),
+                    Kind::Phone => Identifier::phone(&parsed.normal, None),
+                    Kind::Username => Identifier::username(&parsed.normal),
+                };
+                // The normal form of an address may be none: some letters have no composed form.
+                if parsed.kind != Kind::Email || again.is_ok() {
+                    proptest::prop_assert_eq!(normal(again), Some(parsed.normal));
+                }
+            }
+            let _ = Identifier::typed(&text);
+        }
+
+        #[test]
+        fn what_looks_like_an_address_is_one_or_is_refused(
+            local in "[\\PC&&[^@]]{1,12}", domain in "[a-zA-Z0-9-]{1,10}(\\.[a-zA-Z0-9-]{1,10}){0,2}",
+        ) {
+            let text = format!("{local}@{domain}");
+            if let Ok(parsed) = Identifier::email(&text) {
+                proptest::prop_assert_eq!(parsed.normal.matches('@').count(), 1);
+                proptest::prop_assert!(!parsed.normal.contains(char::is_whitespace));
+                let decomposed: String = text.nfd().collect();
+                if decomposed.len() <= MAX_BYTES {
+                    proptest::prop_assert_eq!(index(&decomposed), index(&text));
+                }
+            }
+        }
+
+        #[test]
+        fn variants_share_one_index(text in "[a-zA-Zà-öø-þα-ρσ-ωа-я][a-zA-Zà-öø-þα-ρσ-ωа-я0-9._-]{2,20}") {
+            let index_of = index(&text);
+            proptest::prop_assert!(index_of.is_some());
+            proptest::prop_assert_eq!(&index(&text.to_uppercase()), &index_of);
+            proptest::prop_assert_eq!(&index(&text.to_lowercase()), &index_of);
+            let decomposed: String = text.nfd().collect();
+            proptest::prop_assert_eq!(&index(&decomposed), &index_of);
+            let wide: String = text
+                .chars()
+                .map(|c| if c.is_ascii_graphic() {
+                    char::from_u32(u32::from(c) + 0xfee0).unwrap()
+                } else {
+                    c
+                })
+                .collect();
+            proptest::prop_assert_eq!(&index(&wide), &index_of);
+            proptest::prop_assert_eq!(&index(&format!(" {text}\t")), &index_of);
+        }
+
+        #[test]
+        fn numbers_have_one_form(country in 1_u32..=9, rest in "[0-9]{6,12}", gaps in "[ ()./-]{12}") {
+            let plain = format!("+{country}{rest}");
+            let mut spaced = String::from("+");
+            for (digit, gap) in plain[1..].chars().zip(gaps.chars().cycle()) {
+                spaced.push(digit);
+                spaced.push(gap);
+            }
+            let expected = normal(Identifier::phone(&plain, None));
+            proptest::prop_assert_eq!(expected.as_deref(), Some(&*plain));
+            proptest::prop_assert_eq!(normal(Identifier::phone(&spaced, None)), expected.clone());
+            let dialled = format!("00{}", &plain[1..]);
+            proptest::prop_assert_eq!(normal(Identifier::phone(&dialled, None)), expected);
+        }
     }
 }

@@ -21,6 +21,8 @@ mod serve;
 mod users;
 mod verify;
 
+pub use verify::answer_lines;
+
 /// Edgekeep's keep: logs people in, signs their tokens, tells every gate whom to turn away.
 #[derive(Debug, Parser)]
 #[command(name = "edgekeep", version, arg_required_else_help = true)]

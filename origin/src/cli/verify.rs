@@ -88,7 +88,11 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
 }
 
 /// Answers every line of `input`; whoever waits for an answer before sending the next line gets it.
-fn answer_lines(
+/// `judge` says the subject of a token's bytes, or why there is none.
+///
+/// # Errors
+/// When reading or writing fails; no content of a line is an error.
+pub fn answer_lines(
     input: impl Read,
     output: impl Write,
     json: bool,

@@ -81,10 +81,23 @@ impl Config {
                 let folder = data_dir.map_or_else(|| default.0.clone(), PathBuf::from);
                 Some(folder.join(DATA_DIR_FILE)).filter(|path| path.is_file())
             });
-        let mut table = match &named {
-            None => Table::new(),
-            Some(path) => read(path)?,
+        let text = match &named {
+            None => String::new(),
+            Some(path) => std::fs::read_to_string(path).map_err(|source| ConfigError::File {
+                path: path.clone(),
+                source,
+            })?,
         };
+        Self::parse(&named.unwrap_or_default(), &text, environment)
+    }
+
+    /// The configuration of `text` with `environment` over it, as [`load`](Self::load) has it;
+    /// `path` is what errors call the text. Reads no file.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn parse(path: &Path, text: &str, environment: &Environment) -> Result<Self, ConfigError> {
+        let mut table = read(path, text)?;
         for (variable, key) in [("EDGEKEEP_DATA_DIR", "data_dir"), ("EDGEKEEP_MODE", "mode")] {
             if let Some(text) = environment.get(variable).filter(|text| !text.is_empty()) {
                 set(&mut table, variable, &[key.to_owned()], text)?;
@@ -127,19 +140,15 @@ impl Config {
     }
 }
 
-/// Reads the file twice: as a configuration, for errors with their line, and as a table to put
+/// Reads the text twice: as a configuration, for errors with their line, and as a table to put
 /// the environment over.
-fn read(path: &Path) -> Result<Table, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::File {
-        path: path.to_owned(),
-        source,
-    })?;
+fn read(path: &Path, text: &str) -> Result<Table, ConfigError> {
     let syntax = |error: toml::de::Error| ConfigError::Syntax {
         path: path.to_owned(),
         text: error.to_string().trim_end().to_owned(),
     };
-    toml::from_str::<Config>(&text).map_err(syntax)?;
-    toml::from_str::<Table>(&text).map_err(syntax)
+    toml::from_str::<Config>(text).map_err(syntax)?;
+    toml::from_str::<Table>(text).map_err(syntax)
 }
 
 /// Puts one variable into the table, in the first reading of its text that the key accepts.
@@ -193,7 +202,7 @@ fn set(table: &mut Table, variable: &str, path: &[String], text: &str) -> Result
     let message = first_error.unwrap_or_default();
     let key = path.join(".");
     Err(refused(
-        if message.contains("unknown field") || message.contains("unknown variant") {
+        if message.contains("unknown field") {
             message
         } else if let Some((_, expected)) = message.rsplit_once("expected ") {
             format!("{key}: expected {expected}")

@@ -349,4 +349,15 @@ mod tests {
         // Two characters, eight bytes.
         assert!(check_length(&secret("😀😀")).is_ok());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_stored_text_panics(text in ".{0,120}", costs in "m=[0-9]{0,11},t=[0-9]{0,11},p=[0-9]{0,11}", salt in "[A-Za-z0-9+/=]{0,30}") {
+            proptest::prop_assert!(parse(&text).is_none());
+            if let Some((_, params, _, hash)) = parse(&format!("1$argon2id$v=19${costs}${salt}${}", "A".repeat(43))) {
+                proptest::prop_assert!(params.m_cost() >= 8 * params.p_cost());
+                proptest::prop_assert_eq!(hash.len(), HASH_BYTES);
+            }
+        }
+    }
 }
