@@ -1,16 +1,15 @@
 //! The issuer: logins against the bare cost of argon2, refreshes, keys, judging tokens, memory.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::Setting;
 use crate::http::{self, Connection};
 use crate::keep::{Keep, Session, log_in, refresh};
-use crate::load::{CONNECTIONS, WARM_UP};
+use crate::load::{CONNECTIONS, Slice, WARM_UP, cpu_time};
 use crate::report::Report;
 
 const GROUP: &str = "origin";
@@ -76,10 +75,14 @@ pub(crate) async fn measure(setting: &Setting, report: &mut Report) -> Result<()
             .collect::<Vec<_>>()
     };
     let mut works = [
-        ("logins_per_s", logins),
-        ("refreshes_per_s", refreshes),
-        ("jwks_per_s", repeat(&keys, "\"kid\"")),
-        ("validations_per_s", repeat(&validation, "\"active\":true")),
+        ("logins", "login", logins),
+        ("refreshes", "refresh", refreshes),
+        ("jwks", "jwks", repeat(&keys, "\"kid\"")),
+        (
+            "validations",
+            "validation",
+            repeat(&validation, "\"active\":true"),
+        ),
     ];
 
     report.add(
@@ -89,13 +92,15 @@ pub(crate) async fn measure(setting: &Setting, report: &mut Report) -> Result<()
         keep.process.resident_mib()?,
     );
     for _ in 0..ROUNDS {
-        let hashes = tokio::task::spawn_blocking(argon2_rate).await??;
+        let (hashes, hash_cpu) = tokio::task::spawn_blocking(argon2_alone).await??;
         report.add(GROUP, "argon2", "argon2_per_s", hashes);
-        for (metric, works) in &mut works {
-            let rate = slice(&keep, works).await?;
-            report.add(GROUP, "edgekeep", metric, rate);
-            if *metric == "logins_per_s" {
-                report.add(GROUP, "edgekeep", "logins_per_argon2", rate / hashes);
+        report.add(GROUP, "argon2", "login_cpu_us", hash_cpu);
+        for (name, each, works) in &mut works {
+            let slice = slice(&keep, works).await?;
+            report.add(GROUP, "edgekeep", &format!("{name}_per_s"), slice.rate);
+            report.add(GROUP, "edgekeep", &format!("{each}_cpu_us"), slice.cpu_us);
+            if *name == "logins" {
+                report.add(GROUP, "edgekeep", "logins_per_argon2", slice.rate / hashes);
             }
         }
     }
@@ -104,7 +109,7 @@ pub(crate) async fn measure(setting: &Setting, report: &mut Report) -> Result<()
 }
 
 /// How often a second `works` are done, one for each connection.
-async fn slice(keep: &Keep, works: &mut Vec<Work>) -> Result<f64> {
+async fn slice(keep: &Keep, works: &mut Vec<Work>) -> Result<Slice> {
     let begun = Instant::now();
     let (warm, end) = (begun + WARM_UP, begun + WARM_UP + SLICE);
     let address = keep.address;
@@ -125,42 +130,78 @@ async fn slice(keep: &Keep, works: &mut Vec<Work>) -> Result<f64> {
             }
         });
     }
+    tokio::time::sleep_until(warm.into()).await;
+    let pid = keep.process.pid()?;
+    let cpu_before = cpu_time(pid)?;
+    tokio::time::sleep_until(end.into()).await;
+    let cpu = cpu_time(pid)?.saturating_sub(cpu_before);
     let mut total = 0;
     while let Some(connection) = connections.join_next().await {
         let (done, work) = connection??;
         total += done;
         works.push(work);
     }
-    Ok(f64::from(total) / SLICE.as_secs_f64())
+    ensure!(total > 0, "nothing was answered in {SLICE:?}");
+    Ok(Slice {
+        rate: f64::from(total) / SLICE.as_secs_f64(),
+        cpu_us: cpu.as_secs_f64() * 1e6 / f64::from(total),
+    })
 }
 
-/// argon2id hashes a second with the issuer's parameters (19 MiB, two passes, one lane), one
-/// thread for each core.
-fn argon2_rate() -> Result<f64> {
+/// argon2id with the issuer's parameters (19 MiB, two passes, one lane), one thread for each
+/// core, in memory that is allocated once: hashes a second, and processor time of one.
+fn argon2_alone() -> Result<(f64, f64)> {
     let params = argon2::Params::new(19_456, 2, 1, None)
         .map_err(|error| anyhow::anyhow!("argon2's parameters: {error}"))?;
+    let blocks = params.block_count();
     let hasher = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
     let threads = std::thread::available_parallelism()?.get();
-    let (done, failed) = (AtomicU32::new(0), AtomicBool::new(false));
+    let mut memory = vec![vec![argon2::Block::default(); blocks]; threads];
     let begun = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let mut hash = [0; 32];
-                while begun.elapsed() < SLICE {
-                    let salt = b"sixteen bytes of";
-                    if hasher
-                        .hash_password_into(b"a password", salt, &mut hash)
-                        .is_err()
-                    {
-                        failed.store(true, Ordering::Relaxed);
-                        return;
-                    }
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            });
+    let work = |memory: &mut [argon2::Block]| {
+        let (mut done, mut hash) = (0_u32, [0; 32]);
+        while begun.elapsed() < SLICE {
+            let salt = b"sixteen bytes of";
+            hasher
+                .hash_password_into_with_memory(b"a password", salt, &mut hash, &mut *memory)
+                .map_err(|error| anyhow::anyhow!("argon2: {error}"))?;
+            done += 1;
         }
+        // Read here: the time of a thread goes with it.
+        Ok((done, thread_cpu_time()?))
+    };
+    let results: Vec<Result<(u32, Duration)>> = std::thread::scope(|scope| {
+        let running: Vec<_> = memory
+            .iter_mut()
+            .map(|memory| scope.spawn(|| work(memory)))
+            .collect();
+        let ended = |thread: std::thread::ScopedJoinHandle<'_, Result<(u32, Duration)>>| {
+            thread
+                .join()
+                .unwrap_or_else(|_| bail!("a thread of argon2 has panicked"))
+        };
+        running.into_iter().map(ended).collect()
     });
-    ensure!(!failed.into_inner(), "argon2 failed");
-    Ok(f64::from(done.into_inner()) / begun.elapsed().as_secs_f64())
+    let elapsed = begun.elapsed();
+    let (mut total, mut cpu) = (0, Duration::ZERO);
+    for result in results {
+        let (done, time) = result?;
+        total += done;
+        cpu += time;
+    }
+    let total = f64::from(total);
+    Ok((
+        total / elapsed.as_secs_f64(),
+        cpu.as_secs_f64() * 1e6 / total,
+    ))
+}
+
+/// How long this thread has run.
+fn thread_cpu_time() -> Result<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
+    let first = text
+        .split_whitespace()
+        .next()
+        .context("no time in schedstat")?;
+    Ok(Duration::from_nanos(first.parse()?))
 }
