@@ -26,9 +26,10 @@ use crate::abuse::lockout::Gate;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, OpenError};
-use crate::error::{Error, Problem};
+use crate::error::{DatabaseFailed, Error, Problem};
 use crate::ids::RequestId;
 use crate::login::hasher::Hasher;
+use crate::metrics::{Answer, Metrics};
 use crate::notify::Mailer;
 use crate::random::Random;
 use crate::revocation::control_key::ControlKey;
@@ -37,7 +38,7 @@ use crate::revocation::{self, Signal};
 use crate::tokens::keyring::Keyring;
 use crate::vault::master::MasterKeyError;
 use crate::vault::{MasterKeys, Vault};
-use crate::{accounts, login, openapi, sessions, tokens};
+use crate::{accounts, login, metrics, openapi, sessions, tokens};
 
 /// What every handler may use; cheap to clone.
 #[derive(Clone)]
@@ -69,6 +70,8 @@ pub struct Parts {
     pub signal: Arc<Signal>,
     /// What the gates are told.
     pub publisher: Publisher,
+    /// What is counted.
+    pub metrics: Metrics,
     /// Whether new requests are welcome; false once a signal to stop has come.
     accepting: AtomicBool,
 }
@@ -150,6 +153,7 @@ impl State {
             hasher,
             gate,
             per_ip: PerIp::default(),
+            metrics: Metrics::new(&mailer),
             mailer,
             accepting: AtomicBool::new(true),
         })))
@@ -193,6 +197,7 @@ pub fn documented() -> OpenApiRouter<State> {
         .merge(revocation::routes::root())
         .routes(routes!(health))
         .routes(routes!(ready))
+        .merge(metrics::routes())
 }
 
 /// Every route, with what each passes through on its way in and out.
@@ -296,10 +301,14 @@ async fn correlate(Shared(state): Shared<State>, request: Request, next: Next) -
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "-".to_owned(), |path| path.as_str().to_owned());
-    let span = tracing::info_span!("request", %id, %method, route);
+    let span = tracing::info_span!("request", %id, %method, %route);
     let answered = async { as_problem(next.run(request).await) };
     let mut response = answered.instrument(span.clone()).await;
-    if let Some(mut problem) = response.extensions_mut().remove::<Problem>() {
+    let extensions = response.extensions_mut();
+    let database_failed = extensions.remove::<DatabaseFailed>().is_some();
+    let problem = extensions.remove::<Problem>();
+    let code = problem.as_ref().map(|problem| problem.code);
+    if let Some(mut problem) = problem {
         problem.instance.clone_from(&id);
         let body = serde_json::to_vec(&problem).unwrap_or_default();
         let headers = response.headers_mut();
@@ -336,10 +345,19 @@ async fn correlate(Shared(state): Shared<State>, request: Request, next: Next) -
             HeaderValue::from_static("max-age=31536000"),
         );
     }
+    let elapsed = started.elapsed();
+    state.metrics.count(Answer {
+        method: &method,
+        route: &route,
+        status: response.status(),
+        code,
+        database_failed,
+        elapsed,
+    });
     let _entered = span.enter();
     tracing::info!(
         status = response.status().as_u16(),
-        elapsed_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         "answered"
     );
     response
@@ -367,6 +385,15 @@ pub async fn serve(state: State) -> Result<(), StartError> {
                 source,
             })?;
         tasks.spawn(revocation::kv::serve(kv, state.clone()));
+    }
+    if let Some(address) = state.config.server.metrics_listen {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| StartError::Io {
+                what: format!("listen on {address} (server.metrics_listen)"),
+                source,
+            })?;
+        tasks.spawn(metrics::serve(listener, state.clone()));
     }
     tasks.spawn(revocation::keep_current(state.clone()));
     let kv_rest = revocation::kv_rest::Writer::new(&state.config.revocation.kv_rest)

@@ -235,6 +235,10 @@ fn is_busy(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Marks an answer that is what it is because the database failed.
+#[derive(Clone, Copy, Debug)]
+pub struct DatabaseFailed;
+
 /// A problem on its way out; [`app`](crate::app) writes it as JSON once the correlation id is known.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct Problem {
@@ -271,6 +275,9 @@ impl IntoResponse for Error {
             .map(|text| HeaderValue::from_str(&text))
         {
             headers.insert(header::WWW_AUTHENTICATE, value);
+        }
+        if matches!(self, Self::Database(_)) {
+            response.extensions_mut().insert(DatabaseFailed);
         }
         response.extensions_mut().insert(Problem {
             kind: "about:blank",

@@ -23,6 +23,7 @@ pub mod db;
 pub mod error;
 pub mod ids;
 pub mod login;
+pub mod metrics;
 pub mod notify;
 pub mod openapi;
 pub mod random;

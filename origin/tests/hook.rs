@@ -11,6 +11,7 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use edgekeep_origin::config::{Channel, Config, HttpFormat, HttpHook};
+use edgekeep_origin::metrics::{Delivery, MessageLabels};
 use edgekeep_origin::notify::{Mailer, Medium, Message};
 use edgekeep_origin::vault::Secret;
 use sent::logged;
@@ -211,6 +212,15 @@ async fn refusals_are_tried_again_and_then_reported() {
         mailer.send(message("+41790000002", "text 2-7182"));
         mailer.drain(PATIENCE).await;
         assert_eq!(provider.calls().len(), calls);
+        let counted = |outcome| {
+            let channel = "sms";
+            let labels = MessageLabels { channel, outcome };
+            mailer.counts().get_or_create(&labels).get()
+        };
+        let arrived = u64::from(answers.len() < calls);
+        assert_eq!(counted(Delivery::sent), arrived);
+        assert_eq!(counted(Delivery::failed), 1 - arrived);
+        assert_eq!(mailer.waiting(), 0);
     }
     logged::holds("provider answered 400");
     logged::holds("a message was not sent");
@@ -265,5 +275,6 @@ async fn more_messages_than_may_wait_are_dropped_and_said() {
         mailer.send(message("+41790000004", "text"));
     }
     logged::holds("a message was dropped");
+    assert_eq!(mailer.waiting(), 1_024);
     logged::holds_none(&["+41790000004"]);
 }

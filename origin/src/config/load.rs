@@ -201,15 +201,13 @@ fn set(table: &mut Table, variable: &str, path: &[String], text: &str) -> Result
     // The message may quote the value, which may be a secret: only what is about names is passed on.
     let message = first_error.unwrap_or_default();
     let key = path.join(".");
-    Err(refused(
-        if message.contains("unknown field") {
-            message
-        } else if let Some((_, expected)) = message.rsplit_once("expected ") {
-            format!("{key}: expected {expected}")
-        } else {
-            format!("the value does not fit {key}")
-        },
-    ))
+    Err(refused(if message.contains("unknown field") {
+        message
+    } else if let Some((_, expected)) = message.rsplit_once("expected ") {
+        format!("{key}: expected {expected}")
+    } else {
+        format!("the value does not fit {key}")
+    }))
 }
 
 fn insert(table: &mut Table, path: &[String], value: Value) -> bool {

@@ -104,6 +104,11 @@ pub struct Server {
     /// The bearer that the key-value listener asks for; unset: none is asked for, which is
     /// accepted on loopback only.
     pub kv_token: Option<Secret>,
+    /// The bearer by which `GET /metrics` may be read; unset: there is no such route on `listen`.
+    pub metrics_token: Option<Secret>,
+    /// Address and port of a listener for `GET /metrics` alone; unset: none. It asks for
+    /// `metrics_token` where that is set, which it must be unless this is a loopback address.
+    pub metrics_listen: Option<SocketAddr>,
     /// Longest request body, in bytes.
     pub max_body_bytes: usize,
     /// Seconds within which a request must be answered.
@@ -121,6 +126,8 @@ impl Default for Server {
             public_url: None,
             kv_listen: None,
             kv_token: None,
+            metrics_token: None,
+            metrics_listen: None,
             max_body_bytes: 64 * 1024,
             request_timeout_seconds: 15,
             shutdown_seconds: 10,
@@ -528,6 +535,28 @@ impl Config {
             "server.kv_token",
             "expected a token, because server.kv_listen is not a loopback address",
         );
+        expect(
+            self.server
+                .metrics_listen
+                .is_none_or(|at| at.ip().is_loopback())
+                || self.server.metrics_token.is_some(),
+            "server.metrics_token",
+            "expected a token, because server.metrics_listen is not a loopback address",
+        );
+        for (key, token) in [
+            ("server.kv_token", &self.server.kv_token),
+            ("server.metrics_token", &self.server.metrics_token),
+            ("gate.introspection_token", &self.gate.introspection_token),
+        ] {
+            // An empty variable in a deployment's template is a mistake, not a token.
+            expect(
+                token
+                    .as_ref()
+                    .is_none_or(|token| !token.expose().is_empty()),
+                key,
+                "expected a token that is not empty",
+            );
+        }
         expect(
             !self.tokens.audience.is_empty(),
             "tokens.audience",

@@ -142,6 +142,11 @@ impl Hasher {
         })
     }
 
+    /// How many hashes run or wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     async fn run(
         &self,
         password: &Secret,

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
+use crate::metrics::{Delivery, MessageLabels, Messages};
 
 mod file;
 mod http;
@@ -41,6 +42,16 @@ pub enum Medium {
     Email,
     /// SMS.
     Sms,
+}
+
+impl Medium {
+    /// Its name in the outbox and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Sms => "sms",
+        }
+    }
 }
 
 /// A message to one person.
@@ -74,6 +85,8 @@ pub struct Mailer {
     queue: Mutex<Option<mpsc::Sender<Message>>>,
     worker: Mutex<Option<JoinHandle<()>>>,
     memory: Option<Mutex<Vec<Message>>>,
+    permits: Arc<Semaphore>,
+    counts: Messages,
 }
 
 impl Mailer {
@@ -82,39 +95,47 @@ impl Mailer {
     /// # Errors
     /// When a sender's settings are not usable.
     pub fn start(config: &Config) -> Result<Self, String> {
+        let permits = Arc::new(Semaphore::new(CONCURRENT));
+        let counts = Messages::default();
         if matches!(config.notify.email, crate::config::Channel::Memory) {
             return Ok(Self {
                 queue: Mutex::new(None),
                 worker: Mutex::new(None),
                 memory: Some(Mutex::new(Vec::new())),
+                permits,
+                counts,
             });
         }
         let email = Arc::new(Transport::new(&config.notify.email, &config.data_dir)?);
         let sms = Arc::new(Transport::new(&config.notify.sms, &config.data_dir)?);
         let (queue, mut messages) = mpsc::channel::<Message>(QUEUE);
+        let (free, outcomes) = (Arc::clone(&permits), counts.clone());
         let worker = tokio::spawn(async move {
-            let permits = Arc::new(Semaphore::new(CONCURRENT));
             while let Some(message) = messages.recv().await {
                 let transport = match message.channel {
                     Medium::Email => Arc::clone(&email),
                     Medium::Sms => Arc::clone(&sms),
                 };
-                let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
                     break;
                 };
+                let outcomes = outcomes.clone();
                 tokio::spawn(async move {
-                    deliver(&transport, &message).await;
+                    let outcome = deliver(&transport, &message).await;
+                    count(&outcomes, message.channel, outcome);
                     drop(permit);
                 });
             }
             // All permits back: nothing is on its way any more.
             let all = u32::try_from(CONCURRENT).unwrap_or(u32::MAX);
-            let _ = permits.acquire_many(all).await;
+            let _ = free.acquire_many(all).await;
         });
         Ok(Self {
             queue: Mutex::new(Some(queue)),
             worker: Mutex::new(Some(worker)),
             memory: None,
+            permits,
+            counts,
         })
     }
 
@@ -127,13 +148,29 @@ impl Mailer {
                 .push(message);
             return;
         }
+        let channel = message.channel;
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if queue
             .as_ref()
             .is_none_or(|queue| queue.try_send(message).is_err())
         {
             tracing::error!("a message was dropped: the queue is full or closed");
+            count(&self.counts, channel, Delivery::dropped);
         }
+    }
+
+    /// What became of messages so far; cheap to clone, and stays current.
+    pub fn counts(&self) -> Messages {
+        self.counts.clone()
+    }
+
+    /// How many wait or are on their way.
+    pub fn waiting(&self) -> usize {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queued = queue
+            .as_ref()
+            .map_or(0, |queue| queue.max_capacity() - queue.capacity());
+        queued + CONCURRENT.saturating_sub(self.permits.available_permits())
     }
 
     /// What was handed over so far, where messages are kept in memory.
@@ -176,11 +213,19 @@ impl fmt::Debug for Mailer {
     }
 }
 
-async fn deliver(transport: &Transport, message: &Message) {
+fn count(counts: &Messages, channel: Medium, outcome: Delivery) {
+    let labels = MessageLabels {
+        channel: channel.as_str(),
+        outcome,
+    };
+    counts.get_or_create(&labels).inc();
+}
+
+async fn deliver(transport: &Transport, message: &Message) -> Delivery {
     let mut pause = FIRST_PAUSE;
     for attempt in 1..=ATTEMPTS {
         match transport.send(message).await {
-            Ok(()) => return,
+            Ok(()) => return Delivery::sent,
             Err(cause) if attempt == ATTEMPTS => {
                 tracing::error!(channel = ?message.channel, cause, "a message was not sent");
             }
@@ -191,4 +236,5 @@ async fn deliver(transport: &Transport, message: &Message) {
             }
         }
     }
+    Delivery::failed
 }

@@ -73,6 +73,7 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
     for (name, description) in [
         ("bearer", "An access token."),
         ("gate", "The bearer of `gate.introspection_token`."),
+        ("metrics", "The bearer of `server.metrics_token`."),
     ] {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)

@@ -46,6 +46,11 @@ pub struct Documents {
 }
 
 impl Documents {
+    /// When they were signed.
+    pub const fn signed_at(&self) -> Timestamp {
+        self.signed_at
+    }
+
     /// The counter of revocations that the list is of.
     pub const fn list_change(&self) -> i64 {
         self.change
@@ -110,7 +115,8 @@ impl Publisher {
         self.control_key.to_jwk()
     }
 
-    fn held(&self) -> Option<Arc<Documents>> {
+    /// What was signed last; nothing is looked at or signed for it.
+    pub fn held(&self) -> Option<Arc<Documents>> {
         self.documents
             .read()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,0 +1,288 @@
+//! What an operator watches, as numbers: counted where it happens, read at `GET /metrics`.
+//!
+//! Every label has few values: a route is its pattern and never its path, a method is one of those
+//! that HTTP defines, an outcome is a code of ours. So what callers send cannot fill the memory,
+//! and no identifier of a person stands here.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::app::State;
+use crate::notify::Mailer;
+use crate::tokens::keyring::KeyState;
+
+mod routes;
+
+pub use routes::{routes, serve};
+
+type Text = Cow<'static, str>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabel {
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoginLabels {
+    way: &'static str,
+    outcome: Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: Text,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabel {
+    state: &'static str,
+}
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[expect(non_camel_case_types, reason = "the names are the label's values")]
+pub enum Delivery {
+    /// The server or provider took it.
+    sent,
+    /// Every attempt failed.
+    failed,
+    /// Too many were waiting.
+    dropped,
+}
+
+/// By which way, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct MessageLabels {
+    /// `email` or `sms`.
+    pub channel: &'static str,
+    /// What became of it.
+    pub outcome: Delivery,
+}
+
+/// Messages, counted by the mailer.
+pub type Messages = Family<MessageLabels, Counter>;
+
+/// Upper ends of the buckets of durations, in seconds: a read is under 5 ms, a password hash about
+/// 50, and the default deadline is 15 s.
+const BUCKETS: [f64; 12] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0,
+];
+
+/// The numbers of one process.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabel, Histogram, fn() -> Histogram>,
+    logins: Family<LoginLabels, Counter>,
+    refreshes: Family<OutcomeLabel, Counter>,
+    database_errors: Counter,
+    hashes_waiting: Gauge,
+    messages_waiting: Gauge,
+    revocation_entries: Gauge,
+    revocation_sequence: Gauge,
+    revocation_age: Gauge<f64, std::sync::atomic::AtomicU64>,
+    keys: Family<KeyLabel, Gauge>,
+}
+
+/// How an answer came about, as far as it is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The request's method.
+    pub method: &'a Method,
+    /// The matched pattern, `-` without one.
+    pub route: &'a str,
+    /// The status.
+    pub status: StatusCode,
+    /// The code of a problem.
+    pub code: Option<&'static str>,
+    /// Whether the database failed.
+    pub database_failed: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+impl Metrics {
+    /// Nothing counted yet; messages are counted by `mailer`.
+    pub fn new(mailer: &Mailer) -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("edgekeep"),
+            requests: Family::default(),
+            durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
+            logins: Family::default(),
+            refreshes: Family::default(),
+            database_errors: Counter::default(),
+            hashes_waiting: Gauge::default(),
+            messages_waiting: Gauge::default(),
+            revocation_entries: Gauge::default(),
+            revocation_sequence: Gauge::default(),
+            revocation_age: Gauge::default(),
+            keys: Family::default(),
+        };
+        metrics.register(mailer.counts());
+        metrics
+    }
+
+    fn register(&mut self, messages: Messages) {
+        let registry = &mut self.registry;
+        registry.register(
+            "http_requests",
+            "Requests by matched route",
+            self.requests.clone(),
+        );
+        registry.register(
+            "http_request_duration_seconds",
+            "Time to the answer's head by matched route",
+            self.durations.clone(),
+        );
+        registry.register(
+            "logins",
+            "Attempts to log in by way and outcome",
+            self.logins.clone(),
+        );
+        registry.register("refreshes", "Refreshes by outcome", self.refreshes.clone());
+        registry.register(
+            "database_errors",
+            "Requests that failed because the database did",
+            self.database_errors.clone(),
+        );
+        registry.register(
+            "password_hashes_waiting",
+            "Password hashes that run or wait",
+            self.hashes_waiting.clone(),
+        );
+        registry.register("messages", "Mail and SMS by outcome", messages);
+        registry.register(
+            "messages_waiting",
+            "Mail and SMS that wait to be sent or are on their way",
+            self.messages_waiting.clone(),
+        );
+        registry.register(
+            "revocation_list_entries",
+            "Entries of the list that gates are told",
+            self.revocation_entries.clone(),
+        );
+        registry.register(
+            "revocation_list_sequence",
+            "Number of the list that gates are told",
+            self.revocation_sequence.clone(),
+        );
+        registry.register(
+            "revocation_list_age_seconds",
+            "Age of the list that gates are told",
+            self.revocation_age.clone(),
+        );
+        registry.register("keys", "Signing keys by state", self.keys.clone());
+    }
+
+    /// Counts an answer, and what it means: the routes that log in and refresh have counts of
+    /// their own.
+    pub fn count(&self, answer: Answer<'_>) {
+        let route = answer.route;
+        self.requests
+            .get_or_create(&RequestLabels {
+                method: known_method(answer.method),
+                route: route.to_owned(),
+                status: answer.status.as_u16(),
+            })
+            .inc();
+        let label = RouteLabel {
+            route: route.to_owned(),
+        };
+        self.durations
+            .get_or_create(&label)
+            .observe(answer.elapsed.as_secs_f64());
+        if answer.database_failed {
+            self.database_errors.inc();
+        }
+        if answer.method != Method::POST {
+            return;
+        }
+        let outcome: Text = answer.code.unwrap_or("succeeded").into();
+        let way = match route {
+            "/api/v1/auth/login" => "password",
+            "/api/v1/auth/otp/verify" => "code",
+            "/api/v1/auth/register/verify" => "registration",
+            "/api/v1/auth/refresh" => {
+                self.refreshes
+                    .get_or_create(&OutcomeLabel { outcome })
+                    .inc();
+                return;
+            }
+            _ => return,
+        };
+        self.logins
+            .get_or_create(&LoginLabels { way, outcome })
+            .inc();
+    }
+
+    /// Everything as OpenMetrics text, with the state of now.
+    pub fn render(&self, state: &State) -> String {
+        let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.hashes_waiting.set(whole(state.hasher.waiting()));
+        self.messages_waiting.set(whole(state.mailer.waiting()));
+        if let Some(documents) = state.publisher.held() {
+            self.revocation_entries.set(whole(documents.entries));
+            let sequence = i64::try_from(documents.sequence).unwrap_or(i64::MAX);
+            self.revocation_sequence.set(sequence);
+            let age = state.clock.now().since(documents.signed_at());
+            self.revocation_age.set(age.as_secs_f64());
+        }
+        let ring = state.keyring.ring();
+        for key_state in [
+            KeyState::Pending,
+            KeyState::Active,
+            KeyState::Retiring,
+            KeyState::Retired,
+            KeyState::Revoked,
+        ] {
+            let label = KeyLabel {
+                state: key_state.name(),
+            };
+            let keys = ring.keys().iter().filter(|key| key.state == key_state);
+            self.keys.get_or_create(&label).set(whole(keys.count()));
+        }
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// The method, if it is one that HTTP defines: a caller may invent others without end.
+fn known_method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => "other",
+    }
+}

@@ -1,0 +1,78 @@
+//! Who may read the numbers: whoever has the token, or reaches the listener that is theirs.
+
+use axum::Router;
+use axum::extract::State as Shared;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::State;
+use crate::error::Error;
+use crate::tokens::bearer;
+use crate::vault::Secret;
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The route on the API's listener.
+pub fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(metrics))
+}
+
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation", security(("metrics" = [])),
+    summary = "Numbers for Prometheus",
+    description = "Where `server.metrics_token` is set.",
+    responses(
+        (status = 200, description = "OpenMetrics text.", body = String,
+         content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        (status = 401, description = "`token_missing`, `credentials_invalid`"),
+        (status = 404, description = "`not_found`: no token is configured"),
+    ),
+)]
+/// `GET /metrics`: 404 unless a token is configured, so that it is never public by accident.
+async fn metrics(Shared(state): Shared<State>, headers: HeaderMap) -> Result<Response, Error> {
+    let expected = state.config.server.metrics_token.as_ref();
+    authorize(expected.ok_or(Error::NotFound)?, &headers)?;
+    Ok(text(&state))
+}
+
+fn authorize(expected: &Secret, headers: &HeaderMap) -> Result<(), Error> {
+    let given = std::str::from_utf8(bearer(headers)?).map_err(|_| Error::CredentialsInvalid)?;
+    let given = Secret::new(given.to_owned()).digest();
+    if expected.digest().matches(given.as_bytes()) {
+        Ok(())
+    } else {
+        Err(Error::CredentialsInvalid)
+    }
+}
+
+fn text(state: &State) -> Response {
+    let headers = [(header::CONTENT_TYPE, CONTENT_TYPE)];
+    (headers, state.metrics.render(state)).into_response()
+}
+
+/// Serves `GET /metrics`, and nothing else, on `listener` until it fails. Asks for the token
+/// where one is configured.
+pub async fn serve(listener: TcpListener, state: State) {
+    if let Err(error) = axum::serve(listener, own(state)).await {
+        tracing::error!(%error, "the listener of metrics ended");
+    }
+}
+
+fn own(state: State) -> Router {
+    let read = |Shared(state): Shared<State>, headers: HeaderMap| async move {
+        let allowed = match &state.config.server.metrics_token {
+            None => Ok(()),
+            Some(expected) => authorize(expected, &headers),
+        };
+        if allowed.is_ok() {
+            return text(&state);
+        }
+        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        (StatusCode::UNAUTHORIZED, challenge).into_response()
+    };
+    Router::new().route("/metrics", get(read)).with_state(state)
+}
