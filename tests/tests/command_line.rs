@@ -305,3 +305,49 @@ fn production_invents_no_master_key_and_a_wrong_one_opens_nothing() {
     }
     assert!(with(&key("B")).0, "the right key still opens it");
 }
+
+#[test]
+fn doctor_says_what_stands_in_the_way() {
+    let folder = tempfile::tempdir().unwrap();
+    // Made by the command, so that nobody else can look into it.
+    let data = folder.path().join("data");
+    let doctor = |name: &str, value: &str| {
+        let mut command = command(&["doctor"]);
+        command.env("EDGEKEEP_DATA_DIR", &data).env(name, value);
+        let output = run(command, b"");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (ok, said) = doctor("EDGEKEEP_SERVER__LISTEN", &address);
+    // It may be the origin itself that runs there.
+    assert!(
+        ok && said.contains(&format!("{address} is in use")),
+        "{said}"
+    );
+    drop(taken);
+    let (ok, said) = doctor("EDGEKEEP_SERVER__LISTEN", &address);
+    assert!(ok && said.contains(&format!("{address} is free")), "{said}");
+    let (ok, said) = doctor("EDGEKEEP_OTP__MAX_TRIES", "99");
+    assert!(!ok && said.contains("otp.max_tries"), "{said}");
+    let (ok, said) = doctor("EDGEKEEP_SECRETS__MASTER_KEY", "short");
+    assert!(!ok && said.contains("master key"), "{said}");
+    assert!(!said.contains("short"), "{said}");
+}
+
+#[test]
+fn serve_stops_where_its_port_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut command = command(&["serve"]);
+    command.env("EDGEKEEP_DATA_DIR", folder.path());
+    command.env("EDGEKEEP_SERVER__LISTEN", &address);
+    let output = run(command, b"");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && said.contains(&address),
+        "{said}"
+    );
+}

@@ -287,6 +287,19 @@ async fn a_token_in_a_cookie_needs_the_pages_origin_to_change_anything() {
         let answer = call.send().await.unwrap();
         assert_eq!(&answer.verdict(), expected, "{method} {origin:?} {cookies}");
     }
+    // A page of any origin may open a WebSocket, and browsers send the cookie along.
+    for origin in [None, Some("https://evil.example"), Some("null")] {
+        let call = gate.edge.call("GET", "/app/x").header("Cookie", &cookie);
+        let mut call = call
+            .header("Upgrade", "websocket")
+            .header("Connection", "Upgrade");
+        call = call.header("Sec-WebSocket-Version", "13");
+        call = call.header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
+        if let Some(origin) = origin {
+            call = call.header("Origin", origin);
+        }
+        assert_eq!(call.send().await.unwrap().verdict(), missing, "{origin:?}");
+    }
     // Exactly one place: the header does not count here, nor the cookie elsewhere.
     assert_eq!(gate.get("/app/x", &token).await.verdict(), missing);
     let answer = gate

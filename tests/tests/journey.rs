@@ -217,3 +217,59 @@ async fn five_wrong_passwords_lock_and_the_lock_outlives_a_restart() {
     let wait: u64 = locked.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=900).contains(&wait), "{wait}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_gives_an_account_opens_what_it_should() {
+    let house = House::start().await;
+    let origin = &house.origin;
+    let create = |arguments: &[&str]| {
+        let all = [&["users", "create", "--password-stdin"], arguments].concat();
+        let output =
+            edgekeep_tests::process::run(origin.command(&all), format!("{PASSWORD}\n").as_bytes());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+            said,
+        )
+    };
+    let (ok, id, said) = create(&[
+        "--email",
+        "root@example.com",
+        "--role",
+        "admin",
+        "--kyc-level",
+        "2",
+    ]);
+    assert!(ok, "{said}");
+    let admin = origin.login("root@example.com", PASSWORD).await;
+    assert_eq!(admin.user(), id.trim());
+    let member = origin.register(EMAIL, PASSWORD).await;
+
+    assert_eq!(
+        house.get("/api/admin/users", &admin.access).await.status,
+        200
+    );
+    let seen = house.upstream.take_one();
+    assert_eq!(seen.header("x-user-roles"), Some("admin"));
+    assert_eq!(seen.header("x-kyc-level"), Some("2"));
+    let refused = house.get("/api/admin/users", &member.access).await;
+    assert_eq!(refused.verdict(), refusal(403, "insufficient_role"));
+    // Identity is verified far enough; a second factor is still missing.
+    let payments = house.get("/api/payments/1", &admin.access).await;
+    assert_eq!(payments.verdict(), refusal(401, "step_up_required"));
+    let payments = house.get("/api/payments/1", &member.access).await;
+    assert_eq!(payments.verdict(), refusal(403, "kyc_required"));
+
+    for wrong in [
+        &["--email", "root@example.com"][..],
+        &["--email", "not an address"],
+        &["--email", "other@example.com", "--role", "a,b"],
+        &["--email", "other@example.com", "--kyc-level", "-1"],
+        &[],
+    ] {
+        let (ok, id, said) = create(wrong);
+        assert!(!ok && id.is_empty() && !said.is_empty(), "{wrong:?}: {id}");
+        assert!(!said.contains(PASSWORD), "{said}");
+    }
+}
