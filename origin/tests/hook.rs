@@ -1,4 +1,5 @@
 //! Messages through a provider's HTTP endpoint, with a real server at the other end.
+#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
 mod sent;
 mod support;

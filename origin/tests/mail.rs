@@ -1,4 +1,6 @@
 //! Mail through a real mail server.
+#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
+#![expect(clippy::expect_used, reason = "a failure is the test's failure")]
 
 mod sent;
 mod support;

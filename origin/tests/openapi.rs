@@ -1,4 +1,6 @@
 //! The description of the API against the API.
+#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
+#![expect(clippy::panic, reason = "a failure is the test's failure")]
 
 mod keep;
 mod support;
@@ -7,8 +9,10 @@ use std::collections::BTreeSet;
 
 use axum::body::Body;
 use axum::http::{Method, Request, header};
+use base64::Engine as _;
 use edgekeep_origin::vault::Secret;
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use support::{Origin, Reply};
 
 const METHODS: [&str; 4] = ["get", "put", "post", "delete"];
@@ -292,6 +296,7 @@ impl Walk {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one step after the other")]
 async fn answers_are_as_documented() {
     const ADDRESS: &str = "walker@example.org";
     let origin = Origin::with(|config| {
@@ -513,8 +518,6 @@ async fn the_page_is_complete_and_runs_nothing() {
     // The style that the policy admits is the one that is there.
     let style = page.split("<style>").nth(1).unwrap();
     let style = style.split("</style>").next().unwrap();
-    use base64::Engine as _;
-    use sha2::Digest as _;
     let hash = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(style));
     assert!(policy.contains(&hash));
     let document = document(&origin).await;

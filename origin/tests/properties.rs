@@ -1,4 +1,5 @@
 //! What holds for any input: paths on both listeners, and the configuration.
+#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
 mod support;
 

@@ -42,7 +42,7 @@ enum Action {
     Migrate,
     /// Look at what a start needs and say what to do.
     Doctor,
-    /// Print the description of the HTTP API (OpenAPI 3.1, JSON).
+    /// Print the description of the HTTP API as JSON.
     Openapi,
     /// Make accounts.
     #[command(subcommand)]

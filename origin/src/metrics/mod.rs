@@ -232,7 +232,7 @@ impl Metrics {
             .inc();
     }
 
-    /// Everything as OpenMetrics text, with the state of now.
+    /// Everything as text, with the state of now.
     pub fn render(&self, state: &State) -> String {
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.hashes_waiting.set(whole(state.hasher.waiting()));

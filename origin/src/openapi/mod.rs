@@ -1,4 +1,4 @@
-//! The description of the HTTP API (OpenAPI 3.1), and a page to read it on.
+//! The description of the HTTP API (`OpenAPI` 3.1), and a page to read it on.
 //!
 //! Routes are registered together with their description, so neither exists without the other.
 //! What every operation has in common is added here instead of to each of them.
