@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, Mode};
 use crate::db::Db;
 use crate::random::Random;
 use crate::vault::MasterKeys;
@@ -21,13 +21,21 @@ pub(super) async fn run(file: Option<&Path>) -> anyhow::Result<()> {
         ("clock", clock()),
         ("port", port(&config)),
     ];
-    if config.data_dir.is_dir() {
+    let is_begun = config.data_dir.is_dir();
+    // Only development's own key comes with the folder; one that is to be given can be judged
+    // before the first start.
+    let is_given = config.mode == Mode::Production
+        || config.secrets.master_key.is_some()
+        || config.secrets.master_key_file.is_some();
+    if is_begun || is_given {
         let keys = MasterKeys::load(&config, &Random::Os);
         findings.push((
             "master key",
             keys.map(|keys| format!("{keys:?}"))
                 .map_err(|error| error.to_string()),
         ));
+    }
+    if is_begun {
         findings.push(("database", database(&config).await));
     }
     let mut failed = 0;
