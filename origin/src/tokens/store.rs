@@ -45,7 +45,9 @@ pub(super) async fn keys(connection: &mut AnyConnection) -> Result<Vec<KeyRow>, 
         "SELECT kid, algorithm, state, public_jwk, private_key, created_at, published_at,
                 activate_not_before, activated_at, retire_after, token_seconds
          FROM signing_keys
-         ORDER BY created_at, kid",
+         ORDER BY created_at,
+                  -- The first key and its standby are made at one instant.
+                  CASE WHEN activated_at IS NULL THEN 1 ELSE 0 END, activated_at, kid",
     )
     .fetch_all(connection)
     .await?;
