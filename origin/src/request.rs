@@ -137,7 +137,12 @@ fn explain(error: &serde_json::Error) -> String {
                 .iter()
                 .any(|prefix| text.starts_with(prefix))
             {
-                let short: String = text.chars().take(200).collect();
+                // The name is the caller's: a line feed in it would begin another line of the log.
+                let short: String = text
+                    .chars()
+                    .take(200)
+                    .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+                    .collect();
                 return format!("The body does not fit: {short}.");
             }
             "a value of the wrong type or shape"

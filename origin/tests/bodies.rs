@@ -100,6 +100,10 @@ fn hostile(good: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("byte order mark", format!("\u{feff}{good}").into_bytes()),
         ("NaN", with("\"captcha\":NaN")),
         ("unknown member", with("\"is_admin\":true")),
+        (
+            "unknown member that looks like a log line",
+            with("\"a\\n2026-01-01T00:00:00Z ERROR \\u001b[31m\":1"),
+        ),
         ("doubled member", doubled(good).into_bytes()),
         (
             "doubled member, escaped",
@@ -176,6 +180,12 @@ fn expect_invalid(reply: &Reply, path: &str, what: &str) {
         reply.headers["content-type"], "application/problem+json",
         "{path}, {what}"
     );
+    let detail = reply.text("detail");
+    assert!(
+        !detail.contains(char::is_control),
+        "{path}, {what}: {detail:?}"
+    );
+    assert!(detail.len() < 1_000, "{path}, {what}");
 }
 
 #[tokio::test]
