@@ -503,3 +503,123 @@ async fn the_development_outbox_is_a_file_of_json_lines() {
     let body = json!({"email": ALICE, "code": line["code"]});
     origin.post("/register/verify", body).await.expect(200, "");
 }
+
+#[tokio::test]
+async fn a_request_that_is_refused_still_makes_a_registration_contested() {
+    let origin = Origin::new().await;
+    for _ in 0..3 {
+        register(&origin, ALICE, "the stranger's password")
+            .await
+            .expect(202, "");
+    }
+    let code = origin.code(ALICE);
+    register(&origin, ALICE, "the owner's password")
+        .await
+        .expect(429, "rate_limited");
+    let body = json!({"email": ALICE, "code": code});
+    origin.post("/register/verify", body).await.expect(200, "");
+    for password in ["the owner's password", "the stranger's password"] {
+        log_in(&origin, ALICE, password)
+            .await
+            .expect(401, "credentials_invalid");
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_code_has_expired_still_contests_the_next() {
+    let origin = Origin::new().await;
+    register(&origin, ALICE, "the owner's password")
+        .await
+        .expect(202, "");
+    origin.advance(301);
+    let stranger = json!({"email": ALICE, "password": "the stranger's password",
+        "username": "stranger", "name": "A Stranger"});
+    origin.post("/register", stranger).await.expect(202, "");
+    let body = json!({"email": ALICE, "code": origin.code(ALICE)});
+    let reply = origin.post("/register/verify", body).await.expect(200, "");
+    assert_eq!(reply.body["user"].get("username"), None);
+    for identifier in [ALICE, "stranger"] {
+        log_in(&origin, identifier, "the stranger's password")
+            .await
+            .expect(401, "credentials_invalid");
+    }
+}
+
+#[tokio::test]
+async fn no_second_address_leads_into_an_account_that_another_proved() {
+    let origin = Origin::with(|config| config.registration.require_proof = false).await;
+    let phone = "+447911123456";
+    let stranger = json!({"email": ALICE, "phone_number": phone, "username": "stranger",
+        "password": "the stranger's password"});
+    origin.post("/register", stranger).await.expect(202, "");
+    let code_login = async |address: Value, to: &str| {
+        let sent = origin.post("/otp/send", address).await.expect(200, "");
+        let body = json!({"otp_token": sent.text("otp_token"), "code": origin.code(to)});
+        let reply = origin.post("/otp/verify", body).await.expect(200, "");
+        reply.body["user"]["id"].clone()
+    };
+    let owner = code_login(json!({"email": ALICE}), ALICE).await;
+    let other = code_login(json!({"phone_number": phone}), phone).await;
+    assert_ne!(
+        owner, other,
+        "the number's holder has an account of their own"
+    );
+    log_in(&origin, "stranger", "the stranger's password")
+        .await
+        .expect(401, "credentials_invalid");
+}
+
+#[tokio::test]
+async fn a_look_alike_address_gets_no_mail() {
+    let origin = Origin::new().await;
+    registered(&origin, ALICE).await;
+    let look_alike = "\u{ff41}lice@example.org";
+    register(&origin, look_alike, "another password")
+        .await
+        .expect(202, "");
+    assert!(origin.message(look_alike).is_none());
+    assert_eq!(
+        origin.message(ALICE).unwrap().subject.as_deref(),
+        Some("You have an account already")
+    );
+}
+
+#[tokio::test]
+async fn a_changed_password_voids_the_link_that_waits() {
+    let origin = Origin::new().await;
+    let tokens = registered(&origin, ALICE).await;
+    let body = json!({"identifier": ALICE});
+    origin.post("/forgot-password", body).await.expect(202, "");
+    let link = origin.code(ALICE);
+    let change = json!({"current_password": PASSWORD, "new_password": "brand new words"});
+    let reply = origin
+        .call(
+            Method::POST,
+            "/api/v1/auth/change-password",
+            Some(tokens.text("access_token")),
+            Some(change),
+        )
+        .await;
+    assert_eq!(reply.status.as_u16(), 204, "{:?}", reply.body);
+    let body = json!({"token": link, "password": "the old link's words"});
+    origin
+        .post("/reset-password", body)
+        .await
+        .expect(400, "code_invalid");
+}
+
+#[tokio::test]
+async fn the_reset_link_leads_to_the_configured_page() {
+    let origin = Origin::with(|config| {
+        config.password.reset_url = Some("https://app.example.org/new-password".to_owned());
+    })
+    .await;
+    registered(&origin, ALICE).await;
+    let body = json!({"identifier": ALICE});
+    origin.post("/forgot-password", body).await.expect(202, "");
+    let link = format!(
+        "https://app.example.org/new-password?token={}",
+        origin.code(ALICE)
+    );
+    assert!(origin.message(ALICE).unwrap().text.contains(&link));
+}

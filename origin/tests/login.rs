@@ -436,3 +436,47 @@ async fn addresses_are_counted_by_ip_when_configured() {
         .await
         .expect(401, "credentials_invalid");
 }
+
+#[tokio::test]
+async fn nobody_bars_an_address_that_has_no_account_for_good() {
+    let origin = Origin::new().await;
+    for _ in 0..4 {
+        let token = send(&origin, ALICE).await;
+        let code = origin.code(ALICE);
+        for n in 0..3 {
+            verify(&origin, &token, &other_than(&code, n))
+                .await
+                .expect(400, "code_invalid");
+        }
+        origin.advance(1_201);
+    }
+    let token = send(&origin, ALICE).await;
+    verify(&origin, &token, &origin.code(ALICE))
+        .await
+        .expect(400, "code_invalid");
+    origin.advance(86_400);
+    let token = send(&origin, ALICE).await;
+    verify(&origin, &token, &origin.code(ALICE))
+        .await
+        .expect(200, "");
+}
+
+#[tokio::test]
+async fn a_right_code_during_a_lock_counts_against_nobody() {
+    let origin = Origin::with(|config| config.otp.failures_per_day = 1).await;
+    registered(&origin).await;
+    let token = send(&origin, ALICE).await;
+    let code = origin.code(ALICE);
+    for _ in 0..5 {
+        log_in(&origin, ALICE, "wrong password").await;
+    }
+    verify(&origin, &token, &code)
+        .await
+        .expect(423, "account_locked");
+    origin.advance(901);
+    // Had the first been counted, codes would be off now.
+    let token = send(&origin, ALICE).await;
+    verify(&origin, &token, &origin.code(ALICE))
+        .await
+        .expect(200, "");
+}

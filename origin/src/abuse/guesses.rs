@@ -22,6 +22,10 @@ pub struct Counted([u8; 16]);
 
 /// Counts a guess before it is compared; `None` when codes are off for the account.
 ///
+/// With `lasting` they stay off until another proof. Without an account nobody could give one:
+/// an address that is not registered is only held up until its failures are a day old, or anyone
+/// could bar its owner for ever.
+///
 /// # Errors
 /// When the database fails.
 pub async fn count(
@@ -29,6 +33,7 @@ pub async fn count(
     limits: &Otp,
     random: &Random,
     subject: &Subject,
+    lasting: bool,
     now: Timestamp,
 ) -> Result<Option<Counted>, Error> {
     sqlx::query("DELETE FROM code_failures WHERE failed_at <= $1")
@@ -50,13 +55,15 @@ pub async fn count(
     .await?;
     let (month, day): (i64, i64) = (row.try_get("month")?, row.try_get("day")?);
     if day >= i64::from(limits.failures_per_day) || month >= i64::from(limits.failures_per_month) {
-        sqlx::query(
-            "INSERT INTO code_suspensions (subject, suspended, lifted_at) VALUES ($1, 1, 0)
-             ON CONFLICT (subject) DO UPDATE SET suspended = 1",
-        )
-        .bind(subject.bytes())
-        .execute(&mut *connection)
-        .await?;
+        if lasting {
+            sqlx::query(
+                "INSERT INTO code_suspensions (subject, suspended, lifted_at) VALUES ($1, 1, 0)
+                 ON CONFLICT (subject) DO UPDATE SET suspended = 1",
+            )
+            .bind(subject.bytes())
+            .execute(&mut *connection)
+            .await?;
+        }
         return Ok(None);
     }
     let id: [u8; 16] = random.bytes();

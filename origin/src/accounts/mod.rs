@@ -6,6 +6,7 @@ use sqlx::AnyConnection;
 use crate::app::State;
 use crate::error::Error;
 use crate::ids::UserId;
+use crate::login;
 use crate::sessions::{self, Ending};
 use crate::vault::Purpose;
 
@@ -260,8 +261,10 @@ pub async fn create(
     Ok(id)
 }
 
-/// Records that the holder of an identifier proved it. The first time, every password and session
-/// from before goes: whoever set them had not shown that the address was theirs.
+/// Records that the holder of an identifier proved it. The first time, everything from before goes:
+/// password, sessions, reset links, and every other name and address of the account. Whoever set
+/// them had not shown that this address was theirs, and through another address of their own they
+/// would come back.
 ///
 /// # Errors
 /// When the database fails.
@@ -274,6 +277,8 @@ pub async fn prove(
 ) -> Result<(), Error> {
     if store::mark_verified(connection, kind, blind, state.clock.now()).await? {
         store::delete_password(connection, user_id).await?;
+        store::delete_other_identifiers(connection, user_id, kind, blind).await?;
+        login::reset::withdraw(connection, user_id).await?;
         sessions::end_all(state, connection, user_id, Ending::All).await?;
     }
     Ok(())

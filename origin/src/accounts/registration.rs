@@ -40,6 +40,23 @@ struct Pending {
     password_mac: Vec<u8>,
 }
 
+impl Pending {
+    /// What is left when two requests with different passwords wait for one address: nothing that
+    /// either of them chose.
+    fn contested(self) -> Self {
+        Self {
+            username: None,
+            name: None,
+            phc: None,
+            ..self
+        }
+    }
+
+    fn to_json(&self) -> Result<Vec<u8>, Error> {
+        serde_json::to_vec(self).map_err(|_| Error::internal("pending as JSON"))
+    }
+}
+
 /// Takes a registration in; the caller learns nothing about who has an account.
 pub(super) async fn begin(state: &State, wanted: Wanted) -> Result<(), Error> {
     let phc = state.hasher.hash(&wanted.password).await?;
@@ -60,26 +77,46 @@ pub(super) async fn begin(state: &State, wanted: Wanted) -> Result<(), Error> {
         .to_vec();
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
+    let before = codes::waiting(state, &mut tx, CodeFor::Registration, &blind)
+        .await?
+        .and_then(|payload| serde_json::from_slice::<Pending>(&payload).ok());
+    let contested = before
+        .as_ref()
+        .is_some_and(|before| before.phc.is_none() || before.password_mac != password_mac);
     let limit = state.config.otp.sends_per_hour;
-    sends::count(&mut tx, CodeFor::Registration.as_str(), &blind, limit, now).await?;
+    let counted = sends::count(&mut tx, CodeFor::Registration.as_str(), &blind, limit, now).await;
+    if let Err(refusal) = counted {
+        // The code that waits is not replaced, but whose password it would confirm is no longer
+        // clear: that must be remembered although the request is refused.
+        if let (true, Some(before)) = (contested, before) {
+            let payload = before.contested().to_json()?;
+            codes::amend(state, &mut tx, CodeFor::Registration, &blind, &payload).await?;
+            tx.commit().await?;
+        }
+        return Err(refusal);
+    }
     let holder = super::holder(&mut tx, address.kind(), &blind).await?;
     let taken = holder.is_some_and(|holder| holder.verified);
-    let contested = codes::waiting(state, &mut tx, CodeFor::Registration, &blind)
-        .await?
-        .and_then(|payload| serde_json::from_slice::<Pending>(&payload).ok())
-        .is_some_and(|before| before.phc.is_none() || before.password_mac != password_mac);
-    let pending = Pending {
+    let stored = match holder {
+        Some(holder) => super::stored_spelling(state, &mut tx, holder.user_id, &blind).await?,
+        None => None,
+    };
+    let spelling = stored.unwrap_or_else(|| address.spelling().to_owned());
+    let mut pending = Pending {
         kind: address.kind(),
-        spelling: address.spelling().to_owned(),
+        spelling: spelling.clone(),
         username: wanted
             .username
             .as_ref()
             .map(|name| name.spelling().to_owned()),
         name: wanted.name.clone(),
-        phc: (!contested).then(|| phc.clone()),
+        phc: Some(phc.clone()),
         password_mac,
     };
-    let payload = serde_json::to_vec(&pending).map_err(|_| Error::internal("pending as JSON"))?;
+    if contested {
+        pending = pending.contested();
+    }
+    let payload = pending.to_json()?;
     let issued = codes::issue(
         state,
         &mut tx,
@@ -94,9 +131,9 @@ pub(super) async fn begin(state: &State, wanted: Wanted) -> Result<(), Error> {
     }
     tx.commit().await?;
     let message = if taken {
-        messages::already_registered(address)
+        messages::already_registered(address.kind(), &spelling)
     } else {
-        messages::registration_code(address, &issued.code)
+        messages::registration_code(address.kind(), &spelling, &issued.code)
     };
     if let Some(message) = message {
         state.mailer.send(message);
@@ -188,9 +225,11 @@ async fn create(
     phc: &str,
     verified: bool,
 ) -> Result<(), Error> {
+    // The one address that the code goes to: with another beside it, who proves the one would be
+    // let in by whoever holds the other.
+    let address = wanted.email.as_ref().or(wanted.phone.as_ref());
     let identifiers: Vec<(Identifier, bool)> = [
-        (wanted.email.clone(), verified),
-        (wanted.phone.clone(), verified),
+        (address.cloned(), verified),
         // A user name needs no proof: it is whoever took it first.
         (wanted.username.clone(), true),
     ]

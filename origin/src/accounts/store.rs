@@ -238,6 +238,27 @@ pub(super) async fn set_password(
     Ok(())
 }
 
+/// Removes every identifier of the account but one and those that were proved by their owner;
+/// user names, which need no proof, go too.
+pub(super) async fn delete_other_identifiers(
+    connection: &mut AnyConnection,
+    id: UserId,
+    kind: Kind,
+    blind: &Blind,
+) -> Result<(), Error> {
+    sqlx::query(
+        "DELETE FROM identifiers
+         WHERE user_id = $1 AND NOT (kind = $2 AND blind = $3)
+           AND (verified_at IS NULL OR kind = 'username')",
+    )
+    .bind(id)
+    .bind(kind.as_str())
+    .bind(blind.as_slice())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn delete_password(
     connection: &mut AnyConnection,
     id: UserId,

@@ -109,6 +109,8 @@ pub struct Server {
     /// Address and port of a listener for `GET /metrics` alone; unset: none. It asks for
     /// `metrics_token` where that is set, which it must be unless this is a loopback address.
     pub metrics_listen: Option<SocketAddr>,
+    /// Connections to `listen` at a time, as far as the limit of open files allows; one more waits.
+    pub max_connections: usize,
     /// Longest request body, in bytes.
     pub max_body_bytes: usize,
     /// Seconds within which a request must be answered.
@@ -128,6 +130,7 @@ impl Default for Server {
             kv_token: None,
             metrics_token: None,
             metrics_listen: None,
+            max_connections: 4_096,
             max_body_bytes: 64 * 1024,
             request_timeout_seconds: 15,
             shutdown_seconds: 10,
@@ -337,6 +340,9 @@ pub struct Password {
     pub queue: usize,
     /// Life of a link that sets a new password (ASVS 6.5.5: at most 600).
     pub reset_seconds: u64,
+    /// The page of your application that the link leads to, which is given `?token=`; unset:
+    /// `/reset-password` below the public URL, for a proxy to answer.
+    pub reset_url: Option<String>,
 }
 
 impl Default for Password {
@@ -348,6 +354,7 @@ impl Default for Password {
             concurrency: 0,
             queue: 256,
             reset_seconds: 600,
+            reset_url: None,
         }
     }
 }
@@ -483,6 +490,9 @@ impl Default for Log {
 /// A token may live a day at most, whatever is configured: verifiers refuse longer ones.
 const MAX_ACCESS_TOKEN_SECONDS: u64 = 86_400;
 
+/// Hashes at a time: each keeps its memory, and more than cores make none of them faster.
+const MAX_CONCURRENCY: usize = 256;
+
 impl Config {
     /// The issuer, and the beginning of every link: no trailing slash.
     pub fn issuer(&self) -> String {
@@ -490,6 +500,13 @@ impl Config {
             .public_url
             .clone()
             .unwrap_or_else(|| format!("http://{}", self.server.listen))
+    }
+
+    /// The page where a new password is typed. It comes from the configuration and never from a
+    /// request's headers.
+    pub fn reset_url(&self) -> String {
+        let page = self.password.reset_url.clone();
+        page.unwrap_or_else(|| format!("{}/reset-password", self.issuer()))
     }
 
     /// The database's URL.
@@ -600,9 +617,28 @@ impl Config {
              memory_kib = 19456 and iterations = 2",
         );
         expect(
+            self.password.concurrency <= MAX_CONCURRENCY,
+            "password.concurrency",
+            "expected 1 to 256, or 0 for as many as there are cores",
+        );
+        expect(
+            self.password.queue >= 1,
+            "password.queue",
+            "expected at least 1",
+        );
+        expect(
             (1..=600).contains(&self.password.reset_seconds),
             "password.reset_seconds",
             "expected 1 to 600",
+        );
+        expect(
+            self.password.reset_url.as_deref().is_none_or(|url| {
+                (url.starts_with("https://") || url.starts_with("http://"))
+                    && url.bytes().all(|byte| byte.is_ascii_graphic())
+                    && !url.contains(['?', '#'])
+            }),
+            "password.reset_url",
+            "expected an absolute http or https URL without query and fragment",
         );
         expect(
             (1..=100).contains(&self.lockout.max_failures),
@@ -644,6 +680,11 @@ impl Config {
             self.revocation.kv_rest.is_whole(),
             "revocation.kv_rest",
             "expected account_id, namespace_id and api_token together, and an https base_url",
+        );
+        expect(
+            (1..=1_000_000).contains(&self.server.max_connections),
+            "server.max_connections",
+            "expected 1 to 1000000",
         );
         expect(
             (1..=16_777_216).contains(&self.server.max_body_bytes),

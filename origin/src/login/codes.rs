@@ -123,7 +123,7 @@ pub async fn issue(
     Ok(Issued { code, token })
 }
 
-/// What waits beside a live code of `recipient`.
+/// What waits beside the last code of `recipient`, whether or not its time is over.
 ///
 /// # Errors
 /// When the database or the vault fails.
@@ -134,12 +134,10 @@ pub async fn waiting(
     recipient: &Blind,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
     let row = sqlx::query(
-        "SELECT payload FROM one_time_codes
-         WHERE purpose = $1 AND recipient = $2 AND expires_at > $3",
+        "SELECT payload FROM one_time_codes WHERE purpose = $1 AND recipient = $2",
     )
     .bind(purpose.as_str())
     .bind(recipient.as_slice())
-    .bind(state.clock.now())
     .fetch_optional(connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
@@ -149,6 +147,29 @@ pub async fn waiting(
         &aad(purpose, recipient),
         &sealed,
     )?))
+}
+
+/// Replaces what waits beside the code of `recipient`; the code stays.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn amend(
+    state: &State,
+    connection: &mut AnyConnection,
+    purpose: CodeFor,
+    recipient: &Blind,
+    payload: &[u8],
+) -> Result<(), Error> {
+    let sealed = state
+        .vault
+        .seal(Purpose::Registration, &aad(purpose, recipient), payload)?;
+    sqlx::query("UPDATE one_time_codes SET payload = $3 WHERE purpose = $1 AND recipient = $2")
+        .bind(purpose.as_str())
+        .bind(recipient.as_slice())
+        .bind(sealed)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Compares `code` with the one that `key` finds, after counting the guess.
@@ -201,8 +222,10 @@ pub async fn guess(
     let token_hash: Vec<u8> = row.try_get("token_hash")?;
     let code_mac: Vec<u8> = row.try_get("code_mac")?;
     let sealed: Vec<u8> = row.try_get("payload")?;
-    let subject = subject(state, &mut tx, &recipient).await?;
-    let counted = guesses::count(&mut tx, &state.config.otp, &state.random, &subject, now).await?;
+    let (subject, lasting) = subject(state, &mut tx, &recipient).await?;
+    let limits = &state.config.otp;
+    let counted =
+        guesses::count(&mut tx, limits, &state.random, &subject, lasting, now).await?;
     tx.commit().await?;
     let Some(counted) = counted else {
         return Err(Error::CodeInvalid("codes are off for the account"));
@@ -244,6 +267,14 @@ pub async fn consume(
     guesses::take_back(connection, guess.counted).await
 }
 
+/// Takes the count of a right guess back that could not be used for another reason; the code stays.
+///
+/// # Errors
+/// When the database fails.
+pub async fn release(connection: &mut AnyConnection, guess: &Guess) -> Result<(), Error> {
+    guesses::take_back(connection, guess.counted).await
+}
+
 /// Ends whatever code waits for `recipient`.
 ///
 /// # Errors
@@ -261,25 +292,20 @@ pub async fn withdraw(
     Ok(())
 }
 
-/// Whose guesses of codes sent to `recipient` are counted.
-///
-/// # Errors
-/// When the database fails.
-pub async fn subject(
+/// Whose guesses of codes sent to `recipient` are counted, and whether that is an account.
+async fn subject(
     state: &State,
     connection: &mut AnyConnection,
     recipient: &Blind,
-) -> Result<Subject, Error> {
+) -> Result<(Subject, bool), Error> {
     let mut holder = None;
     for kind in [Kind::Email, Kind::Phone] {
         // A blind index covers its kind, so at most one of the two finds anybody.
         holder = holder.or(accounts::holder(connection, kind, recipient).await?);
     }
-    Ok(Subject::of(
-        &state.vault,
-        holder.map(|holder| holder.user_id),
-        recipient,
-    )?)
+    let user_id = holder.map(|holder| holder.user_id);
+    let subject = Subject::of(&state.vault, user_id, recipient)?;
+    Ok((subject, user_id.is_some()))
 }
 
 async fn why_not(

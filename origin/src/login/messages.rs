@@ -1,6 +1,6 @@
 //! What mail and SMS say. Links begin with the configured URL, never with one from a request.
 
-use crate::accounts::{Identifier, Kind};
+use crate::accounts::Kind;
 use crate::notify::Message;
 use crate::vault::Secret;
 
@@ -23,15 +23,15 @@ fn message(
 }
 
 /// The code that completes a registration.
-pub fn registration_code(address: &Identifier, code: &Secret) -> Option<Message> {
+pub fn registration_code(kind: Kind, to: &str, code: &Secret) -> Option<Message> {
     let text = format!(
         "{} is your code to complete the registration. \
          If you did not ask for it, ignore this message and give the code to nobody.",
         code.expose()
     );
     message(
-        address.kind(),
-        address.spelling(),
+        kind,
+        to,
         "Your registration code",
         text,
         Some(code),
@@ -39,14 +39,14 @@ pub fn registration_code(address: &Identifier, code: &Secret) -> Option<Message>
 }
 
 /// To the owner of an address that somebody tried to register again.
-pub fn already_registered(address: &Identifier) -> Option<Message> {
+pub fn already_registered(kind: Kind, to: &str) -> Option<Message> {
     let text = "Somebody, perhaps you, tried to register with this address, which has an account \
                 already. Log in, or ask for a new password. If it was not you, there is nothing \
                 to do."
         .to_owned();
     message(
-        address.kind(),
-        address.spelling(),
+        kind,
+        to,
         "You have an account already",
         text,
         None,
@@ -63,9 +63,9 @@ pub fn login_code(kind: Kind, to: &str, code: &Secret) -> Option<Message> {
 }
 
 /// The link that sets a new password.
-pub fn reset_link(kind: Kind, to: &str, issuer: &str, token: &Secret) -> Option<Message> {
+pub fn reset_link(kind: Kind, to: &str, page: &str, token: &Secret) -> Option<Message> {
     let text = format!(
-        "Set a new password here: {issuer}/reset-password?token={} . \
+        "Set a new password here: {page}?token={} . \
          If you did not ask for it, ignore this message.",
         token.expose()
     );

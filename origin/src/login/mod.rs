@@ -9,7 +9,7 @@ pub mod hasher;
 pub mod messages;
 mod otp;
 mod password;
-mod reset;
+pub(crate) mod reset;
 mod routes;
 
 /// The routes under `/api/v1/auth`.

@@ -76,6 +76,9 @@ pub(super) async fn verify(
         let subject = Subject::account(&state.vault, holder.user_id)?;
         let standing = lockout::standing(&mut tx, &subject, state.clock.now()).await?;
         if let Some(wait) = standing.locked_for {
+            // The guess was right: it counts against nobody.
+            codes::release(&mut tx, &guess).await?;
+            tx.commit().await?;
             return Err(Error::AccountLocked(wait));
         }
     }

@@ -86,6 +86,7 @@ pub(super) async fn change(
     }
     lockout::clear(&mut tx, &[subject]).await?;
     accounts::set_password(state, &mut tx, user_id, &phc).await?;
+    super::reset::withdraw(&mut tx, user_id).await?;
     sessions::end_all(
         state,
         &mut tx,

@@ -63,10 +63,22 @@ pub(super) async fn forgot(state: &State, identifier: &Identifier) -> Result<(),
     .await?;
     tx.commit().await?;
     if let Some((kind, _, to)) = contact
-        && let Some(message) = messages::reset_link(kind, &to, &state.config.issuer(), &token)
+        && let Some(message) = messages::reset_link(kind, &to, &state.config.reset_url(), &token)
     {
         state.mailer.send(message);
     }
+    Ok(())
+}
+
+/// Voids the links that wait for the account: what they were asked for has been done otherwise.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn withdraw(connection: &mut AnyConnection, user_id: UserId) -> Result<(), Error> {
+    sqlx::query("DELETE FROM password_resets WHERE user_id = $1")
+        .bind(user_id)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
