@@ -1,13 +1,15 @@
 //! Password hashing: argon2id (RFC 9106) over a keyed hash, on a bounded pool.
 //!
 //! One hash takes 19 MiB. A burst of logins must cost time, not memory: as many run as there are
-//! cores, a bounded number waits, and the rest is told to come back.
+//! cores, a bounded number waits, and the rest is told to come back. Each that runs borrows memory
+//! that is kept: freed blocks of that size stay with the allocator, once for each thread that ever
+//! hashed, and would soon be a gigabyte.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use subtle::ConstantTimeEq as _;
@@ -47,6 +49,7 @@ pub struct Hasher {
     vault: Vault,
     random: Random,
     running: Arc<Semaphore>,
+    memory: Arc<Memory>,
     waiting: AtomicUsize,
     queue: usize,
     /// What an unknown account's password is compared with, so that it takes as long.
@@ -81,8 +84,13 @@ impl Hasher {
         } else {
             settings.concurrency
         };
+        let memory = Memory {
+            blocks: params.block_count(),
+            free: Mutex::new(Vec::with_capacity(concurrency)),
+        };
         let mut hasher = Self {
             params,
+            memory: Arc::new(memory),
             vault,
             random,
             running: Arc::new(Semaphore::new(concurrency)),
@@ -166,14 +174,22 @@ impl Hasher {
             Purpose::Password,
             &[password.expose().as_bytes()],
         )?);
+        let memory = Arc::clone(&self.memory);
         let started = Instant::now();
         let hashed = tokio::task::spawn_blocking(move || {
             // The permit goes with the work, which a dropped request does not stop.
             let _permit = permit;
             let mut hash = Zeroizing::new([0; HASH_BYTES]);
-            Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-                .hash_password_into(keyed.as_slice(), &salt, hash.as_mut())
-                .map(|()| hash)
+            let mut blocks = memory.take(params.block_count());
+            let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                .hash_password_into_with_memory(
+                    keyed.as_slice(),
+                    &salt,
+                    hash.as_mut(),
+                    blocks.as_mut_slice(),
+                );
+            memory.give_back(blocks);
+            hashed.map(|()| hash)
         })
         .await
         .map_err(|_| Error::internal("the hashing thread ended"))?;
@@ -182,6 +198,40 @@ impl Hasher {
             "hashed a password"
         );
         hashed.map_err(|error| Error::internal(format!("argon2: {error}")))
+    }
+}
+
+/// The memory of hashes, one buffer for each that may run.
+///
+/// A buffer is not wiped in between, as argon2 does not wipe what it frees: the next hash writes
+/// every block before it reads it, and what stands there is derived from a keyed hash.
+#[derive(Debug)]
+struct Memory {
+    /// Blocks of one hash with today's parameters.
+    blocks: usize,
+    free: Mutex<Vec<Vec<Block>>>,
+}
+
+impl Memory {
+    /// A buffer of at least `blocks`; more than usual where a stored hash asks for it.
+    fn take(&self, blocks: usize) -> Vec<Block> {
+        let mut buffer = self.lock().pop().unwrap_or_default();
+        if buffer.len() < blocks {
+            // Made anew, not grown: growing would copy what nobody reads.
+            drop(buffer);
+            buffer = vec![Block::new(); blocks.max(self.blocks)];
+        }
+        buffer
+    }
+
+    fn give_back(&self, buffer: Vec<Block>) {
+        if buffer.len() == self.blocks {
+            self.lock().push(buffer);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<Block>>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
