@@ -1,7 +1,6 @@
 //! The state that handlers share, the router over every slice, and serving it.
 
 use std::fs::File;
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +37,7 @@ use crate::revocation::{self, Signal};
 use crate::tokens::keyring::Keyring;
 use crate::vault::master::MasterKeyError;
 use crate::vault::{MasterKeys, Vault};
-use crate::{accounts, login, metrics, openapi, sessions, tokens};
+use crate::{accounts, listen, login, metrics, openapi, sessions, tokens};
 
 /// What every handler may use; cheap to clone.
 #[derive(Clone)]
@@ -403,10 +402,10 @@ pub async fn serve(state: State) -> Result<(), StartError> {
     }
     tracing::info!(%address, issuer = state.config.issuer(), "ready");
     let grace = Duration::from_secs(state.config.server.shutdown_seconds);
-    let service = app(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let connections = listen::affordable(state.config.server.max_connections);
     let (stopped, stopping) = tokio::sync::oneshot::channel();
     let for_signal = state.clone();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+    let server = listen::serve(listener, app(state.clone()), connections, async move {
         wait_for_signal().await;
         for_signal.accepting.store(false, Ordering::SeqCst);
         tracing::info!("stopping");
@@ -421,7 +420,7 @@ pub async fn serve(state: State) -> Result<(), StartError> {
         }
     };
     tokio::select! {
-        ended = server => ended.map_err(|source| StartError::Io { what: "serve".to_owned(), source })?,
+        () = server => {}
         () = too_long => tracing::warn!("requests still in flight were cut off"),
         // An origin that tells its gates nothing more must not look alive.
         Some(_) = tasks.join_next() => {

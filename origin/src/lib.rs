@@ -22,6 +22,7 @@ pub mod config;
 pub mod db;
 pub mod error;
 pub mod ids;
+pub mod listen;
 pub mod login;
 pub mod metrics;
 pub mod notify;

@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 
 use crate::app::State;
 use crate::error::Error;
+use crate::listen;
 use crate::tokens::bearer;
 use crate::vault::Secret;
 
@@ -54,12 +55,11 @@ fn text(state: &State) -> Response {
     (headers, state.metrics.render(state)).into_response()
 }
 
-/// Serves `GET /metrics`, and nothing else, on `listener` until it fails. Asks for the token
+/// Serves `GET /metrics`, and nothing else, on `listener` until it is dropped. Asks for the token
 /// where one is configured.
 pub async fn serve(listener: TcpListener, state: State) {
-    if let Err(error) = axum::serve(listener, own(state)).await {
-        tracing::error!(%error, "the listener of metrics ended");
-    }
+    let never = std::future::pending();
+    listen::serve(listener, own(state), listen::OPERATORS_CONNECTIONS, never).await;
 }
 
 fn own(state: State) -> Router {

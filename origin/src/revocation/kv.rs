@@ -13,6 +13,7 @@ use axum::{Router, body::Body};
 use tokio::net::TcpListener;
 
 use crate::app::State;
+use crate::listen;
 use crate::tokens::bearer;
 
 /// The router: the three keys, and nothing else.
@@ -25,11 +26,10 @@ pub fn app(state: State) -> Router {
         .with_state(state)
 }
 
-/// Serves on `listener` until it fails.
+/// Serves on `listener` until it is dropped.
 pub async fn serve(listener: TcpListener, state: State) {
-    if let Err(error) = axum::serve(listener, app(state)).await {
-        tracing::error!(%error, "the key-value listener ended");
-    }
+    let never = std::future::pending();
+    listen::serve(listener, app(state), listen::OPERATORS_CONNECTIONS, never).await;
 }
 
 /// Asks for the bearer, where one is configured.
