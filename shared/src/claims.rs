@@ -1,5 +1,6 @@
-//! The claims of an access token, read only from a payload whose signature has been verified
-//! (RFC 7519 §4.1, RFC 9068 §2.2).
+//! The claims of an access token by type and range (RFC 7519 §4.1, RFC 9068 §2.2).
+//!
+//! They are read while a token is parsed, and given to nobody before its signature is verified.
 
 use alloc::{string::String, vec::Vec};
 

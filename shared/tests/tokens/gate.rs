@@ -13,6 +13,7 @@ use edgekeep_shared::{
         list::{FRESH, HeldList, NotTaken, USABLE},
         refresh::Millis,
     },
+    headers::is_identity_header,
     jwk::{Jwk, JwkSet},
     policy::Policy,
     revocation::{Entry, HashKey, RevocationList, encode},
@@ -817,6 +818,19 @@ fn gives_the_upstream_what_the_token_says_in_safe_spelling() {
     assert_eq!(value("X-Auth-Methods"), Some("pwd,otp"));
     assert_eq!(value("X-Session-ID"), Some("session-1"));
     assert_eq!(value("X-Customer-ID"), Some("customer-1"));
+}
+
+#[test]
+fn every_header_that_the_gate_adds_is_one_that_no_client_can_send() {
+    let key = Key::es256(1);
+    let token = verifier()
+        .verify(key.issue(&claims()).as_bytes(), &set(&[&key]), NOW)
+        .unwrap();
+    let names: Vec<&str> = identity_headers(&token).map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 7);
+    for name in names {
+        assert!(is_identity_header(name.as_bytes()), "{name}");
+    }
 }
 
 #[test]
