@@ -60,7 +60,7 @@ async fn read(
     Path(key): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let documents = match state.publisher.current().await {
+    let documents = match state.publisher.current_soon().await {
         Ok(documents) => documents,
         Err(error) => {
             tracing::error!(%error, "nothing to serve to the gate");

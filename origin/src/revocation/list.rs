@@ -26,6 +26,9 @@ use crate::tokens::Published;
 use crate::tokens::keyring::Keyring;
 use crate::tokens::store::counter;
 
+/// How long a gate waits for a list that is newer than the one held.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 /// What was signed together.
 #[derive(Clone, Debug)]
 pub struct Documents {
@@ -150,6 +153,22 @@ impl Publisher {
                 Ok(documents)
             }
             (Err(error), None) => Err(error),
+        }
+    }
+
+    /// [`current`](Self::current) for who cannot wait: where a list is held, the wait for a newer
+    /// one is short. While the database is locked, gates get the old one at once rather than all
+    /// of them a timeout.
+    ///
+    /// # Errors
+    /// When there are none yet and the database fails.
+    pub async fn current_soon(&self) -> Result<Arc<Documents>, Error> {
+        let Some(held) = self.held() else {
+            return self.current().await;
+        };
+        match tokio::time::timeout(PATIENCE, self.current()).await {
+            Ok(outcome) => outcome,
+            Err(_) => Ok(self.held().unwrap_or(held)),
         }
     }
 

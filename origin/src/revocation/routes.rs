@@ -31,7 +31,7 @@ pub fn root() -> OpenApiRouter<State> {
 ///
 /// `no-cache`: a cache may keep it but must ask, since a minute-old list lets a revoked token in.
 async fn list(Shared(state): Shared<State>, headers: HeaderMap) -> Result<Response, Error> {
-    let documents = state.publisher.current().await?;
+    let documents = state.publisher.current_soon().await?;
     Ok(documents
         .revocations
         .respond(&headers, MEDIA_TYPE, "no-cache"))
