@@ -116,6 +116,18 @@ pub async fn lift(
     Ok(())
 }
 
+/// Removes suspensions that were lifted a day ago: they change no count any more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_lifted(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Error> {
+    sqlx::query("DELETE FROM code_suspensions WHERE suspended = 0 AND lifted_at <= $1")
+        .bind(now - DAY)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn suspension(
     connection: &mut AnyConnection,
     subject: &Subject,

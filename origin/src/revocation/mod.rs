@@ -20,6 +20,7 @@ pub mod list;
 pub mod routes;
 mod store;
 
+use crate::abuse::guesses;
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -191,9 +192,16 @@ async fn look(state: &State) -> Result<(), Error> {
     state.keyring.maintain().await
 }
 
-async fn clean(state: &State) -> Result<(), Error> {
+/// Removes what no longer matters, of every slice.
+///
+/// # Errors
+/// When the database fails.
+pub async fn clean(state: &State) -> Result<(), Error> {
     state.publisher.remove_expired().await?;
-    sessions::remove_expired(state).await
+    sessions::remove_expired(state).await?;
+    let mut tx = state.db.write().await?;
+    guesses::remove_lifted(&mut tx, state.clock.now()).await?;
+    Ok(tx.commit().await?)
 }
 
 /// The policy that gates are to find in their key-value store, as the configuration names it.

@@ -176,6 +176,7 @@ async fn answer(
         serde_json::from_str(&session.amr).map_err(|_| Error::internal("amr of a session"))?;
     let grant = Grant {
         session_id: session.id,
+        session_expires_at: session.absolute_expires_at.unix_seconds(),
         client_id: &session.client_id,
         amr: &amr,
         auth_time: session.auth_time.unix_seconds(),
@@ -303,12 +304,17 @@ async fn revoke(
 /// How long a session is kept after its time, so that its tokens are told `session_ended`.
 const KEPT_AFTER_END: Duration = Duration::from_hours(7 * 24);
 
-/// Removes sessions whose time was over a week ago.
+/// How long a security event is kept: somebody who looks once a year still finds it.
+const EVENTS_KEPT: Duration = Duration::from_hours(400 * 24);
+
+/// Removes sessions whose time was over a week ago, and security events of more than a year ago.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn remove_expired(state: &State) -> Result<(), Error> {
     let mut tx = state.db.write().await?;
-    store::remove_expired(&mut tx, state.clock.now() - KEPT_AFTER_END).await?;
+    let now = state.clock.now();
+    store::remove_expired(&mut tx, now - KEPT_AFTER_END).await?;
+    store::remove_events(&mut tx, now - EVENTS_KEPT).await?;
     Ok(tx.commit().await?)
 }

@@ -318,3 +318,15 @@ pub(super) async fn remove_expired(
         .await?;
     Ok(done.rows_affected())
 }
+
+/// Removes security events of long ago; how many there were.
+pub(super) async fn remove_events(
+    connection: &mut AnyConnection,
+    before: Timestamp,
+) -> Result<u64, Error> {
+    let done = sqlx::query("DELETE FROM security_events WHERE occurred_at <= $1")
+        .bind(before)
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}

@@ -12,6 +12,8 @@ use crate::ids::{SessionId, TokenId};
 pub struct Grant<'a> {
     /// `sid`
     pub session_id: SessionId,
+    /// When the session ends in any case, in seconds since 1970: no token outlives it.
+    pub session_expires_at: i64,
     /// `client_id`
     pub client_id: &'a str,
     /// `amr` (RFC 8176)
@@ -70,7 +72,7 @@ impl<'a> AccessClaims<'a> {
             sub: user.id.to_string(),
             aud: &config.tokens.audience,
             client_id: grant.client_id,
-            exp: issued_at.saturating_add(life),
+            exp: issued_at.saturating_add(life).min(grant.session_expires_at),
             nbf: issued_at,
             iat: issued_at,
             jti: token_id.to_string(),
