@@ -93,11 +93,9 @@ async fn authorization_server(Shared(state): Shared<State>, headers: HeaderMap) 
 /// offered.
 fn metadata(state: &State, headers: &HeaderMap) -> Response {
     let issuer = state.config.issuer();
-    let document = json!({
+    let mut document = json!({
         "issuer": issuer,
         "jwks_uri": format!("{issuer}/.well-known/jwks.json"),
-        "introspection_endpoint": format!("{issuer}/oauth/introspect"),
-        "introspection_endpoint_auth_methods_supported": ["bearer"],
         "revocation_endpoint": format!("{issuer}/oauth/revoke"),
         "revocation_endpoint_auth_methods_supported": ["none"],
         "response_types_supported": [],
@@ -106,6 +104,11 @@ fn metadata(state: &State, headers: &HeaderMap) -> Response {
         "access_token_signing_alg_values_supported": ["ES256", "EdDSA"],
         "edgekeep_revocation_list_uri": format!("{issuer}/.well-known/revocations"),
     });
+    // Named only where somebody may ask.
+    if state.config.gate.introspection_token.is_some() {
+        document["introspection_endpoint"] = format!("{issuer}/oauth/introspect").into();
+        document["introspection_endpoint_auth_methods_supported"] = json!(["bearer"]);
+    }
     Published::new(document.to_string()).respond(headers, "application/json", "public, max-age=300")
 }
 
