@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument as _;
@@ -36,7 +37,7 @@ use crate::revocation::list::Publisher;
 use crate::revocation::{self, Signal};
 use crate::tokens::keyring::Keyring;
 use crate::vault::master::MasterKeyError;
-use crate::vault::{MasterKeys, Vault};
+use crate::vault::{self, MasterKeys, Vault};
 use crate::{accounts, listen, login, metrics, openapi, sessions, tokens};
 
 /// What every handler may use; cheap to clone.
@@ -73,6 +74,8 @@ pub struct Parts {
     pub metrics: Metrics,
     /// Whether new requests are welcome; false once a signal to stop has come.
     accepting: AtomicBool,
+    /// When the database was last probed, and whether it wrote.
+    probed: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Deref for State {
@@ -121,6 +124,7 @@ impl State {
         let vault = Vault::new(&MasterKeys::load(&config, &random)?, random.clone());
         let db = Db::open(&config).await?;
         db.migrate().await?;
+        vault::binding::bind(&db, &vault).await?;
         let hasher = Hasher::new(&config.password, vault.clone(), random.clone()).await?;
         let gate = Gate::new(config.lockout.max_failures);
         let mailer = Mailer::start(&config).map_err(StartError::Notify)?;
@@ -155,6 +159,7 @@ impl State {
             metrics: Metrics::new(&mailer),
             mailer,
             accepting: AtomicBool::new(true),
+            probed: Mutex::new(None),
         })))
     }
 }
@@ -232,19 +237,35 @@ async fn health() -> Json<Health> {
     Json(Health { status: "ok" })
 }
 
+/// How long the answer of one probe of the database is everybody's.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+
 #[utoipa::path(
     get, path = "/ready", tag = "operation",
     summary = "Whether requests are welcome",
     description = "503 from the signal to stop on, and while the database does not write.",
     responses((status = 200, description = "They are.", body = Health)),
 )]
-/// `GET /ready`: the process accepts requests and the database writes.
+/// `GET /ready`: the process accepts requests and the database writes, or did within a second.
 async fn ready(Shared(state): Shared<State>) -> Result<Json<Health>, Error> {
     if !state.accepting.load(Ordering::SeqCst) {
         return Err(Error::Unavailable("stopping"));
     }
-    state.db.probe().await?;
-    Ok(Json(Health { status: "ready" }))
+    // Whoever comes while one probes waits for that one's answer: the route is open to all, and
+    // the writer has better things to do.
+    let mut probed = state.probed.lock().await;
+    if let Some((at, writes)) = *probed
+        && at.elapsed() < PROBE_INTERVAL
+    {
+        return if writes {
+            Ok(Json(Health { status: "ready" }))
+        } else {
+            Err(Error::Unavailable("the database does not write"))
+        };
+    }
+    let outcome = state.db.probe().await;
+    *probed = Some((Instant::now(), outcome.is_ok()));
+    outcome.map(|()| Json(Health { status: "ready" }))
 }
 
 /// Ends a request that takes too long: its transaction rolls back, its client may try again.
@@ -375,6 +396,7 @@ pub async fn serve(state: State) -> Result<(), StartError> {
             what: format!("listen on {address}"),
             source,
         })?;
+    state.keyring.record(&state.config).await?;
     let mut tasks = JoinSet::new();
     if let Some(address) = state.config.server.kv_listen {
         let kv = TcpListener::bind(address)

@@ -54,7 +54,7 @@ pub fn affordable(wanted: usize) -> usize {
                 current: Some(limit.maximum.map_or(needed, |maximum| maximum.min(needed))),
                 maximum: limit.maximum,
             };
-            if setrlimit(Resource::Nofile, raised.clone()).is_ok() {
+            if setrlimit(Resource::Nofile, raised).is_ok() {
                 limit = raised;
             }
         }

@@ -38,7 +38,26 @@ use crate::vault::{Purpose, Vault};
 /// another origin signs with its snapshot for up to a second after the rotation.
 const RETIRE_MARGIN: Duration = Duration::from_mins(1);
 
-/// What the configuration says about keys.
+/// Names under which a server records what its verifiers were told, for commands and servers that
+/// run with other settings.
+const RECORDED: [&str; 3] = [
+    "token_seconds",
+    "jwks_max_age_seconds",
+    "propagation_seconds",
+];
+
+/// The same three, as the configuration has them.
+fn configured(config: &Config) -> [i64; 3] {
+    [
+        config.tokens.access_token_seconds,
+        config.keys.jwks_max_age_seconds,
+        config.keys.propagation_seconds,
+    ]
+    .map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX))
+}
+
+/// What the configuration says about keys, or what the last server was told where that is more:
+/// its tokens and its JWK Set are still out there.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     algorithm: Algorithm,
@@ -73,12 +92,19 @@ impl Keyring {
         random: &Random,
         signal: &Arc<Signal>,
     ) -> Result<Self, Error> {
+        let mut seconds = configured(config);
+        let mut reader = db.read().await?;
+        for (seconds, name) in seconds.iter_mut().zip(RECORDED) {
+            let recorded = store::recorded(&mut reader, name).await?;
+            *seconds = recorded.unwrap_or(0).max(*seconds);
+        }
+        drop(reader);
+        let [token_seconds, max_age, propagation] = seconds;
+        let activation_delay = max_age.saturating_add(propagation);
         let rules = Rules {
             algorithm: config.tokens.algorithm,
-            activation_delay: Duration::from_secs(
-                config.keys.jwks_max_age_seconds + config.keys.propagation_seconds,
-            ),
-            token_seconds: i64::try_from(config.tokens.access_token_seconds).unwrap_or(i64::MAX),
+            activation_delay: Duration::from_secs(u64::try_from(activation_delay).unwrap_or(0)),
+            token_seconds,
             rotation: Some(config.keys.rotation_seconds)
                 .filter(|&seconds| seconds > 0)
                 .map(Duration::from_secs),
@@ -101,6 +127,18 @@ impl Keyring {
         };
         keyring.complete().await?;
         Ok(keyring)
+    }
+
+    /// Records what verifiers are told from now on: whoever serves says so.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn record(&self, config: &Config) -> Result<(), Error> {
+        let mut tx = self.db.write().await?;
+        for (seconds, name) in configured(config).into_iter().zip(RECORDED) {
+            store::record(&mut tx, name, seconds).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// The present snapshot.

@@ -30,6 +30,35 @@ pub(crate) async fn counter(connection: &mut AnyConnection, name: &str) -> Resul
     Ok(row.try_get("value")?)
 }
 
+/// The value that was recorded under a name, if any was.
+pub(crate) async fn recorded(
+    connection: &mut AnyConnection,
+    name: &str,
+) -> Result<Option<i64>, Error> {
+    let row = sqlx::query("SELECT value FROM counters WHERE name = $1")
+        .bind(name)
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.map(|row| row.try_get("value")).transpose()?)
+}
+
+/// Records a value under a name, over what was there.
+pub(crate) async fn record(
+    connection: &mut AnyConnection,
+    name: &str,
+    value: i64,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO counters (name, value) VALUES ($1, $2)
+         ON CONFLICT (name) DO UPDATE SET value = $2",
+    )
+    .bind(name)
+    .bind(value)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Raises a counter and holds its row until the transaction ends: writers go one after another.
 pub(crate) async fn raise(connection: &mut AnyConnection, name: &str) -> Result<i64, Error> {
     let row = sqlx::query("UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value")
@@ -100,7 +129,8 @@ pub(super) async fn activate(
     token_seconds: i64,
 ) -> Result<bool, Error> {
     let done = sqlx::query(
-        "UPDATE signing_keys SET state = 'active', activated_at = $2, token_seconds = $4
+        "UPDATE signing_keys SET state = 'active', activated_at = $2,
+                token_seconds = CASE WHEN token_seconds < $4 THEN $4 ELSE token_seconds END
          WHERE kid = $1 AND state = 'pending' AND activate_not_before <= $3",
     )
     .bind(kid)

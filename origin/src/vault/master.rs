@@ -47,6 +47,24 @@ pub enum MasterKeyError {
         /// What the system said.
         source: io::Error,
     },
+    /// It is not the one that the database was made under.
+    #[error(
+        "the master key does not open this database: it was made under another one; put that one \
+         back (secrets.master_key, secrets.master_key_file, or master.key in the data folder)"
+    )]
+    DoesNotOpen,
+    /// Accounts are found by indexes under one version, and nothing makes them anew.
+    #[error(
+        "this database was begun under master key version {indexed}, and the highest that is \
+         configured is {current}: no account would be found. A database keeps its master key; \
+         make version {indexed} the highest again"
+    )]
+    Changed {
+        /// The version that the database was begun under.
+        indexed: i64,
+        /// The highest that is configured.
+        current: u8,
+    },
     /// Others than its owner can read the file.
     #[error("master key file {path} can be read by others: chmod 600 {path}")]
     Exposed {

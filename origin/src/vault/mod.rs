@@ -2,8 +2,8 @@
 //!
 //! Each purpose has a key of its own (HKDF-SHA256, RFC 5869), so that what is sealed for one
 //! never opens as another. Sealing is AES-256-GCM-SIV (RFC 8452), which forgives a repeated
-//! nonce. Every sealed value begins with the version of the master key that made it: a new
-//! master key is added beside the old, and what the old one sealed still opens.
+//! nonce. Every sealed value begins with the version of the master key that made it. Blind indexes
+//! do not: a database keeps the version that it was begun under ([`binding`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +16,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+pub mod binding;
 pub mod master;
 mod secret;
 
@@ -170,8 +171,8 @@ impl Vault {
 
     /// A keyed hash by which `value` is found again without being stored.
     ///
-    /// Made with the current master key; changing that key recomputes the indexes from the
-    /// sealed values beside them.
+    /// Made with the current master key, which is therefore the one that the database was begun
+    /// under: nothing recomputes the indexes.
     ///
     /// # Errors
     /// Never with a vault made by [`new`](Self::new).
