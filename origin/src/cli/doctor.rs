@@ -8,6 +8,7 @@ use crate::config::{Config, Mode};
 use crate::db::Db;
 use crate::random::Random;
 use crate::vault::MasterKeys;
+use crate::vault::master::DEVELOPMENT_FILE;
 
 /// A clock before this (2025-01-01) is wrong: tokens would be refused everywhere.
 const EARLIEST: Timestamp = Timestamp::from_unix_seconds(1_735_689_600);
@@ -28,12 +29,15 @@ pub(super) async fn run(file: Option<&Path>) -> anyhow::Result<()> {
         || config.secrets.master_key.is_some()
         || config.secrets.master_key_file.is_some();
     if is_begun || is_given {
-        let keys = MasterKeys::load(&config, &Random::Os);
-        findings.push((
-            "master key",
-            keys.map(|keys| format!("{keys:?}"))
-                .map_err(|error| error.to_string()),
-        ));
+        let is_there = is_given || config.data_dir.join(DEVELOPMENT_FILE).exists();
+        let finding = if is_there {
+            MasterKeys::load(&config, &Random::Os)
+                .map(|keys| format!("{keys:?}"))
+                .map_err(|error| error.to_string())
+        } else {
+            Ok("is made at the first start".to_owned())
+        };
+        findings.push(("master key", finding));
     }
     if is_begun {
         findings.push(("database", database(&config).await));
@@ -96,10 +100,27 @@ fn port(config: &Config) -> Result<String, String> {
 }
 
 async fn database(config: &Config) -> Result<String, String> {
-    let db = Db::open(config).await.map_err(|error| error.to_string())?;
+    let url = config.database_url();
+    if let Some(path) = made_when_missing(&url)
+        && !Path::new(path).exists()
+    {
+        return Ok(format!("{path} is made at the first start"));
+    }
+    // Whoever looks makes nothing.
+    let mut config = config.clone();
+    config.database.url = Some(url.replace("mode=rwc", "mode=rw"));
+    let db = Db::open(&config).await.map_err(|error| error.to_string())?;
     db.probe()
         .await
         .map_err(|error| format!("cannot be written: {error}"))?;
     db.close().await;
     Ok("can be written".to_owned())
+}
+
+/// The file of a SQLite URL that makes its file, where the path needs no decoding.
+fn made_when_missing(url: &str) -> Option<&str> {
+    let (path, options) = url.split_once('?')?;
+    let path = path.strip_prefix("sqlite:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    (options.contains("mode=rwc") && !path.contains('%')).then_some(path)
 }

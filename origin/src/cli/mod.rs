@@ -62,6 +62,10 @@ enum Action {
 impl Command {
     /// Runs the command; what goes wrong is said on standard error.
     pub fn run(self) -> ExitCode {
+        // Whatever is made, by whichever command, is its owner's alone: the database and its log
+        // hold what the master key does not cover (hashes, times), the outbox holds codes.
+        #[cfg(unix)]
+        rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
         let runtime = match tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

@@ -7,6 +7,7 @@ use anyhow::bail;
 use clap::Args;
 use edgekeep_shared::time::UnixTime;
 
+use crate::accounts;
 use crate::app::State;
 use crate::ids::{SessionId, UserId};
 use crate::revocation::{self, Revoked};
@@ -55,31 +56,45 @@ async fn revoke(state: &State, target: &Target) -> anyhow::Result<String> {
     // A second more: a token issued right after a subject's revocation begins in the next one.
     let until = Some(revocation::until(now + life + Duration::from_secs(1)));
     let mut tx = state.db.write().await?;
-    let mut known = true;
+    let mut unknown = "";
+    // As tokens spell it, however it was typed: the entry is compared as text.
+    let canonical;
     let (what, entry) = match (&target.sid, &target.jti, &target.sub) {
         (Some(sid), _, _) => {
-            known = match sid.parse::<SessionId>() {
-                Ok(id) => sessions::end(state, &mut tx, id, "operator").await?,
-                Err(_) => false,
+            let id = sid.parse::<SessionId>().ok();
+            let known = match id {
+                Some(id) => sessions::end(state, &mut tx, id, "operator").await?,
+                None => false,
             };
-            (format!("session {sid}"), Revoked::SessionNamed(sid))
+            if !known {
+                unknown = " (this database has no such session that is open)";
+            }
+            canonical = id.map_or_else(|| sid.clone(), |id| id.to_string());
+            (
+                format!("session {canonical}"),
+                Revoked::SessionNamed(&canonical),
+            )
         }
         (_, Some(jti), _) => (format!("token {jti}"), Revoked::Token(jti)),
         (_, _, Some(sub)) => {
-            if let Ok(id) = sub.parse::<UserId>() {
-                sessions::end_of_user(state, &mut tx, id, Ending::All, "operator").await?;
+            let id = sub.parse::<UserId>().ok();
+            let known = match id {
+                Some(id) => {
+                    sessions::end_of_user(state, &mut tx, id, Ending::All, "operator").await?;
+                    accounts::find_active(state, &mut tx, id).await?.is_some()
+                }
+                None => false,
+            };
+            if !known {
+                unknown = " (this database has no such account that is active)";
             }
-            let entry = Revoked::Subject(sub, UnixTime(now.unix_seconds()));
-            (format!("subject {sub}"), entry)
+            canonical = id.map_or_else(|| sub.clone(), |id| id.to_string());
+            let entry = Revoked::Subject(&canonical, UnixTime(now.unix_seconds()));
+            (format!("subject {canonical}"), entry)
         }
         (None, None, None) => bail!("expected --sid, --jti or --sub"),
     };
     revocation::record(&state.signal, &mut tx, entry, until, now, "operator").await?;
     tx.commit().await?;
-    let note = if known {
-        ""
-    } else {
-        " (this database has no such session that is open)"
-    };
-    Ok(format!("{what} is revoked{note}"))
+    Ok(format!("{what} is revoked{unknown}"))
 }

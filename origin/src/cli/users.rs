@@ -32,7 +32,7 @@ pub(super) struct Create {
     #[arg(long = "role", value_name = "ROLE")]
     roles: Vec<String>,
     /// The level to which the person is verified.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=3))]
     kyc_level: u32,
     /// Read the password from the first line of standard input.
     #[arg(long)]
@@ -64,6 +64,9 @@ impl Create {
         }
         if let Some(role) = self.roles.iter().find(|role| !is_name(role)) {
             bail!("--role {role:?}: expected letters, digits, '.', '_', ':' or '-'");
+        }
+        if self.roles.len() > MAX_ROLES {
+            bail!("--role: expected at most {MAX_ROLES}");
         }
         let password = self.password_stdin.then(read_password).transpose()?;
         let state = super::open(file).await?;
@@ -114,6 +117,9 @@ fn plain(error: Error) -> anyhow::Error {
         other => other.into(),
     }
 }
+
+/// Roles of one account: they stand in every token, and each may have 64 characters.
+const MAX_ROLES: usize = 16;
 
 /// Roles travel in headers, separated by commas.
 fn is_name(text: &str) -> bool {

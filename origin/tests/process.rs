@@ -1,0 +1,230 @@
+//! The binary as an operator meets it: its memory, its files, its refusals.
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
+
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A data folder, and what the binary is told beside it.
+struct Instance {
+    folder: tempfile::TempDir,
+    environment: BTreeMap<&'static str, String>,
+}
+
+/// Ends with the test.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Instance {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            environment: BTreeMap::from([
+                ("EDGEKEEP_SERVER__LISTEN", address),
+                ("EDGEKEEP_LOG__FILTER", "error".to_owned()),
+            ]),
+        }
+    }
+
+    fn data(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn set(&mut self, name: &'static str, value: &str) {
+        self.environment.insert(name, value.to_owned());
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_edgekeep"));
+        command
+            .env_clear()
+            .env("EDGEKEEP_DATA_DIR", self.data())
+            .envs(&self.environment)
+            .args(arguments);
+        command
+    }
+
+    /// Whether it succeeded, and what it said on both streams.
+    fn run(&self, arguments: &[&str]) -> (bool, String) {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = self.command(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
+        (status.success(), said)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!(
+            "http://{}{path}",
+            self.environment["EDGEKEEP_SERVER__LISTEN"]
+        )
+    }
+
+    async fn start(&self) -> Server {
+        let server = self.command(&["serve"]).stderr(Stdio::inherit()).spawn();
+        let server = Server(server.unwrap());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while reqwest::get(self.url("/ready")).await.is_err() {
+            assert!(Instant::now() < deadline, "the server did not start");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server
+    }
+}
+
+/// Resident memory of a process, in KiB.
+#[cfg(target_os = "linux")]
+fn resident_kib(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1))
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_of_many_logins_is_that_of_those_that_run() {
+    let mut instance = Instance::new();
+    instance.set("EDGEKEEP_PASSWORD__CONCURRENCY", "4");
+    instance.set("EDGEKEEP_LIMITS__PER_IP", "false");
+    let server = instance.start().await;
+    let client = reqwest::Client::new();
+    let mut burst = tokio::task::JoinSet::new();
+    for index in 0..200 {
+        let request = client
+            .post(instance.url("/api/v1/auth/login"))
+            .header("content-type", "application/json")
+            .body(format!(
+                r#"{{"identifier":"nobody{index}@example.com","password":"wrong password"}}"#
+            ));
+        burst.spawn(async move { request.send().await.unwrap().status().as_u16() });
+    }
+    let statuses = burst.join_all().await;
+    let hashed = statuses.iter().filter(|&&status| status == 401).count();
+    assert!(hashed >= 100, "{statuses:?}");
+    let resident = resident_kib(server.0.id());
+    assert!(resident < 4 * 19_456 + 100 * 1_024, "{resident} KiB");
+}
+
+fn modes(folder: &Path) -> BTreeMap<String, u32> {
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mut modes = BTreeMap::from([(".".to_owned(), mode(folder))]);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        modes.insert(name, mode(&entry.path()));
+    }
+    modes
+}
+
+#[tokio::test]
+async fn whatever_is_made_is_its_owners_alone() {
+    for migrate_first in [true, false] {
+        let instance = Instance::new();
+        if migrate_first {
+            let (done, said) = instance.run(&["migrate"]);
+            assert!(done, "{said}");
+        }
+        let _server = instance.start().await;
+        let modes = modes(&instance.data());
+        assert!(modes.contains_key("edgekeep.db-wal"), "{modes:?}");
+        for (name, mode) in &modes {
+            let expected = if name == "." { 0o700 } else { 0o600 };
+            assert_eq!(*mode, expected, "{name}, migrate first: {migrate_first}");
+        }
+    }
+}
+
+#[test]
+fn another_master_key_is_refused_plainly_and_once() {
+    const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+    const OTHER: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI";
+    let mut instance = Instance::new();
+    instance.set("EDGEKEEP_SECRETS__MASTER_KEY", KEY);
+    let (done, said) = instance.run(&["keys", "list"]);
+    assert!(done, "{said}");
+    for (keys, expected) in [
+        (OTHER.to_owned(), "does not open this database"),
+        (
+            format!("1:{KEY}\n2:{OTHER}"),
+            "begun under master key version 1",
+        ),
+        (format!("2:{KEY}"), "begun under master key version 1"),
+    ] {
+        instance.set("EDGEKEEP_SECRETS__MASTER_KEY", &keys);
+        for arguments in [&["serve"][..], &["keys", "list"]] {
+            let (done, said) = instance.run(arguments);
+            assert!(!done, "{keys}");
+            assert_eq!(said.matches(expected).count(), 1, "{said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+    instance.set("EDGEKEEP_SECRETS__MASTER_KEY", &format!("1:{KEY}"));
+    let (done, said) = instance.run(&["keys", "list"]);
+    assert!(done, "{said}");
+}
+
+#[test]
+fn doctor_looks_and_makes_nothing() {
+    let instance = Instance::new();
+    let (done, said) = instance.run(&["doctor"]);
+    assert!(done, "{said}");
+    assert!(!instance.data().exists());
+    std::fs::create_dir(instance.data()).unwrap();
+    std::fs::set_permissions(instance.data(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    let (done, said) = instance.run(&["doctor"]);
+    assert!(done, "{said}");
+    assert_eq!(modes(&instance.data()).len(), 1, "{said}");
+    assert!(instance.run(&["keys", "list"]).0);
+    let (done, said) = instance.run(&["doctor"]);
+    assert!(done && said.contains("can be written"), "{said}");
+}
+
+#[test]
+fn an_account_has_only_what_fits_a_token() {
+    let instance = Instance::new();
+    let create = |more: &[&str]| {
+        let arguments = [&["users", "create", "--username", "anna"], more].concat();
+        instance.run(&arguments)
+    };
+    for level in ["4", "4294967295", "-1"] {
+        assert!(!create(&["--kyc-level", level]).0, "{level}");
+    }
+    let roles = ["--role", "r"].repeat(17);
+    assert!(!create(&roles).0);
+    let (done, said) = create(&[&["--kyc-level", "3"][..], &roles[..32]].concat());
+    assert!(done, "{said}");
+}
+
+#[test]
+fn a_revocation_names_what_tokens_name() {
+    let instance = Instance::new();
+    let (done, id) = instance.run(&["users", "create", "--username", "anna"]);
+    assert!(done, "{id}");
+    let id = id.trim();
+    let (done, said) = instance.run(&["revoke", "--sub", &id.to_uppercase()]);
+    assert_eq!(
+        (done, said.trim()),
+        (true, &*format!("subject {id} is revoked"))
+    );
+    for unknown in ["somebody", "0198c0de-0000-7000-8000-000000000000"] {
+        let (done, said) = instance.run(&["revoke", "--sub", unknown]);
+        assert!(done && said.contains("no such account"), "{said}");
+    }
+}
