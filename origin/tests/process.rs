@@ -228,3 +228,57 @@ fn a_revocation_names_what_tokens_name() {
         assert!(done && said.contains("no such account"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn half_a_request_does_not_hold_up_a_stop() {
+    use rustix::process::{Pid, Signal, kill_process};
+    use std::io::Write as _;
+
+    let mut instance = Instance::new();
+    let kv = TcpListener::bind("127.0.0.1:0").unwrap();
+    let kv_address = kv.local_addr().unwrap().to_string();
+    drop(kv);
+    instance.set("EDGEKEEP_SERVER__KV_LISTEN", &kv_address);
+    let mut server = instance.start().await;
+    let main_address = &instance.environment["EDGEKEEP_SERVER__LISTEN"];
+    let held: Vec<_> = [main_address, &kv_address]
+        .into_iter()
+        .flat_map(|address| ["GET /health HTTP/1.1\r\nhost: ", ""].map(|text| (address, text)))
+        .map(|(address, text)| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(text.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let began = Instant::now();
+    kill_process(Pid::from_child(&server.0), Signal::TERM).unwrap();
+    let status = server.0.wait().unwrap();
+    let elapsed = began.elapsed();
+    assert!(status.success(), "{status}");
+    // Requests in flight would have ten seconds.
+    assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+    drop(held);
+}
+
+#[test]
+fn impossible_limits_stop_the_start() {
+    for (name, values) in [
+        ("EDGEKEEP_PASSWORD__CONCURRENCY", &["257", "100000"][..]),
+        ("EDGEKEEP_PASSWORD__QUEUE", &["0"]),
+        ("EDGEKEEP_SERVER__MAX_CONNECTIONS", &["0", "1000001"]),
+    ] {
+        for value in values {
+            let mut instance = Instance::new();
+            instance.set(name, value);
+            let (done, said) = instance.run(&["config", "check"]);
+            assert!(!done && said.contains("expected"), "{name}={value}: {said}");
+        }
+    }
+    let mut instance = Instance::new();
+    instance.set("EDGEKEEP_PASSWORD__CONCURRENCY", "256");
+    instance.set("EDGEKEEP_PASSWORD__QUEUE", "1");
+    instance.set("EDGEKEEP_SERVER__MAX_CONNECTIONS", "1");
+    let (done, said) = instance.run(&["config", "check"]);
+    assert!(done, "{said}");
+}
