@@ -1,5 +1,4 @@
 //! What holds while the database is locked, over a year, and between processes of other settings.
-#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
 mod keep;
 mod support;
