@@ -133,13 +133,12 @@ pub async fn waiting(
     purpose: CodeFor,
     recipient: &Blind,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-    let row = sqlx::query(
-        "SELECT payload FROM one_time_codes WHERE purpose = $1 AND recipient = $2",
-    )
-    .bind(purpose.as_str())
-    .bind(recipient.as_slice())
-    .fetch_optional(connection)
-    .await?;
+    let row =
+        sqlx::query("SELECT payload FROM one_time_codes WHERE purpose = $1 AND recipient = $2")
+            .bind(purpose.as_str())
+            .bind(recipient.as_slice())
+            .fetch_optional(connection)
+            .await?;
     let Some(row) = row else { return Ok(None) };
     let sealed: Vec<u8> = row.try_get("payload")?;
     Ok(Some(state.vault.open(
@@ -224,8 +223,7 @@ pub async fn guess(
     let sealed: Vec<u8> = row.try_get("payload")?;
     let (subject, lasting) = subject(state, &mut tx, &recipient).await?;
     let limits = &state.config.otp;
-    let counted =
-        guesses::count(&mut tx, limits, &state.random, &subject, lasting, now).await?;
+    let counted = guesses::count(&mut tx, limits, &state.random, &subject, lasting, now).await?;
     tx.commit().await?;
     let Some(counted) = counted else {
         return Err(Error::CodeInvalid("codes are off for the account"));

@@ -29,13 +29,7 @@ pub fn registration_code(kind: Kind, to: &str, code: &Secret) -> Option<Message>
          If you did not ask for it, ignore this message and give the code to nobody.",
         code.expose()
     );
-    message(
-        kind,
-        to,
-        "Your registration code",
-        text,
-        Some(code),
-    )
+    message(kind, to, "Your registration code", text, Some(code))
 }
 
 /// To the owner of an address that somebody tried to register again.
@@ -44,13 +38,7 @@ pub fn already_registered(kind: Kind, to: &str) -> Option<Message> {
                 already. Log in, or ask for a new password. If it was not you, there is nothing \
                 to do."
         .to_owned();
-    message(
-        kind,
-        to,
-        "You have an account already",
-        text,
-        None,
-    )
+    message(kind, to, "You have an account already", text, None)
 }
 
 /// The code that logs somebody in.
