@@ -205,11 +205,11 @@ mod tests {
                     .find(|(n, _)| *n == name)
                     .map(|(_, value)| *value)
             };
-            let changed = changes
+            let given = changes
                 .iter()
                 .find(|(n, _)| *n == name)
                 .map(|(_, value)| *value);
-            changed.unwrap_or_else(usual).map(str::to_owned)
+            given.unwrap_or_else(usual).map(str::to_owned)
         })
     }
 
