@@ -1,0 +1,99 @@
+//! `[tokens]` and `[keys]`: what access tokens say, and the life of the keys that sign them.
+
+use serde::Deserialize;
+
+use super::check::Wrong;
+
+/// How access tokens are signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum Algorithm {
+    /// ECDSA on P-256 with SHA-256.
+    #[default]
+    ES256,
+    /// Ed25519.
+    EdDSA,
+}
+
+/// `[tokens]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tokens {
+    /// `aud`: the API that the tokens are for.
+    pub audience: String,
+    /// `client_id` of the first-party client.
+    pub client_id: String,
+    /// Life of an access token; at most 86400.
+    pub access_token_seconds: u64,
+    /// `ES256` or `EdDSA`; a change applies from the next key on.
+    pub algorithm: Algorithm,
+    /// Clock difference tolerated when this server judges a token.
+    pub leeway_seconds: u64,
+    /// Whether tokens carry the e-mail address. Off: a token is readable by whoever holds it.
+    pub include_email: bool,
+    /// Whether tokens carry the telephone number.
+    pub include_phone: bool,
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            audience: "api".to_owned(),
+            client_id: "default".to_owned(),
+            access_token_seconds: 900,
+            algorithm: Algorithm::default(),
+            leeway_seconds: 5,
+            include_email: false,
+            include_phone: false,
+        }
+    }
+}
+
+/// A token may live a day at most, whatever is configured: verifiers refuse longer ones.
+const MAX_ACCESS_TOKEN_SECONDS: u64 = 86_400;
+
+impl Tokens {
+    pub(super) fn check(&self, wrong: &mut Wrong) {
+        wrong.expect(
+            !self.audience.is_empty(),
+            "tokens.audience",
+            "expected a name",
+        );
+        wrong.expect(
+            !self.client_id.is_empty(),
+            "tokens.client_id",
+            "expected a name",
+        );
+        wrong.expect(
+            (1..=MAX_ACCESS_TOKEN_SECONDS).contains(&self.access_token_seconds),
+            "tokens.access_token_seconds",
+            "expected 1 to 86400",
+        );
+        wrong.expect(
+            self.leeway_seconds <= 300,
+            "tokens.leeway_seconds",
+            "expected 0 to 300",
+        );
+    }
+}
+
+/// `[keys]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// How long verifiers may keep the JWK Set (`Cache-Control: max-age`).
+    pub jwks_max_age_seconds: u64,
+    /// What is added to that before a published key may sign: clocks, copies, slow caches.
+    pub propagation_seconds: u64,
+    /// How often keys rotate by themselves; 0: only by command.
+    pub rotation_seconds: u64,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            jwks_max_age_seconds: 300,
+            propagation_seconds: 60,
+            rotation_seconds: 30 * 86_400,
+        }
+    }
+}
