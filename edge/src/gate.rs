@@ -162,6 +162,9 @@ impl Gate {
                 if forward.check_list {
                     shared.refresh_behind(Part::List, context);
                 }
+                if forward.used_list {
+                    shared.watch_list(context);
+                }
                 self.forward(incoming, &forward, shared).await
             }
             Decision::Preflight(cors) => {
@@ -308,7 +311,7 @@ async fn decide<'p, 'r>(
                 sources: shared.config.sources,
                 verified,
             };
-            gate::decide(request, policy, &mut knowledge, progress, js::now())
+            gate::decide(request, policy, &mut knowledge, &mut progress, js::now())
         };
         match decision {
             Decision::Wait(Need::Keys) if !progress.waited_for_keys => {

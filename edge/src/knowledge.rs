@@ -3,14 +3,22 @@
 //! A refresh runs under `waitUntil` and never inside the request that wants it: a client that hangs
 //! up would take the attempt with it, and everybody else's answer. Who needs the outcome looks at
 //! the record of attempts until it changes.
+//!
+//! The revocation list is kept checked behind the answer of the last request that used it, too:
+//! otherwise a gate that is asked once every few seconds would judge each request by the list of
+//! the one before.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Duration,
+};
 
 use edgekeep_shared::{
     gate::{
         cache::VerifiedTokens,
         keys::HeldKeys,
-        list::{self, DEADLINE, HeldList},
+        list::{self, DEADLINE, FRESH, HeldList, KEPT},
         refresh::{Attempts, Millis},
         rules::HeldPolicy,
     },
@@ -31,6 +39,13 @@ const CACHED_TOKENS: usize = 4_096;
 
 /// What one attempt has: the issuer's limit and, for the keys, the copy's after it.
 const ATTEMPT: Millis = 2 * DEADLINE + 200;
+
+/// How long one request's `waitUntil` keeps the list checked: the platform ends it 30 s after the
+/// answer. The next request that uses the list has another go on.
+const WATCH: Millis = 20_000;
+
+/// A watch that has not looked for so long was cut off with its request.
+const WATCH_SILENT: Millis = FRESH + ATTEMPT;
 
 /// How often a request that waits looks whether it is there.
 const POLL: Duration = Duration::from_millis(2);
@@ -86,6 +101,10 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) sources: Sources,
     pub(crate) known: RefCell<Knowledge>,
+    /// When a request last used the list.
+    list_used_at: Cell<Millis>,
+    /// When the watch over the list last looked.
+    watched_at: Cell<Millis>,
 }
 
 impl Shared {
@@ -94,7 +113,39 @@ impl Shared {
             config,
             sources,
             known: RefCell::new(Knowledge::new()),
+            list_used_at: Cell::new(Millis::MIN),
+            watched_at: Cell::new(Millis::MIN),
         }
+    }
+
+    /// Keeps the list checked while requests that use it come, and for [`KEPT`] after the last.
+    pub(crate) fn watch_list(self: &Rc<Self>, context: &Context) {
+        let now = js::now();
+        self.list_used_at.set(now);
+        // A clock that was set back makes the last look a future one, and the watch a silent one.
+        let since = now.saturating_sub(self.watched_at.get());
+        if (0..WATCH_SILENT).contains(&since) {
+            return;
+        }
+        self.watched_at.set(now);
+        let shared = Rc::clone(self);
+        context.wait_until(async move { shared.watch(now).await });
+    }
+
+    async fn watch(&self, begun_at: Millis) {
+        loop {
+            Delay::from(Duration::from_millis(FRESH.unsigned_abs())).await;
+            let now = js::now();
+            let unused = now.saturating_sub(self.list_used_at.get());
+            if !(0..WATCH).contains(&(now - begun_at)) || !(0..KEPT).contains(&unused) {
+                break;
+            }
+            self.watched_at.set(now);
+            if self.known.borrow_mut().begin(Part::List, now) {
+                self.refresh_list().await;
+            }
+        }
+        self.watched_at.set(Millis::MIN);
     }
 
     /// Has `part` refreshed behind the answer, unless that is under way or too soon.

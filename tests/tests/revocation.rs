@@ -142,12 +142,38 @@ async fn an_isolate_that_slept_looks_before_it_answers() {
     let token = gate.good_token();
     let other = gate.token(&json!({"jti": "o", "sid": "o", "sub": "o"}));
     assert_eq!(gate.get("/api/me", &token).await.status, 200);
-    tokio::time::sleep(Duration::from_millis(10_300)).await;
+    // Longer than the list is kept checked behind the request, and than it is used after that.
+    tokio::time::sleep(Duration::from_millis(17_500)).await;
     gate.issuer.revoke(Revoked::Token("token-1".to_owned()));
     // The very first request after the sleep.
     let answer = gate.get("/api/me", &token).await;
     assert_eq!(answer.verdict(), (401, "token_revoked".to_owned()));
     assert_eq!(gate.get("/api/me", &other).await.status, 200);
+}
+
+/// The one request after a pause is judged by what was revoked in the pause: a gate that is asked
+/// seldom keeps its list checked meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_request_seconds_after_the_last_is_judged_by_a_list_of_now() {
+    let gate = Gate::start().await;
+    let token = gate.good_token();
+    assert_eq!(gate.get("/api/me", &token).await.status, 200);
+    gate.issuer.revoke(Revoked::Token("token-1".to_owned()));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let answer = gate.get("/api/me", &token).await;
+    assert_eq!(answer.verdict(), (401, "token_revoked".to_owned()));
+}
+
+/// Nobody is asked for ever because somebody came by once.
+#[tokio::test(flavor = "multi_thread")]
+async fn stops_asking_for_the_list_some_time_after_the_last_request() {
+    let gate = Gate::start().await;
+    assert_eq!(gate.get("/api/me", &gate.good_token()).await.status, 200);
+    tokio::time::sleep(Duration::from_secs(13)).await;
+    let so_far = gate.issuer.hits(Door::Feed);
+    assert!((3..=7).contains(&so_far), "{so_far} questions in 13 s");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(gate.issuer.hits(Door::Feed), so_far);
 }
 
 #[tokio::test(flavor = "multi_thread")]

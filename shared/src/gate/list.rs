@@ -6,8 +6,15 @@ use crate::revocation::RevocationList;
 /// A list that was checked with a source this recently is used as it is.
 pub const FRESH: Millis = 2_000;
 
-/// A list that was checked this recently is used, and checked again in the background.
-pub const USABLE: Millis = 10_000;
+/// A list that was checked this recently is used, and checked again in the background. While
+/// requests come, a check behind them sees to it that it is hardly older than [`FRESH`]; this is
+/// for a check that takes its time. Older, a request waits: what was revoked since would pass.
+pub const USABLE: Millis = 5_000;
+
+/// How long the list is kept checked after the last request that used it, without waiting for the
+/// next: somebody who clicks every few seconds neither waits nor is judged by the list of the click
+/// before.
+pub const KEPT: Millis = 10_000;
 
 /// How long a request waits for a check, where it has to.
 pub const DEADLINE: Millis = 1_000;

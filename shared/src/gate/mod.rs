@@ -85,6 +85,9 @@ pub struct Progress {
     pub waited_for_list: bool,
     /// The issuer was asked about this very token.
     pub introspection: Option<Introspection>,
+    /// The signature was verified for this request, before something had to be waited for. The
+    /// decision notes it here itself.
+    pub verified: bool,
 }
 
 /// What the issuer said about a token.
@@ -133,7 +136,9 @@ pub struct Forward<'p, 'r> {
     pub token: Option<Rc<VerifiedToken>>,
     /// Whether the signature was spared by the cache.
     pub cached: bool,
-    /// Whether the revocation list is due to be checked behind the answer.
+    /// Whether it passed because the revocation list does not name it.
+    pub used_list: bool,
+    /// Whether that list is due to be checked behind the answer.
     pub check_list: bool,
     /// Whether the list is older than it should be and counts only because the rule allows it.
     pub stale: bool,
@@ -146,7 +151,7 @@ pub fn decide<'p, 'r>(
     request: &Request<'r>,
     policy: &'p Policy,
     knowledge: &mut Knowledge<'_>,
-    progress: Progress,
+    progress: &mut Progress,
     now: Millis,
 ) -> Decision<'p, 'r> {
     // 1. One canonical path, for the policy and for the upstream.
@@ -172,6 +177,7 @@ pub fn decide<'p, 'r>(
         rule,
         token: None,
         cached: false,
+        used_list: false,
         check_list: false,
         stale: false,
         reported: None,
@@ -188,6 +194,7 @@ pub fn decide<'p, 'r>(
         }) => {
             forward.token = Some(token);
             forward.cached = cached;
+            forward.used_list = list.used;
             forward.check_list = list.check;
             forward.stale = list.stale;
             Decision::Forward(forward)
@@ -219,6 +226,8 @@ struct Admission {
 /// How the revocation list was used.
 #[derive(Clone, Copy, Default)]
 struct ListUse {
+    /// It was looked at.
+    used: bool,
     /// It is due to be checked behind the answer.
     check: bool,
     /// It counts only because the rule allows a stale one.
@@ -240,15 +249,16 @@ fn admit<'p>(
     request: &Request<'_>,
     access: &'p TokenAccess,
     knowledge: &mut Knowledge<'_>,
-    progress: Progress,
+    progress: &mut Progress,
     now: Millis,
 ) -> Result<Admission, Obstacle<'p>> {
     if knowledge.sources == RevocationSources::Unconfigured {
         return Err(Rejection::RevocationUnavailable.into());
     }
     let text = find_token(request, &access.source)?;
-    let (token, cached) = verify(text, knowledge, progress, now)?;
-    let list = check_revocation(&token, access.revocation, knowledge, progress, now)?;
+    let (token, found) = verify(text, knowledge, *progress, now)?;
+    progress.verified |= !found;
+    let list = check_revocation(&token, access.revocation, knowledge, *progress, now)?;
     let missing = access
         .requirement
         .check(&token.claims().holder(), unix(now).0);
@@ -256,7 +266,7 @@ fn admit<'p>(
         .map_err(|missing| Obstacle::Refuse(Refusal::new(missing.rejection(), Some(missing))))?;
     Ok(Admission {
         token,
-        cached,
+        cached: !progress.verified,
         list,
     })
 }
@@ -346,6 +356,7 @@ fn check_revocation(
                     Err(Obstacle::Wait(Need::List))
                 }
                 verdict => Ok(ListUse {
+                    used: true,
                     check: check != Check::Fresh,
                     stale: verdict?,
                 }),

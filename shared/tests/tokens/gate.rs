@@ -142,11 +142,13 @@ impl Gate {
             sources: self.sources,
             verified: &mut self.verified,
         };
+        // Every decision is another request's, but for what a test has set.
+        let mut progress = self.progress;
         decide(
             request,
             &self.policy,
             &mut knowledge,
-            self.progress,
+            &mut progress,
             self.now,
         )
     }
@@ -861,4 +863,43 @@ fn the_cache_is_bounded_and_never_mixes_people_up() {
     assert!(found >= 10, "{found}");
     cache.clear();
     assert!(cache.is_empty());
+}
+
+#[test]
+fn what_was_verified_before_waiting_was_not_spared_by_the_cache() {
+    let mut gate = Gate::new();
+    gate.now += USABLE + 1;
+    let authorization = format!("Bearer {}", token());
+    let request = Request {
+        method: "GET",
+        path: "/api/me",
+        authorization: Some(&authorization),
+        ..Request::default()
+    };
+    let mut progress = Progress::default();
+    for expected in [None, Some(false)] {
+        let mut knowledge = Knowledge {
+            verifier: &gate.verifier,
+            keys: &gate.keys,
+            list: &gate.list,
+            sources: gate.sources,
+            verified: &mut gate.verified,
+        };
+        let decision = decide(
+            &request,
+            &gate.policy,
+            &mut knowledge,
+            &mut progress,
+            gate.now,
+        );
+        let cached = match decision {
+            Decision::Forward(forward) => Some(forward.cached),
+            Decision::Wait(Need::List) => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(cached, expected);
+        progress.waited_for_list = true;
+    }
+    gate.give_list(2, NOW, &[]);
+    assert_eq!(gate.get("/api/me", &token()), AGAIN);
 }
