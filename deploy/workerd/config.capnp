@@ -64,6 +64,7 @@ const gate :Workerd.Worker = (
     # Secrets.
     (name = "ORIGIN_TOKEN", fromEnvironment = "ORIGIN_TOKEN"),
     (name = "ASSERTION_KEY", fromEnvironment = "ASSERTION_KEY"),
+    (name = "METRICS_TOKEN", fromEnvironment = "METRICS_TOKEN"),
 
     (name = "EDGEKEEP_KV", kvNamespace = "kv"),
   ],

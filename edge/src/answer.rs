@@ -72,6 +72,16 @@ pub(crate) fn document(body: &str, request_id: &str) -> Result<Response> {
     response(Some(body), 200, &headers)
 }
 
+/// The counts, never from a cache.
+pub(crate) fn metrics(text: &str, request_id: &str) -> Result<Response> {
+    let headers = own_headers(request_id)?;
+    headers.set(
+        "Content-Type",
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    )?;
+    response(Some(text), 200, &headers)
+}
+
 fn own_headers(request_id: &str) -> Result<Headers> {
     let headers = Headers::new()?;
     headers.set("Cache-Control", "no-store")?;

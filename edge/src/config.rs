@@ -56,6 +56,8 @@ pub struct Config {
     pub origin_token: Option<String>,
     /// `ASSERTION_KEY`
     pub assertion_key: Option<AssertionKey>,
+    /// `METRICS_TOKEN`, by which the counts may be read; unset: by nobody.
+    pub metrics_token: Option<String>,
 }
 
 impl Config {
@@ -134,6 +136,7 @@ impl Config {
             policy,
             origin_token: optional("ORIGIN_TOKEN"),
             assertion_key,
+            metrics_token: optional("METRICS_TOKEN"),
         })
     }
 }

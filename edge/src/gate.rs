@@ -6,11 +6,13 @@ use edgekeep_shared::{
     error::Rejection,
     gate::{self, Decision, Forward, Need, Progress, Refusal, RevocationSources},
     policy::{Policy, Rule},
+    revocation::RevocationList,
     time::UnixTime,
 };
+use subtle::ConstantTimeEq as _;
 use wasm_bindgen::{JsCast, JsValue};
 use worker::{
-    Context, Env, console_error, console_log,
+    Context, Env, console_error,
     web_sys::{self, Response, ResponseInit},
 };
 
@@ -19,7 +21,9 @@ use crate::{
     config::Config,
     js::{self, Fetcher},
     knowledge::{Knowledge, Part, Shared},
+    metrics::Gauges,
     record::Record,
+    recorder::Recorder,
     sources::Sources,
     upstream,
 };
@@ -28,6 +32,9 @@ type Result<T> = std::result::Result<T, JsValue>;
 
 /// Where the public half of the assertion key is found.
 const ASSERTION_KEYS_PATH: &str = "/.well-known/edgekeep-assertion.json";
+
+/// Where the counts are read, with `METRICS_TOKEN` as bearer.
+const METRICS_PATH: &str = "/.well-known/edgekeep-metrics";
 
 thread_local! {
     /// Bindings do not change in an isolate's life.
@@ -41,6 +48,7 @@ pub(crate) struct Gate {
     /// The policy of the variable `POLICY`.
     policy: Option<Rc<Policy>>,
     upstream: Option<Fetcher>,
+    recorder: Recorder,
 }
 
 /// What of the request is needed more than once.
@@ -49,6 +57,7 @@ struct Incoming<'r> {
     parts: gate::Request<'r>,
     query: &'r str,
     id: &'r str,
+    recorder: &'r Recorder,
 }
 
 impl Gate {
@@ -82,6 +91,7 @@ impl Gate {
                 .map(Rc::new),
             shared: config.map(|config| Rc::new(Shared::new(config, Sources::of(env)))),
             upstream: Fetcher::binding(env, "UPSTREAM").or_else(Fetcher::network),
+            recorder: Recorder::of(env),
         }
     }
 
@@ -122,6 +132,7 @@ impl Gate {
             parts,
             query,
             id: &id,
+            recorder: &self.recorder,
         };
         if !header("host").as_deref().is_none_or(is_plain_host) {
             return incoming.refuse(&Refusal::new(Rejection::PathInvalid, None));
@@ -144,6 +155,11 @@ impl Gate {
             && let Some(key) = &shared.config.assertion_key
         {
             return answer::document(&key.public_set(), incoming.id);
+        }
+        if incoming.parts.path == METRICS_PATH
+            && let Some(token) = &shared.config.metrics_token
+        {
+            return self.metrics(incoming, token, shared);
         }
         let Some(policy) = self.policy(shared, context).await else {
             return incoming.refuse(&unavailable);
@@ -168,7 +184,7 @@ impl Gate {
                 self.forward(incoming, &forward, shared).await
             }
             Decision::Preflight(cors) => {
-                incoming.record("preflight", 204).write();
+                incoming.recorder.record(&incoming.record("preflight", 204));
                 let parts = &incoming.parts;
                 let requested = (
                     parts.preflight_method.unwrap_or_default(),
@@ -188,6 +204,30 @@ impl Gate {
                 incoming.refuse(&Refusal::new(Rejection::RevocationUnavailable, None))
             }
         }
+    }
+
+    /// The counts of this isolate, for whoever has the token.
+    fn metrics(&self, incoming: &Incoming<'_>, token: &str, shared: &Shared) -> Result<Response> {
+        let given = incoming
+            .parts
+            .authorization
+            .and_then(|value| value.strip_prefix("Bearer "));
+        let refusal = match given {
+            Some(given) if bool::from(given.as_bytes().ct_eq(token.as_bytes())) => {
+                let now = js::now();
+                let known = shared.known.borrow();
+                let list = known.list.list();
+                let gauges = Gauges {
+                    list_age: list.map(|list| now.div_euclid(1_000) - list.issued_at().0),
+                    list_entries: list.map_or(0, RevocationList::len),
+                    keys: known.keys.usable(now).map_or(0, |set| set.keys().len()),
+                };
+                return answer::metrics(&self.recorder.text(&gauges), incoming.id);
+            }
+            Some(_) => Rejection::TokenMalformed,
+            None => Rejection::TokenMissing,
+        };
+        incoming.refuse(&Refusal::new(refusal, None))
     }
 
     async fn policy(&self, shared: &Rc<Shared>, context: &Context) -> Option<Rc<Policy>> {
@@ -252,13 +292,13 @@ impl Gate {
             let refusal = Refusal::new(Rejection::UpstreamUnavailable, None);
             answer::refuse(&refusal, incoming.id)?
         };
-        record.write();
+        incoming.recorder.record(&record);
         with_cors(answer, forward.rule, incoming.parts.origin)
     }
 }
 
 impl Incoming<'_> {
-    fn record<'a>(&'a self, decision: &'a str, status: u16) -> Record<'a> {
+    fn record<'a>(&'a self, decision: &'static str, status: u16) -> Record<'a> {
         Record {
             request_id: self.id,
             method: self.parts.method,
@@ -273,18 +313,12 @@ impl Incoming<'_> {
         let mut record = self.record("refuse", refusal.status());
         record.route = refusal.rule.map(Rule::name);
         record.code = Some(refusal.rejection.code());
-        record.write();
+        self.recorder.record(&record);
         let answer = answer::refuse(refusal, self.id)?;
         match refusal.rule {
             Some(rule) => with_cors(answer, rule, self.parts.origin),
             None => Ok(answer),
         }
-    }
-}
-
-impl Record<'_> {
-    fn write(&self) {
-        console_log!("{}", self.line());
     }
 }
 

@@ -3,13 +3,15 @@
 //! The decision itself is [`edgekeep_shared::gate`], a pure function. This crate feeds it:
 //! [`config`] reads the bindings, `knowledge` holds what an isolate knows, `sources` fetches keys,
 //! list and policy, `gate` serves a request, `upstream` sends on what may pass, and [`assertion`]
-//! signs who is asking.
+//! signs who is asking. What was decided is a line of the
+//! log ([`record`]) and a count ([`metrics`]).
 //!
 //! In scope: Cloudflare Workers and `workerd`. Out of scope: issuing anything that a verifier of
 //! access tokens accepts; the gate holds no issuer's key and writes to no store.
 
 pub mod assertion;
 pub mod config;
+pub mod metrics;
 pub mod record;
 
 #[cfg(target_arch = "wasm32")]
@@ -20,6 +22,8 @@ mod gate;
 mod js;
 #[cfg(target_arch = "wasm32")]
 mod knowledge;
+#[cfg(target_arch = "wasm32")]
+mod recorder;
 #[cfg(target_arch = "wasm32")]
 mod sources;
 #[cfg(target_arch = "wasm32")]

@@ -17,10 +17,10 @@ pub struct Record<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub route: Option<&'a str>,
     /// `forward`, `refuse`, `preflight` or `report`.
-    pub decision: &'a str,
+    pub decision: &'static str,
     /// The code of the refusal, also where the rule only reports.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<&'a str>,
+    pub code: Option<&'static str>,
     /// The status of the answer.
     pub status: u16,
     /// The subject of the verified token.

@@ -40,12 +40,39 @@ fn from_environment(name: &str, what: &str) -> PathBuf {
     )
 }
 
+/// Adds the binding to a configuration; the one that is deployed has none, because outside of
+/// Cloudflare there is nothing to bind.
+fn bind_dataset(config: &Path, dataset: SocketAddr) {
+    let text = std::fs::read_to_string(config).unwrap();
+    let service = format!(
+        "services = [\n    (name = \"dataset\", external = (address = \"{dataset}\", http = ())),"
+    );
+    let binding =
+        "bindings = [\n    (name = \"EDGEKEEP_ANALYTICS\", analyticsEngine = \"dataset\"),";
+    let bound = text
+        .replacen("services = [", &service, 1)
+        .replacen("bindings = [", binding, 1);
+    std::fs::write(config, bound).unwrap();
+}
+
 impl Edge {
     /// Starts a gate that reads its key-value store at `kv`.
     ///
     /// # Panics
     /// When it does not start.
     pub fn start(variables: &Variables, kv: SocketAddr) -> Self {
+        Self::launch(variables, kv, None)
+    }
+
+    /// Starts a gate whose Analytics Engine dataset is the HTTP server at `dataset`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn with_dataset(variables: &Variables, kv: SocketAddr, dataset: SocketAddr) -> Self {
+        Self::launch(variables, kv, Some(dataset))
+    }
+
+    fn launch(variables: &Variables, kv: SocketAddr, dataset: Option<SocketAddr>) -> Self {
         let workerd = from_environment("EDGEKEEP_WORKERD", "the workerd binary");
         let worker = std::env::var_os("EDGEKEEP_EDGE_DIR")
             .map_or_else(|| root().join("build/edge"), PathBuf::from);
@@ -65,8 +92,13 @@ impl Edge {
         .unwrap();
 
         let mut command = Command::new(workerd);
+        command.arg("serve");
+        if let Some(dataset) = dataset {
+            bind_dataset(&folder.path().join("config.capnp"), dataset);
+            // workerd's own word for a binding that may still change.
+            command.arg("--experimental");
+        }
         command
-            .arg("serve")
             .arg(folder.path().join("config.capnp"))
             .args(["--socket-addr", "http=127.0.0.1:0", "--control-fd=1"])
             .arg("--external-addr")

@@ -11,6 +11,7 @@ mod bursts;
 mod forwarding;
 mod identity;
 mod keys;
+mod metrics;
 mod paths;
 mod policy;
 mod refusals;

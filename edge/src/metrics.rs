@@ -1,0 +1,202 @@
+//! What an isolate counts of its requests, and what it tells of each to Analytics Engine.
+//!
+//! Counts live as long as the isolate. On one's own machines that is the process, and they are
+//! read at the gate; on Cloudflare isolates are many and short, and a data point a request goes to
+//! an Analytics Engine dataset instead.
+
+use core::fmt::Write as _;
+use std::collections::BTreeMap;
+
+use crate::record::Record;
+
+/// Requests by what was decided, and how their tokens were judged.
+#[derive(Debug, Default)]
+pub struct Counts {
+    requests: BTreeMap<(&'static str, &'static str), u64>,
+    from_cache: u64,
+    verified: u64,
+    stale: u64,
+}
+
+/// What is true now and is not counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gauges {
+    /// Seconds since the revocation list was signed; none without a list.
+    pub list_age: Option<i64>,
+    /// Entries of that list.
+    pub list_entries: usize,
+    /// Keys of the JWK Set that count.
+    pub keys: usize,
+}
+
+/// One request as a data point of Analytics Engine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DataPoint<'a> {
+    /// What points are sampled by: the decision, so that a flood of one kind hides no other.
+    pub index: &'static str,
+    /// Decision, code, route, method; empty where there is none.
+    pub blobs: [&'a str; 4],
+    /// Status; 1 where the signature was spared by the cache; 1 where a stale list was accepted;
+    /// the list's age in seconds, -1 without one.
+    pub doubles: [f64; 4],
+}
+
+impl Counts {
+    /// Counts one request.
+    pub fn count(&mut self, record: &Record<'_>) {
+        let outcome = (record.decision, record.code.unwrap_or_default());
+        *self.requests.entry(outcome).or_default() += 1;
+        match record.cached {
+            Some(true) => self.from_cache += 1,
+            Some(false) => self.verified += 1,
+            None => {}
+        }
+        self.stale += u64::from(record.stale);
+    }
+
+    /// All of it in the OpenMetrics text format.
+    pub fn text(&self, gauges: &Gauges) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let mut line = |arguments: core::fmt::Arguments<'_>| {
+            let _ = text.write_fmt(arguments);
+            text.push('\n');
+        };
+        line(format_args!(
+            "# TYPE edgekeep_gate_requests counter\n\
+             # HELP edgekeep_gate_requests Requests by decision, and by the code of the refusal."
+        ));
+        for ((decision, code), count) in &self.requests {
+            line(format_args!(
+                "edgekeep_gate_requests_total{{decision=\"{decision}\",code=\"{code}\"}} {count}"
+            ));
+        }
+        line(format_args!(
+            "# TYPE edgekeep_gate_tokens counter\n\
+             # HELP edgekeep_gate_tokens Accepted tokens, by whether the signature was verified or spared by the cache.\n\
+             edgekeep_gate_tokens_total{{cached=\"false\"}} {}\n\
+             edgekeep_gate_tokens_total{{cached=\"true\"}} {}\n\
+             # TYPE edgekeep_gate_stale counter\n\
+             # HELP edgekeep_gate_stale Requests that passed although the list was older than it should be.\n\
+             edgekeep_gate_stale_total {}",
+            self.verified, self.from_cache, self.stale
+        ));
+        if let Some(age) = gauges.list_age {
+            line(format_args!(
+                "# TYPE edgekeep_gate_list_age_seconds gauge\n\
+                 # HELP edgekeep_gate_list_age_seconds Time since the revocation list was signed.\n\
+                 edgekeep_gate_list_age_seconds {age}"
+            ));
+        }
+        line(format_args!(
+            "# TYPE edgekeep_gate_list_entries gauge\n\
+             # HELP edgekeep_gate_list_entries Entries of the revocation list.\n\
+             edgekeep_gate_list_entries {}\n\
+             # TYPE edgekeep_gate_keys gauge\n\
+             # HELP edgekeep_gate_keys Keys of the JWK Set that count.\n\
+             edgekeep_gate_keys {}\n\
+             # EOF",
+            gauges.list_entries, gauges.keys
+        ));
+        text
+    }
+}
+
+impl<'a> DataPoint<'a> {
+    /// The point of one request.
+    pub fn of(record: &Record<'a>) -> Self {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "seconds: exact for longer than anybody waits"
+        )]
+        let list_age = record.list_age.unwrap_or(-1) as f64;
+        let flag = |set: bool| if set { 1.0 } else { 0.0 };
+        Self {
+            index: record.decision,
+            blobs: [
+                record.decision,
+                record.code.unwrap_or_default(),
+                record.route.unwrap_or_default(),
+                record.method,
+            ],
+            doubles: [
+                f64::from(record.status),
+                flag(record.cached == Some(true)),
+                flag(record.stale),
+                list_age,
+            ],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record<'static> {
+        Record {
+            method: "GET",
+            route: Some("/api/**"),
+            decision: "forward",
+            status: 200,
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn counts_by_decision_and_code() {
+        let mut counts = Counts::default();
+        counts.count(&Record {
+            cached: Some(false),
+            ..record()
+        });
+        counts.count(&Record {
+            cached: Some(true),
+            stale: true,
+            ..record()
+        });
+        counts.count(&Record {
+            decision: "refuse",
+            code: Some("token_expired"),
+            ..record()
+        });
+        let text = counts.text(&Gauges {
+            list_age: Some(7),
+            list_entries: 3,
+            keys: 2,
+        });
+        for line in [
+            "edgekeep_gate_requests_total{decision=\"forward\",code=\"\"} 2",
+            "edgekeep_gate_requests_total{decision=\"refuse\",code=\"token_expired\"} 1",
+            "edgekeep_gate_tokens_total{cached=\"false\"} 1",
+            "edgekeep_gate_tokens_total{cached=\"true\"} 1",
+            "edgekeep_gate_stale_total 1",
+            "edgekeep_gate_list_age_seconds 7",
+            "edgekeep_gate_list_entries 3",
+            "edgekeep_gate_keys 2",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+        assert!(
+            !Counts::default()
+                .text(&Gauges::default())
+                .contains("list_age")
+        );
+    }
+
+    #[test]
+    fn a_data_point_tells_neither_who_nor_what_for() {
+        let point = DataPoint::of(&Record {
+            path: Some("/api/people/7"),
+            sub: Some("user-1"),
+            sid: Some("session-1"),
+            cached: Some(true),
+            list_age: Some(12),
+            ..record()
+        });
+        assert_eq!(point.blobs, ["forward", "", "/api/**", "GET"]);
+        assert_eq!(point.doubles, [200.0, 1.0, 0.0, 12.0]);
+        assert_eq!(DataPoint::of(&record()).doubles[3], -1.0);
+    }
+}
