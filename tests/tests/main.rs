@@ -18,6 +18,7 @@ mod refusals;
 mod revocation;
 mod smuggling;
 mod sources;
+mod websocket;
 
 mod command_line;
 mod crash;
@@ -25,6 +26,7 @@ mod ending;
 mod input;
 mod journey;
 mod races;
+mod readme;
 mod rotation;
 mod verdicts;
 mod walk;

@@ -1,0 +1,104 @@
+//! WebSockets pass the gate: judged once, at the handshake, and then both ways.
+
+use std::sync::{Arc, Mutex};
+
+use edgekeep_tests::gate::Gate;
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+/// Far above what a proxy might buffer of one message.
+const LARGE: usize = 512 * 1024;
+
+/// An upstream that says every message once more; the heads of the handshakes that reached it.
+async fn echo() -> (String, Arc<Mutex<Vec<Request>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let heads = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let heads = Arc::clone(&heads);
+            tokio::spawn(async move {
+                #[expect(clippy::result_large_err, reason = "the library's signature")]
+                let note = |request: &Request, response: Response| {
+                    heads.lock().unwrap().push(request.clone());
+                    Ok(response)
+                };
+                let Ok(socket) = tokio_tungstenite::accept_hdr_async(stream, note).await else {
+                    return;
+                };
+                let (mut out, mut inward) = socket.split();
+                while let Some(Ok(message)) = inward.next().await {
+                    if (message.is_text() || message.is_binary())
+                        && out.send(message).await.is_err()
+                    {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+    (url, seen)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_websocket_with_the_right_token_is_opened_and_carries_messages_both_ways() {
+    let (url, seen) = echo().await;
+    let gate = Gate::with(|_, variables| {
+        variables.insert("UPSTREAM_URL", url.clone());
+    })
+    .await;
+    let connect = |path: &str, token: Option<String>| {
+        let mut request = format!("ws://{}{path}", gate.edge.address())
+            .into_client_request()
+            .unwrap();
+        let headers = request.headers_mut();
+        headers.insert("x-user-id", "somebody-else".parse().unwrap());
+        if let Some(token) = token {
+            let bearer = format!("Bearer {token}").parse().unwrap();
+            headers.insert("authorization", bearer);
+        }
+        tokio_tungstenite::connect_async(request)
+    };
+    let (socket, answer) = connect("/api/live", Some(gate.good_token())).await.unwrap();
+    assert_eq!(answer.status(), 101);
+    let (mut out, mut inward) = socket.split();
+    let messages = [
+        Message::text("hello"),
+        Message::binary(vec![0_u8, 255, 7]),
+        Message::binary(vec![9_u8; LARGE]),
+    ];
+    for message in messages {
+        out.send(message.clone()).await.unwrap();
+        assert_eq!(inward.next().await.unwrap().unwrap(), message);
+    }
+    let head = seen.lock().unwrap().remove(0);
+    assert_eq!(head.uri().path(), "/api/live");
+    let names: Vec<_> = head.headers().get_all("x-user-id").iter().collect();
+    assert_eq!(names, ["user-1"], "the verified one, and no other");
+
+    for (path, token, status) in [
+        ("/api/live", None, 401),
+        ("/api/live", Some("garbage".to_owned()), 401),
+        ("/api/admin/live", Some(gate.good_token()), 403),
+        ("/elsewhere", Some(gate.good_token()), 403),
+        (
+            "/api/live",
+            Some(gate.token(&json!({"exp": 1_000, "iat": 900, "nbf": 900}))),
+            401,
+        ),
+    ] {
+        let Err(Error::Http(refusal)) = connect(path, token).await else {
+            panic!("{path}: {status} expected");
+        };
+        assert_eq!(refusal.status(), status, "{path}");
+    }
+    assert!(
+        seen.lock().unwrap().is_empty(),
+        "a refused handshake reached the upstream"
+    );
+}
