@@ -2,6 +2,7 @@
 
 use edgekeep_tests::house::House;
 use edgekeep_tests::origin::{Origin, Tokens};
+use edgekeep_tests::process;
 use serde_json::json;
 
 const EMAIL: &str = "ada@example.com";
@@ -224,8 +225,7 @@ async fn what_an_operator_gives_an_account_opens_what_it_should() {
     let origin = &house.origin;
     let create = |arguments: &[&str]| {
         let all = [&["users", "create", "--password-stdin"], arguments].concat();
-        let output =
-            edgekeep_tests::process::run(origin.command(&all), format!("{PASSWORD}\n").as_bytes());
+        let output = process::run(origin.command(&all), format!("{PASSWORD}\n").as_bytes());
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         (
             output.status.success(),
@@ -272,4 +272,50 @@ async fn what_an_operator_gives_an_account_opens_what_it_should() {
         assert!(!ok && id.is_empty() && !said.is_empty(), "{wrong:?}: {id}");
         assert!(!said.contains(PASSWORD), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_operator_grants_opens_the_routes_that_ask_for_it() {
+    let house = House::start().await;
+    let password = b"correct horse battery staple\n";
+    for (email, granted, status) in [
+        (
+            "ada@example.com",
+            &["--permission", "report:write"][..],
+            200,
+        ),
+        ("bob@example.com", &["--permission", "report:read"][..], 403),
+    ] {
+        let mut arguments = vec!["users", "create", "--email", email, "--password-stdin"];
+        arguments.extend_from_slice(granted);
+        arguments.extend_from_slice(&["--customer-id", "c-17", "--role", "clerk"]);
+        let created = process::run(house.origin.command(&arguments), password);
+        let complained = String::from_utf8_lossy(&created.stderr).into_owned();
+        assert!(created.status.success(), "{complained}");
+        let tokens = house
+            .origin
+            .login(email, "correct horse battery staple")
+            .await;
+        let call = house.call("POST", "/api/reports/1", &tokens.access);
+        let answer = call.json(&json!({})).send().await.unwrap();
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+    let seen = house.upstream.take_one();
+    assert_eq!(seen.header("x-user-permissions"), Some("report:write"));
+    assert_eq!(seen.header("x-customer-id"), Some("c-17"));
+    assert_eq!(seen.header("x-user-roles"), Some("clerk"));
+    let create = [
+        "users",
+        "create",
+        "--username",
+        "eve",
+        "--permission",
+        "a b",
+    ];
+    let refused = house.origin.run(&create);
+    let complained = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && complained.contains("--permission"),
+        "{complained}"
+    );
 }

@@ -83,6 +83,7 @@ pub struct Holder {
 }
 
 /// What an account is made of.
+#[derive(Clone, Copy, Default)]
 pub struct NewAccount<'a> {
     /// What it logs in with, and whether that was proved. One that somebody else has is left out.
     pub identifiers: &'a [(Identifier, bool)],
@@ -92,6 +93,10 @@ pub struct NewAccount<'a> {
     pub name: Option<&'a str>,
     /// Roles.
     pub roles: &'a [String],
+    /// Permissions: scopes of the first-party client's tokens, too.
+    pub permissions: &'a [String],
+    /// The customer they belong to.
+    pub customer_id: Option<&'a str>,
     /// The level to which the person is verified.
     pub kyc_level: u32,
 }
@@ -224,12 +229,16 @@ pub async fn create(
     let profile = Profile {
         name: new.name.map(str::to_owned),
     };
-    let roles = serde_json::to_string(new.roles).map_err(|_| Error::internal("roles as JSON"))?;
+    let json = |list: &[String]| {
+        serde_json::to_string(list).map_err(|_| Error::internal("a list as JSON"))
+    };
     store::insert_user(
         connection,
         &store::NewUser {
             id,
-            roles: &roles,
+            roles: &json(new.roles)?,
+            permissions: &json(new.permissions)?,
+            customer_id: new.customer_id,
             kyc_level: i64::from(new.kyc_level),
             profile: &seal_profile(state, id, &profile)?,
             now,

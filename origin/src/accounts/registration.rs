@@ -189,8 +189,7 @@ pub(super) async fn finish(
                     identifiers: &identifiers,
                     password: pending.phc.as_deref(),
                     name: pending.name.as_deref(),
-                    roles: &[],
-                    kyc_level: 0,
+                    ..NewAccount::default()
                 },
             )
             .await?
@@ -240,8 +239,7 @@ async fn create(
         identifiers: &identifiers,
         password: Some(phc),
         name: wanted.name.as_deref(),
-        roles: &[],
-        kyc_level: 0,
+        ..NewAccount::default()
     };
     super::create(state, connection, &account).await.map(drop)
 }

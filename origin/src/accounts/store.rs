@@ -106,6 +106,8 @@ pub(super) async fn holder(
 pub(super) struct NewUser<'a> {
     pub(super) id: UserId,
     pub(super) roles: &'a str,
+    pub(super) permissions: &'a str,
+    pub(super) customer_id: Option<&'a str>,
     pub(super) kyc_level: i64,
     pub(super) profile: &'a [u8],
     pub(super) now: Timestamp,
@@ -116,19 +118,21 @@ pub(super) async fn insert_user(
     new: &NewUser<'_>,
 ) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO users (id, status, roles, permissions, kyc_level, kyc_status, profile,
-                            created_at, updated_at)
-         VALUES ($1, $2, $3, '[]', $4, $5, $6, $7, $7)",
+        "INSERT INTO users (id, status, roles, permissions, kyc_level, kyc_status, customer_id,
+                            profile, created_at, updated_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
     )
     .bind(new.id)
     .bind(super::ACTIVE)
     .bind(new.roles)
+    .bind(new.permissions)
     .bind(new.kyc_level)
     .bind(if new.kyc_level > 0 {
         "verified"
     } else {
         "none"
     })
+    .bind(new.customer_id)
     .bind(new.profile)
     .bind(new.now)
     .execute(connection)

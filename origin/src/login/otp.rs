@@ -106,10 +106,7 @@ pub(super) async fn verify(
             codes::withdraw(&mut tx, CodeFor::Registration, &guess.recipient).await?;
             let account = NewAccount {
                 identifiers: &[(identifier, true)],
-                password: None,
-                name: None,
-                roles: &[],
-                kyc_level: 0,
+                ..NewAccount::default()
             };
             accounts::create(state, &mut tx, &account).await?
         }
