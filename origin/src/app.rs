@@ -139,7 +139,7 @@ impl State {
         let publisher = Publisher::new(
             &config,
             policy,
-            (&db, &clock, &random),
+            (&db, &vault, &clock, &random),
             control_key,
             &keyring,
             &signal,

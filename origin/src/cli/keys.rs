@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::Subcommand;
 
+use crate::revocation::control_key;
 use crate::tokens::keyring::{Key, KeyState, rfc3339};
 
 #[derive(Debug, Subcommand)]
@@ -20,8 +21,27 @@ pub(super) enum Action {
         #[arg(value_name = "KID")]
         kid: String,
     },
-    /// Print the control key's public half as a JSON array of JWKs, for the gates to pin.
-    Control,
+    /// Print the control keys' public halves as a JSON array of JWKs, for the gates to pin
+    /// (`CONTROL_KEYS`); change the key in three steps: `prepare`, pin both, `activate`.
+    Control {
+        #[command(subcommand)]
+        action: Option<ControlAction>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ControlAction {
+    /// Make a second control key that does not sign yet, and print both for the gates to pin.
+    Prepare,
+    /// Let the second one sign and erase the first; a running server follows within a second.
+    ///
+    /// A gate that does not pin it by then believes no list any more, and refuses once the one it
+    /// has is too old.
+    Activate {
+        /// The `kid` of the key that waits, as `prepare` printed it.
+        #[arg(value_name = "KID")]
+        kid: String,
+    },
 }
 
 #[expect(clippy::print_stdout, reason = "the command's result")]
@@ -44,7 +64,23 @@ pub(super) async fn run(action: Action, file: Option<&Path>) -> anyhow::Result<(
                 state.keyring.ring().active()?.0
             );
         }
-        Action::Control => println!("[{}]", state.publisher.control_jwk()),
+        Action::Control { action: None } => println!("{}", control_key::to_pin(&state).await?),
+        Action::Control {
+            action: Some(ControlAction::Prepare),
+        } => {
+            let kid = control_key::prepare(&state).await?;
+            tracing::info!(
+                kid,
+                "waits; once every gate pins both, run `edgekeep keys control activate`"
+            );
+            println!("{}", control_key::to_pin(&state).await?);
+        }
+        Action::Control {
+            action: Some(ControlAction::Activate { kid }),
+        } => {
+            control_key::activate(&state, &kid).await?;
+            println!("{kid} signs what the gates are told; they need to pin no other");
+        }
     }
     state.db.close().await;
     Ok(())

@@ -51,6 +51,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "revocations",
         include_str!("../../migrations/0102_revocations.sql"),
     ),
+    (
+        103,
+        "control keys",
+        include_str!("../../migrations/0103_control_keys.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

@@ -1,14 +1,21 @@
 //! The control key: Ed25519, in no JWK Set, used only for what the gates are told.
+//!
+//! Gates pin its public half and have room for two, so it is changed in three steps: [`prepare`] a
+//! second one, have every gate pin both, [`activate`] it. Which one signs is the database's word,
+//! so that a command reaches a server that runs.
 
 use edgekeep_shared::control::{DocumentType, Header};
 use edgekeep_shared::time::UnixTime;
+use sqlx::AnyConnection;
 
-use super::store;
-use crate::clock::Clock;
+use super::store::{self, ControlKeyRow};
+use crate::app::State;
+use crate::clock::{Clock, Timestamp};
 use crate::config::Algorithm;
 use crate::db::Db;
 use crate::error::Error;
 use crate::random::Random;
+use crate::tokens;
 use crate::tokens::signing::SigningKey;
 use crate::vault::{Purpose, Vault};
 
@@ -17,6 +24,17 @@ use crate::vault::{Purpose, Vault};
 pub struct ControlKey {
     kid: String,
     key: SigningKey,
+}
+
+/// Why another control key was not activated.
+#[derive(Debug, thiserror::Error)]
+pub enum ActivateError {
+    /// No key of that name waits.
+    #[error("no control key {0} waits: `edgekeep keys control prepare` makes one")]
+    NotWaiting(String),
+    /// The database or the vault failed.
+    #[error(transparent)]
+    Failed(#[from] Error),
 }
 
 impl ControlKey {
@@ -31,25 +49,62 @@ impl ControlKey {
         random: &Random,
     ) -> Result<Self, Error> {
         let mut tx = db.write().await?;
-        if let Some((kid, sealed)) = store::control_key(&mut tx).await? {
+        if let Some(row) = Self::signing(&mut tx).await? {
             tx.rollback().await?;
-            let bytes = vault.open(Purpose::ControlKey, kid.as_bytes(), &sealed)?;
-            let key = SigningKey::from_bytes(Algorithm::EdDSA, &bytes)
-                .filter(|key| key.verifying_key().thumbprint() == kid)
-                .ok_or_else(|| Error::internal("the control key is not what its name says"))?;
-            return Ok(Self { kid, key });
+            return Self::unseal(vault, &row);
         }
+        let now = clock.now();
+        let key = Self::add(&mut tx, vault, random, Some(now), now).await?;
+        tx.commit().await?;
+        tracing::info!(
+            kid = key.kid,
+            "control key made; gates pin it in CONTROL_KEYS"
+        );
+        Ok(key)
+    }
+
+    /// The row of the key that signs.
+    pub(super) async fn signing(
+        connection: &mut AnyConnection,
+    ) -> Result<Option<ControlKeyRow>, Error> {
+        let rows = store::control_keys(connection).await?;
+        Ok(rows.into_iter().find(|row| row.activated_at.is_some()))
+    }
+
+    /// The key of a row.
+    pub(super) fn unseal(vault: &Vault, row: &ControlKeyRow) -> Result<Self, Error> {
+        let bytes = vault.open(Purpose::ControlKey, row.kid.as_bytes(), &row.private_key)?;
+        let key = SigningKey::from_bytes(Algorithm::EdDSA, &bytes)
+            .filter(|key| key.verifying_key().thumbprint() == row.kid)
+            .ok_or_else(|| Error::internal("the control key is not what its name says"))?;
+        Ok(Self {
+            kid: row.kid.clone(),
+            key,
+        })
+    }
+
+    async fn add(
+        connection: &mut AnyConnection,
+        vault: &Vault,
+        random: &Random,
+        activated_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
         let key = SigningKey::generate(Algorithm::EdDSA, random);
         let kid = key.verifying_key().thumbprint();
-        let sealed = vault.seal(
-            Purpose::ControlKey,
-            kid.as_bytes(),
-            key.to_bytes().as_slice(),
-        )?;
-        store::insert_control_key(&mut tx, &kid, sealed, clock.now()).await?;
-        tx.commit().await?;
-        tracing::info!(kid, "control key made; gates pin it in CONTROL_KEYS");
-        Ok(Self { kid, key })
+        let bytes = key.to_bytes();
+        let row = ControlKeyRow {
+            private_key: vault.seal(Purpose::ControlKey, kid.as_bytes(), bytes.as_slice())?,
+            kid,
+            activated_at,
+        };
+        store::insert_control_key(connection, &row, now).await?;
+        Ok(Self { kid: row.kid, key })
+    }
+
+    /// Its name: the RFC 7638 thumbprint.
+    pub fn kid(&self) -> &str {
+        &self.kid
     }
 
     /// The public half as a JWK.
@@ -78,4 +133,54 @@ impl ControlKey {
         document.extend_from_slice(&signature);
         document
     }
+}
+
+/// What gates are to pin: the key that signs, then one that waits, as a JSON array of JWKs.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn to_pin(state: &State) -> Result<String, Error> {
+    let mut reader = state.db.read().await?;
+    let rows = store::control_keys(&mut reader).await?;
+    let jwks: Vec<String> = rows
+        .iter()
+        .map(|row| ControlKey::unseal(&state.vault, row).map(|key| key.to_jwk()))
+        .collect::<Result<_, _>>()?;
+    Ok(format!("[{}]", jwks.join(",")))
+}
+
+/// Makes a control key that waits, unless one does; its name.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn prepare(state: &State) -> Result<String, Error> {
+    let mut tx = state.db.write().await?;
+    let rows = store::control_keys(&mut tx).await?;
+    if let Some(row) = rows.into_iter().find(|row| row.activated_at.is_none()) {
+        tx.rollback().await?;
+        return Ok(row.kid);
+    }
+    let now = state.clock.now();
+    let key = ControlKey::add(&mut tx, &state.vault, &state.random, None, now).await?;
+    tx.commit().await?;
+    Ok(key.kid)
+}
+
+/// Lets the key that waits under the name `kid` sign, and erases the one before. A server that
+/// runs signs everything again, with it, at its next look.
+///
+/// # Errors
+/// [`ActivateError::NotWaiting`], or the database fails.
+pub async fn activate(state: &State, kid: &str) -> Result<(), ActivateError> {
+    let mut tx = state.db.write().await?;
+    // The publisher looks at this counter: what it holds is no longer what should be told.
+    tokens::store::raise(&mut tx, "revocations").await?;
+    if !store::activate_control_key(&mut tx, kid, state.clock.now()).await? {
+        return Err(ActivateError::NotWaiting(kid.to_owned()));
+    }
+    store::remove_other_control_keys(&mut tx, kid).await?;
+    tx.commit().await.map_err(Error::from)?;
+    state.signal.raise();
+    tracing::warn!(kid, "another control key signs what the gates are told");
+    Ok(())
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use edgekeep_shared::control::DocumentType;
 use edgekeep_shared::revocation::{Entry, HashKey, encode};
 use edgekeep_shared::time::UnixTime;
+use sqlx::AnyConnection;
 use tokio::sync::Mutex;
 
 use super::control_key::ControlKey;
@@ -25,6 +26,7 @@ use crate::random::Random;
 use crate::tokens::Published;
 use crate::tokens::keyring::Keyring;
 use crate::tokens::store::counter;
+use crate::vault::Vault;
 
 /// How long a gate waits for a list that is newer than the one held.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -76,12 +78,13 @@ struct Live {
 #[derive(Debug)]
 pub struct Publisher {
     db: Db,
+    vault: Vault,
     clock: Clock,
     random: Random,
     issuer: String,
     policy: Option<String>,
     heartbeat: Duration,
-    control_key: ControlKey,
+    control_key: RwLock<Arc<ControlKey>>,
     keyring: Arc<Keyring>,
     signal: Arc<Signal>,
     live: Mutex<Live>,
@@ -93,19 +96,20 @@ impl Publisher {
     pub fn new(
         config: &Config,
         policy: Option<String>,
-        (db, clock, random): (&Db, &Clock, &Random),
+        (db, vault, clock, random): (&Db, &Vault, &Clock, &Random),
         control_key: ControlKey,
         keyring: &Arc<Keyring>,
         signal: &Arc<Signal>,
     ) -> Self {
         Self {
             db: db.clone(),
+            vault: vault.clone(),
             clock: clock.clone(),
             random: random.clone(),
             issuer: config.issuer(),
             policy,
             heartbeat: Duration::from_secs(config.revocation.heartbeat_seconds),
-            control_key,
+            control_key: RwLock::new(Arc::new(control_key)),
             keyring: Arc::clone(keyring),
             signal: Arc::clone(signal),
             live: Mutex::default(),
@@ -113,9 +117,35 @@ impl Publisher {
         }
     }
 
-    /// The control key's public half as a JWK.
+    /// The public half, as a JWK, of the control key that signed last.
     pub fn control_jwk(&self) -> String {
-        self.control_key.to_jwk()
+        self.control_key().to_jwk()
+    }
+
+    fn control_key(&self) -> Arc<ControlKey> {
+        let held = self.control_key.read();
+        Arc::clone(&held.unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The control key that the database names: another process may have activated one.
+    async fn current_control_key(
+        &self,
+        connection: &mut AnyConnection,
+    ) -> Result<Arc<ControlKey>, Error> {
+        let held = self.control_key();
+        let row = ControlKey::signing(connection)
+            .await?
+            .ok_or_else(|| Error::internal("the control key is gone"))?;
+        if row.kid == held.kid() {
+            return Ok(held);
+        }
+        let key = Arc::new(ControlKey::unseal(&self.vault, &row)?);
+        let mut held = self
+            .control_key
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *held = Arc::clone(&key);
+        Ok(key)
     }
 
     /// What was signed last; nothing is looked at or signed for it.
@@ -207,6 +237,7 @@ impl Publisher {
         let change = store::lock(&mut tx).await?;
         let rows = store::since(&mut tx, live.change).await?;
         let sequence = store::next_sequence(&mut tx, now.micros().div_euclid(1_000)).await?;
+        let control_key = self.current_control_key(&mut tx).await?;
         tx.commit().await?;
         for row in rows {
             live.entries
@@ -219,10 +250,8 @@ impl Publisher {
         let sequence = u64::try_from(sequence).map_err(|_| Error::internal("sequence"))?;
         let issued_at = UnixTime(now.unix_seconds());
         let sign = |document_type, body: &[u8]| {
-            let document =
-                self.control_key
-                    .sign(document_type, &self.issuer, sequence, issued_at, body);
-            Published::new(document)
+            let issuer = &self.issuer;
+            Published::new(control_key.sign(document_type, issuer, sequence, issued_at, body))
         };
         // A key of its own for every list: two lists tell nobody what they have in common.
         let hash_key = HashKey(self.random.bytes());

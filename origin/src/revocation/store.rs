@@ -145,29 +145,78 @@ pub(super) async fn next_sequence(
     Ok(row.try_get("value")?)
 }
 
-/// The control key that signs: `kid` and sealed private half.
-pub(super) async fn control_key(
+/// A row of `control_keys`.
+#[derive(Debug)]
+pub(super) struct ControlKeyRow {
+    pub(super) kid: String,
+    /// Sealed.
+    pub(super) private_key: Vec<u8>,
+    /// None of a key that waits.
+    pub(super) activated_at: Option<Timestamp>,
+}
+
+/// Every control key: the one that signs first, then one that waits.
+pub(super) async fn control_keys(
     connection: &mut AnyConnection,
-) -> Result<Option<(String, Vec<u8>)>, Error> {
-    let row = sqlx::query(
-        "SELECT kid, private_key FROM control_keys ORDER BY created_at DESC, kid LIMIT 1",
+) -> Result<Vec<ControlKeyRow>, Error> {
+    let rows = sqlx::query(
+        "SELECT kid, private_key, activated_at FROM control_keys
+         ORDER BY CASE WHEN activated_at IS NULL THEN 1 ELSE 0 END, activated_at DESC, kid",
     )
-    .fetch_optional(connection)
+    .fetch_all(connection)
     .await?;
-    row.map(|row| Ok((row.try_get("kid")?, row.try_get("private_key")?)))
-        .transpose()
+    rows.iter()
+        .map(|row| {
+            Ok(ControlKeyRow {
+                kid: row.try_get("kid")?,
+                private_key: row.try_get("private_key")?,
+                activated_at: row.try_get("activated_at")?,
+            })
+        })
+        .collect()
 }
 
 pub(super) async fn insert_control_key(
     connection: &mut AnyConnection,
-    kid: &str,
-    sealed: Vec<u8>,
+    row: &ControlKeyRow,
     now: Timestamp,
 ) -> Result<(), Error> {
-    sqlx::query("INSERT INTO control_keys (kid, private_key, created_at) VALUES ($1, $2, $3)")
+    sqlx::query(
+        "INSERT INTO control_keys (kid, private_key, created_at, activated_at)
+         VALUES ($1, $2, $3, $4)",
+    )
+    .bind(&row.kid)
+    .bind(row.private_key.clone())
+    .bind(now)
+    .bind(row.activated_at)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Lets the control key that waits under this name sign; false when none does.
+pub(super) async fn activate_control_key(
+    connection: &mut AnyConnection,
+    kid: &str,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let done = sqlx::query(
+        "UPDATE control_keys SET activated_at = $2 WHERE kid = $1 AND activated_at IS NULL",
+    )
+    .bind(kid)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Removes every control key but this one.
+pub(super) async fn remove_other_control_keys(
+    connection: &mut AnyConnection,
+    kid: &str,
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM control_keys WHERE kid <> $1")
         .bind(kid)
-        .bind(sealed)
-        .bind(now)
         .execute(connection)
         .await?;
     Ok(())
