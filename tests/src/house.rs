@@ -22,6 +22,7 @@ pub struct House {
     pub edge: Edge,
     /// The API behind it.
     pub upstream: Upstream,
+    variables: Variables,
 }
 
 impl House {
@@ -62,7 +63,13 @@ impl House {
             origin,
             edge,
             upstream,
+            variables,
         }
+    }
+
+    /// The variables of the gate, for another beside it.
+    pub fn edge_variables(&self) -> Variables {
+        self.variables.clone()
     }
 
     /// A request through the gate with a token.

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use edgekeep_tests::clock::eventually;
-use edgekeep_tests::house::House;
+use edgekeep_tests::edge::Edge;
+use edgekeep_tests::house::{House, REVOCATION_LIMIT};
 use edgekeep_tests::origin::Tokens;
 use serde_json::{Value, json};
 
@@ -119,4 +120,73 @@ async fn a_rotation_survives_a_kill_and_the_standby_is_always_published() {
         .call("GET", "/.well-known/jwks.json")
         .header("If-None-Match", &tag);
     assert_eq!(call.send().await.unwrap().status, 304);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gates_that_pin_both_follow_from_one_control_key_to_the_next() {
+    let house = House::with(&[], |_| {}).await;
+    let old = house.origin.must_run(&["keys", "control"]);
+    let both = house.origin.must_run(&["keys", "control", "prepare"]);
+    let pinned: Vec<Value> = serde_json::from_str(&both).unwrap();
+    assert_eq!(pinned.len(), 2);
+    assert!(both.starts_with(old.trim().trim_end_matches(']')), "{both}");
+    let kid = pinned[1]["kid"].as_str().unwrap();
+
+    // A second gate, deployed with both; the first goes on with the old one.
+    let mut variables = house.edge_variables();
+    variables.insert("CONTROL_KEYS", both.clone());
+    let edge = Edge::start(&variables, house.origin.kv());
+    let tokens = house
+        .origin
+        .register("ada@example.com", "correct horse battery staple")
+        .await;
+    let through = |edge: &Edge, token: &str| edge.call("GET", "/api/me").bearer(token).send();
+    assert_eq!(through(&edge, &tokens.access).await.unwrap().status, 200);
+    assert_eq!(house.get("/api/me", &tokens.access).await.status, 200);
+
+    let said = house.origin.must_run(&["keys", "control", "activate", kid]);
+    assert!(said.contains(kid), "{said}");
+    house
+        .origin
+        .post_as(&tokens.access, "/logout", &json!({}))
+        .await;
+    // What is said with the new key reaches the gate that pins it,
+    let refused = eventually(REVOCATION_LIMIT, || async {
+        let answer = through(&edge, &tokens.access).await.unwrap();
+        (answer.code() == "token_revoked").then_some(())
+    });
+    assert!(refused.await.is_some(), "the gate does not follow");
+    // and not the one that does not: it holds what it knew, until that is too old.
+    let answer = house.get("/api/me", &tokens.access).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let left = house.origin.must_run(&["keys", "control"]);
+    let left: Vec<Value> = serde_json::from_str(&left).unwrap();
+    assert_eq!(left, pinned[1..]);
+    let again = house.origin.run(&["keys", "control", "activate", kid]);
+    assert!(!again.status.success());
+    let complained = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(complained.contains("prepare"), "{complained}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_nothing_from_before_passes_the_gate() {
+    let mut house = House::start().await;
+    let (email, password) = ("ada@example.com", "correct horse battery staple");
+    let tokens = house.origin.register(email, password).await;
+    assert_eq!(house.get("/api/me", &tokens.access).await.status, 200);
+    house.origin.kill9();
+    let said = house.origin.must_run(&["restored"]);
+    assert!(
+        said.contains("1 sessions ended and 2 keys revoked"),
+        "{said}"
+    );
+    house.origin.start_server().await;
+    house
+        .refused_as(&tokens.access, &["token_revoked", "key_unknown"])
+        .await;
+    let refresh = json!({"refresh_token": tokens.refresh});
+    let refresh = house.origin.post("/refresh", &refresh).await;
+    assert_eq!(refresh.verdict(), (401, "session_ended".to_owned()));
+    let anew = house.origin.login(email, password).await;
+    assert_eq!(house.get("/api/me", &anew.access).await.status, 200);
 }

@@ -16,6 +16,7 @@ mod keys;
 mod log;
 mod migrate;
 mod openapi;
+mod restored;
 mod revoke;
 mod serve;
 mod users;
@@ -55,6 +56,9 @@ enum Action {
     Keys(keys::Action),
     /// Turn away a session, a token or a user; gates follow within seconds.
     Revoke(revoke::Target),
+    /// Say, before the first start, that the database was restored from a copy: what was ended
+    /// after the copy was made must not come back, so everybody logs in again.
+    Restored(restored::Options),
     /// Judge tokens from standard input.
     Verify(verify::Options),
 }
@@ -84,6 +88,7 @@ impl Command {
                 Action::Config(action) => config::run(&action, file),
                 Action::Keys(action) => keys::run(action, file).await,
                 Action::Revoke(target) => revoke::run(target, file).await,
+                Action::Restored(options) => restored::run(&options, file).await,
                 Action::Verify(options) => verify::run(&options),
             }
         });

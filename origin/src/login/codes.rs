@@ -290,6 +290,17 @@ pub async fn withdraw(
     Ok(())
 }
 
+/// Ends every code that waits.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw_all(connection: &mut AnyConnection) -> Result<(), Error> {
+    sqlx::query("DELETE FROM one_time_codes")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Whose guesses of codes sent to `recipient` are counted, and whether that is an account.
 async fn subject(
     state: &State,

@@ -82,6 +82,17 @@ pub(crate) async fn withdraw(connection: &mut AnyConnection, user_id: UserId) ->
     Ok(())
 }
 
+/// Voids every link that waits.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn withdraw_all(connection: &mut AnyConnection) -> Result<(), Error> {
+    sqlx::query("DELETE FROM password_resets")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 struct Link {
     user_id: UserId,
     kind: Kind,

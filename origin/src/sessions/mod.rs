@@ -8,11 +8,13 @@ use sqlx::AnyConnection;
 
 mod refresh;
 mod refresh_token;
+mod restored;
 pub mod routes;
 mod store;
 
 pub use refresh::refresh;
 pub use refresh_token::RefreshToken;
+pub use restored::{Since, TakenBack, restored};
 
 use crate::accounts::{self, User};
 use crate::app::State;

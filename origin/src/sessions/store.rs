@@ -257,6 +257,21 @@ pub(super) async fn end_of_user(
     ended(&rows)
 }
 
+/// Ends every session that has not ended; how many there were.
+pub(super) async fn end_every(
+    connection: &mut AnyConnection,
+    now: Timestamp,
+    reason: &str,
+) -> Result<u64, Error> {
+    let done =
+        sqlx::query("UPDATE sessions SET ended_at = $1, ended_reason = $2 WHERE ended_at IS NULL")
+            .bind(now)
+            .bind(reason)
+            .execute(connection)
+            .await?;
+    Ok(done.rows_affected())
+}
+
 /// Ends the oldest sessions of a user beyond `keep`, never `newest`.
 pub(super) async fn end_beyond(
     connection: &mut AnyConnection,

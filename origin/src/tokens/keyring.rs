@@ -397,6 +397,33 @@ impl Keyring {
         Ok(())
     }
 
+    /// Revokes every key that is published and makes a new one, which signs at once; how many were
+    /// revoked. For when nothing that was signed can be trusted to be good still.
+    ///
+    /// # Errors
+    /// When the database fails; nothing was changed.
+    pub async fn replace_all(&self) -> Result<usize, Error> {
+        let now = self.clock.now();
+        let mut tx = self.db.write().await?;
+        store::raise(&mut tx, "keyring").await?;
+        let mut revoked = 0;
+        for row in store::keys(&mut tx).await? {
+            let published = KeyState::from_name(&row.state).is_some_and(KeyState::is_published);
+            if published && store::revoke(&mut tx, &row.kid, now).await? {
+                let entry = Revoked::Key(&row.kid);
+                revocation::record(&self.signal, &mut tx, entry, None, now, "restored").await?;
+                revoked += 1;
+            }
+        }
+        let kid = self.add_pending(&mut tx, now).await?;
+        self.promote(&mut tx, &kid, now).await?;
+        self.add_pending(&mut tx, now).await?;
+        tx.commit().await?;
+        tracing::warn!(revoked, active = kid, "every signing key replaced");
+        self.changed().await?;
+        Ok(revoked)
+    }
+
     /// After a commit: the snapshot anew, and word to whoever publishes.
     async fn changed(&self) -> Result<(), Error> {
         self.refresh().await?;
