@@ -175,10 +175,10 @@ impl Gate {
         }
         match decide(&incoming.parts, &policy, shared, context).await {
             Decision::Forward(forward) => {
-                if forward.check_list {
+                if forward.list.check {
                     shared.refresh_behind(Part::List, context);
                 }
-                if forward.used_list {
+                if forward.list.used {
                     shared.watch_list(context);
                 }
                 self.forward(incoming, &forward, shared).await
@@ -275,7 +275,7 @@ impl Gate {
             record.sub = Some(&token.claims().subject);
             record.sid = token.claims().session_id.as_deref();
             record.cached = Some(forward.cached);
-            record.stale = forward.stale;
+            record.stale = forward.list.stale;
             let signed_at = shared
                 .known
                 .borrow()

@@ -54,7 +54,7 @@ impl Counts {
         self.stale += u64::from(record.stale);
     }
 
-    /// All of it in the OpenMetrics text format.
+    /// All of it in the text format of `OpenMetrics`.
     pub fn text(&self, gauges: &Gauges) -> String {
         let mut text = String::new();
         // Writing into a string cannot fail.

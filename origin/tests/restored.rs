@@ -45,9 +45,9 @@ async fn nothing_that_a_copy_knows_is_good_after_the_restore() {
         .await
         .expect(200, "");
 
-    let taken = restored(&origin.state, Since::Unknown).await.unwrap();
+    let outcome = restored(&origin.state, Since::Unknown).await.unwrap();
     assert_eq!(
-        taken,
+        outcome,
         TakenBack {
             sessions: 2,
             keys: rotated_from

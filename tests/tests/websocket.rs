@@ -1,4 +1,4 @@
-//! WebSockets pass the gate: judged once, at the handshake, and then both ways.
+//! A WebSocket passes the gate: judged once, at the handshake, and then both ways.
 
 use std::sync::{Arc, Mutex};
 

@@ -136,14 +136,21 @@ pub struct Forward<'p, 'r> {
     pub token: Option<Rc<VerifiedToken>>,
     /// Whether the signature was spared by the cache.
     pub cached: bool,
-    /// Whether it passed because the revocation list does not name it.
-    pub used_list: bool,
-    /// Whether that list is due to be checked behind the answer.
-    pub check_list: bool,
-    /// Whether the list is older than it should be and counts only because the rule allows it.
-    pub stale: bool,
+    /// How the revocation list was used.
+    pub list: ListUse,
     /// Why it would have been refused, where the rule only reports.
     pub reported: Option<Rejection>,
+}
+
+/// How the revocation list was used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListUse {
+    /// The request passed because the list does not name its token.
+    pub used: bool,
+    /// The list is due to be checked behind the answer.
+    pub check: bool,
+    /// It is older than it should be and counts only because the rule allows it.
+    pub stale: bool,
 }
 
 /// Decides about `request` at the instant `now`.
@@ -177,9 +184,7 @@ pub fn decide<'p, 'r>(
         rule,
         token: None,
         cached: false,
-        used_list: false,
-        check_list: false,
-        stale: false,
+        list: ListUse::default(),
         reported: None,
     };
     let Access::Token(access) = rule.access() else {
@@ -194,9 +199,7 @@ pub fn decide<'p, 'r>(
         }) => {
             forward.token = Some(token);
             forward.cached = cached;
-            forward.used_list = list.used;
-            forward.check_list = list.check;
-            forward.stale = list.stale;
+            forward.list = list;
             Decision::Forward(forward)
         }
         Err(Obstacle::Wait(need)) => Decision::Wait(need),
@@ -221,17 +224,6 @@ struct Admission {
     token: Rc<VerifiedToken>,
     cached: bool,
     list: ListUse,
-}
-
-/// How the revocation list was used.
-#[derive(Clone, Copy, Default)]
-struct ListUse {
-    /// It was looked at.
-    used: bool,
-    /// It is due to be checked behind the answer.
-    check: bool,
-    /// It counts only because the rule allows a stale one.
-    stale: bool,
 }
 
 enum Obstacle<'p> {

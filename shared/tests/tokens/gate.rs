@@ -168,7 +168,7 @@ impl Gate {
         match self.decide(request) {
             Decision::Forward(forward) => match forward.reported {
                 Some(rejection) => Outcome::Reported(rejection),
-                None if forward.check_list => Outcome::ForwardAndCheck,
+                None if forward.list.check => Outcome::ForwardAndCheck,
                 None => Outcome::Forward {
                     cached: forward.cached,
                 },
@@ -739,7 +739,7 @@ fn tells_when_a_list_counts_only_by_the_rule_s_leave() {
         let Decision::Forward(forward) = gate.decide(&request) else {
             panic!("forwarded")
         };
-        assert_eq!(forward.stale, expected, "{seconds}");
+        assert_eq!(forward.list.stale, expected, "{seconds}");
     }
 }
 
