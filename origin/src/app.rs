@@ -32,13 +32,14 @@ use crate::login::hasher::Hasher;
 use crate::metrics::{Answer, Metrics};
 use crate::notify::Mailer;
 use crate::random::Random;
+use crate::request::CorrelationId;
 use crate::revocation::control_key::ControlKey;
 use crate::revocation::list::Publisher;
 use crate::revocation::{self, Signal};
 use crate::tokens::keyring::Keyring;
 use crate::vault::master::MasterKeyError;
 use crate::vault::{self, MasterKeys, Vault};
-use crate::{accounts, listen, login, metrics, openapi, sessions, tokens};
+use crate::{accounts, events, listen, login, metrics, openapi, sessions, tokens};
 
 /// What every handler may use; cheap to clone.
 #[derive(Clone)]
@@ -194,9 +195,11 @@ pub fn documented() -> OpenApiRouter<State> {
         .merge(accounts::routes())
         .merge(login::routes())
         .merge(sessions::routes::auth())
-        .merge(tokens::routes::auth());
+        .merge(tokens::routes::auth())
+        .merge(events::auth());
     OpenApiRouter::new()
         .nest("/api/v1/auth", auth)
+        .nest("/api/v1/admin", events::admin())
         .merge(tokens::routes::root())
         .merge(revocation::routes::root())
         .routes(routes!(health))
@@ -312,10 +315,11 @@ fn as_problem(response: Response) -> Response {
 /// Gives a request its correlation id, writes problems, sets security headers, logs the outcome.
 ///
 /// The log names the route's pattern, never the path: paths hold identifiers.
-async fn correlate(Shared(state): Shared<State>, request: Request, next: Next) -> Response {
+async fn correlate(Shared(state): Shared<State>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = given_request_id(&request)
         .unwrap_or_else(|| RequestId::generate(&state.random).to_string());
+    request.extensions_mut().insert(CorrelationId(id.clone()));
     let method = request.method().clone();
     let route = request
         .extensions()

@@ -180,9 +180,15 @@ pub fn checked_device_id(text: Option<String>) -> Result<Option<String>, Error> 
 /// Longest user agent kept with a session, in bytes.
 const MAX_USER_AGENT: usize = 512;
 
+/// The correlation id that a request was given.
+#[derive(Clone, Debug)]
+pub struct CorrelationId(pub String);
+
 /// Who is calling, as far as the connection tells.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
+    /// The correlation id of the request.
+    pub request_id: Option<String>,
     /// The address, as seen through the proxies that the configuration trusts.
     pub address: Option<IpAddr>,
     /// `User-Agent`, at most 512 bytes, no control characters.
@@ -209,7 +215,9 @@ impl FromRequestParts<State> for Caller {
                 }
                 text[..end].to_owned()
             });
+        let request_id = parts.extensions.get::<CorrelationId>();
         Ok(Self {
+            request_id: request_id.map(|id| id.0.clone()),
             address: peer.map(|peer| client_address(peer, &parts.headers, trusted)),
             user_agent,
         })

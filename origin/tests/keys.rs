@@ -10,6 +10,7 @@ use std::time::Duration;
 use edgekeep_origin::app::State;
 use edgekeep_origin::clock::Clock;
 use edgekeep_origin::config::{Algorithm, Config};
+use edgekeep_origin::events::Actor;
 use edgekeep_origin::random::Random;
 use edgekeep_origin::tokens::judge;
 use edgekeep_origin::tokens::keyring::{Key, KeyState, RotateError};
@@ -51,7 +52,7 @@ async fn a_standby_signs_only_when_every_verifier_must_have_seen_it() {
 
     // 300 seconds of max-age and 60 of propagation.
     for left in [360, 1] {
-        match origin.state.keyring.rotate().await {
+        match origin.state.keyring.rotate(Actor::Operator).await {
             Err(RotateError::TooEarly {
                 kid,
                 earliest,
@@ -69,13 +70,13 @@ async fn a_standby_signs_only_when_every_verifier_must_have_seen_it() {
             .advance(Duration::from_micros(359_999_999 * u64::from(left == 360)));
     }
     origin.clock.advance(Duration::from_micros(1));
-    origin.state.keyring.rotate().await.unwrap();
+    origin.state.keyring.rotate(Actor::Operator).await.unwrap();
     assert_eq!(only(&origin.state, KeyState::Active).kid, standby.kid);
     assert_eq!(only(&origin.state, KeyState::Retiring).kid, active.kid);
     let next = only(&origin.state, KeyState::Pending).kid;
     assert_eq!(published(&origin.state), [standby.kid, active.kid, next]);
     assert!(matches!(
-        origin.state.keyring.rotate().await,
+        origin.state.keyring.rotate(Actor::Operator).await,
         Err(RotateError::TooEarly { wait: 360, .. })
     ));
 }
@@ -88,7 +89,7 @@ async fn a_raised_max_age_applies_to_the_key_that_waits() {
     let state = restart(config, &origin.clock, 2).await;
     origin.advance(360);
     assert!(matches!(
-        state.keyring.rotate().await,
+        state.keyring.rotate(Actor::Operator).await,
         Err(RotateError::TooEarly { wait: 3_300, .. })
     ));
 }
@@ -100,7 +101,7 @@ async fn a_retiring_key_is_published_until_its_last_token_has_expired_everywhere
     origin.advance(360);
     let tokens = keep::open(&origin.state, user).await;
     let old = only(&origin.state, KeyState::Active).kid;
-    origin.state.keyring.rotate().await.unwrap();
+    origin.state.keyring.rotate(Actor::Operator).await.unwrap();
     assert!(
         judge(&origin.state, tokens.access_token.as_bytes())
             .await
@@ -125,7 +126,7 @@ async fn a_shorter_token_life_does_not_retire_keys_of_longer_tokens_early() {
     let state = restart(config, &origin.clock, 2).await;
     origin.advance(360);
     let old = only(&state, KeyState::Active).kid;
-    state.keyring.rotate().await.unwrap();
+    state.keyring.rotate(Actor::Operator).await.unwrap();
     origin.advance(7_200 + 359);
     state.keyring.maintain().await.unwrap();
     assert!(published(&state).contains(&old));
@@ -171,7 +172,7 @@ async fn two_origins_that_rotate_at_once_rotate_once() {
             let barrier = barrier.clone();
             tasks.spawn(async move {
                 barrier.wait().await;
-                state.keyring.rotate().await
+                state.keyring.rotate(Actor::Operator).await
             });
         }
         let mut rotated = 0;
@@ -202,10 +203,10 @@ async fn keys_and_tokens_survive_a_restart() {
     assert!(judge(&other, tokens.access_token.as_bytes()).await.is_ok());
     // Another algorithm begins with the next key; tokens of both are good beside each other.
     origin.advance(360);
-    other.keyring.rotate().await.unwrap();
+    other.keyring.rotate(Actor::Operator).await.unwrap();
     assert_eq!(only(&other, KeyState::Pending).algorithm, "EdDSA");
     origin.advance(360);
-    other.keyring.rotate().await.unwrap();
+    other.keyring.rotate(Actor::Operator).await.unwrap();
     let newer = keep::open(&other, user).await;
     assert!(judge(&other, newer.access_token.as_bytes()).await.is_ok());
     assert!(judge(&other, tokens.access_token.as_bytes()).await.is_ok());
@@ -226,7 +227,12 @@ async fn revoking_the_active_key_promotes_the_standby_at_once() {
         only(&origin.state, KeyState::Active).kid,
         only(&origin.state, KeyState::Pending).kid,
     );
-    origin.state.keyring.revoke(&active).await.unwrap();
+    origin
+        .state
+        .keyring
+        .revoke(&active, Actor::Operator)
+        .await
+        .unwrap();
     assert_eq!(only(&origin.state, KeyState::Active).kid, standby);
     assert_eq!(only(&origin.state, KeyState::Revoked).kid, active);
     let next = only(&origin.state, KeyState::Pending).kid;
@@ -244,13 +250,23 @@ async fn revoking_the_active_key_promotes_the_standby_at_once() {
     );
 
     // Again, and of a key that waits.
-    origin.state.keyring.revoke(&active).await.unwrap();
+    origin
+        .state
+        .keyring
+        .revoke(&active, Actor::Operator)
+        .await
+        .unwrap();
     assert_eq!(only(&origin.state, KeyState::Active).kid, standby);
-    origin.state.keyring.revoke(&next).await.unwrap();
+    origin
+        .state
+        .keyring
+        .revoke(&next, Actor::Operator)
+        .await
+        .unwrap();
     assert_ne!(only(&origin.state, KeyState::Pending).kid, next);
     assert_eq!(only(&origin.state, KeyState::Active).kid, standby);
     assert!(matches!(
-        origin.state.keyring.revoke("nobody").await,
+        origin.state.keyring.revoke("nobody", Actor::Operator).await,
         Err(RotateError::Unknown(_))
     ));
     // Its entry never expires.
@@ -263,7 +279,7 @@ async fn revoking_the_active_key_promotes_the_standby_at_once() {
 async fn private_halves_are_sealed_and_gone_when_they_sign_nothing_more() {
     let origin = Origin::new().await;
     origin.advance(360);
-    origin.state.keyring.rotate().await.unwrap();
+    origin.state.keyring.rotate(Actor::Operator).await.unwrap();
     let mut reader = origin.state.db.read().await.unwrap();
     let rows = sqlx::query("SELECT state, private_key FROM signing_keys")
         .fetch_all(&mut *reader)

@@ -8,6 +8,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request};
 use edgekeep_origin::app::{State, app};
 use edgekeep_origin::clock::{Clock, Timestamp};
+use edgekeep_origin::events::Actor;
 use edgekeep_origin::random::Random;
 use edgekeep_origin::revocation::{self, Revoked, kv};
 use edgekeep_origin::sessions;
@@ -235,7 +236,11 @@ async fn what_another_process_revokes_is_seen_at_the_next_look() {
         Some(RevokedBy::Session)
     );
 
-    other.keyring.revoke(token.key_id()).await.unwrap();
+    other
+        .keyring
+        .revoke(token.key_id(), Actor::Operator)
+        .await
+        .unwrap();
     origin.state.publisher.look().await.unwrap();
     assert_eq!(list(&origin.state).await.find(&token), Some(RevokedBy::Key));
     assert!(

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use edgekeep_origin::config::KvRest;
+use edgekeep_origin::events::Actor;
 use edgekeep_origin::revocation::kv_rest::Writer;
 use edgekeep_origin::sessions;
 use edgekeep_origin::vault::Secret;
@@ -99,7 +100,7 @@ async fn the_list_is_written_on_change_and_every_ninety_seconds() {
     assert_eq!(list.len(), 1);
 
     origin.advance(360);
-    state.keyring.rotate().await.unwrap();
+    state.keyring.rotate(Actor::Operator).await.unwrap();
     assert_eq!(due().await, Ok(2));
     assert_eq!(
         keys().map(|(key, _)| key).collect::<Vec<_>>(),

@@ -96,7 +96,7 @@ async fn reuse_ends_the_session_and_is_remembered() {
         assert_eq!(body, json!({"active": false, "code": "token_revoked"}));
     }
     assert_eq!(validate(&origin, &other.access_token).await["active"], true);
-    let events = "SELECT COUNT(*) FROM security_events WHERE kind = 'refresh_reused'";
+    let events = "SELECT COUNT(*) FROM audit_events WHERE kind = 'refresh_reuse'";
     assert_eq!(count(&origin.state, events).await, 1);
     let entries = "SELECT COUNT(*) FROM revocations WHERE kind = 'sid' AND reason = 'reuse'";
     assert_eq!(count(&origin.state, entries).await, 1);

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use clap::Subcommand;
 
+use crate::events::Actor;
 use crate::revocation::control_key;
 use crate::tokens::keyring::{Key, KeyState, rfc3339};
 
@@ -54,11 +55,11 @@ pub(super) async fn run(action: Action, file: Option<&Path>) -> anyhow::Result<(
             }
         }
         Action::Rotate => {
-            state.keyring.rotate().await?;
+            state.keyring.rotate(Actor::Operator).await?;
             println!("{} signs from now on", state.keyring.ring().active()?.0);
         }
         Action::Revoke { kid } => {
-            state.keyring.revoke(&kid).await?;
+            state.keyring.revoke(&kid, Actor::Operator).await?;
             println!(
                 "{kid} is revoked; {} signs from now on",
                 state.keyring.ring().active()?.0

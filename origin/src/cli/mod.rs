@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::random::Random;
 
+mod audit;
 mod config;
 mod doctor;
 mod keys;
@@ -59,6 +60,9 @@ enum Action {
     /// Say, before the first start, that the database was restored from a copy: what was ended
     /// after the copy was made must not come back, so everybody logs in again.
     Restored(restored::Options),
+    /// Look at the audit trail.
+    #[command(subcommand)]
+    Audit(audit::Action),
     /// Judge tokens from standard input.
     Verify(verify::Options),
 }
@@ -89,6 +93,7 @@ impl Command {
                 Action::Keys(action) => keys::run(action, file).await,
                 Action::Revoke(target) => revoke::run(target, file).await,
                 Action::Restored(options) => restored::run(&options, file).await,
+                Action::Audit(action) => audit::run(action, file).await,
                 Action::Verify(options) => verify::run(&options),
             }
         });

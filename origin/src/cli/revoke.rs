@@ -6,9 +6,11 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::Args;
 use edgekeep_shared::time::UnixTime;
+use serde_json::Value;
 
 use crate::accounts;
 use crate::app::State;
+use crate::events::{self, Actor, Change, Event, Kind, Outcome};
 use crate::ids::{SessionId, UserId};
 use crate::revocation::{self, Revoked};
 use crate::sessions::{self, Ending};
@@ -95,6 +97,9 @@ async fn revoke(state: &State, target: &Target) -> anyhow::Result<String> {
         (None, None, None) => bail!("expected --sid, --jti or --sub"),
     };
     revocation::record(&state.signal, &mut tx, entry, until, now, "operator").await?;
+    let event = Event::new(Kind::Revocation, Outcome::Success, Actor::Operator)
+        .changing(Change::new(Value::Null, what.as_str()));
+    events::record(state, &mut tx, &event).await?;
     tx.commit().await?;
     Ok(format!("{what} is revoked{unknown}"))
 }

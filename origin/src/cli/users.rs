@@ -5,9 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use crate::accounts::{self, Identifier, NewAccount};
 use crate::error::Error;
+use crate::events::{self, Actor, Change, Event, Kind, Outcome};
 use crate::login::hasher;
 use crate::vault::Secret;
 
@@ -97,6 +99,15 @@ impl Create {
             ..NewAccount::default()
         };
         let id = accounts::create(&state, &mut tx, &account).await?;
+        let granted = json!({
+            "roles": self.roles,
+            "permissions": self.permissions,
+            "kyc_level": self.kyc_level,
+        });
+        let event = Event::new(Kind::Registration, Outcome::Success, Actor::Operator)
+            .about(id)
+            .changing(Change::new(Value::Null, granted));
+        events::record(&state, &mut tx, &event).await?;
         tx.commit().await?;
         state.db.close().await;
         println!("{id}");

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::vault::Secret;
 
+mod audit;
 mod check;
 mod limits;
 mod load;
@@ -22,6 +23,7 @@ mod server;
 mod sessions;
 mod tokens;
 
+pub use audit::Audit;
 pub use limits::Limits;
 pub use load::{ConfigError, Environment};
 pub use log::{Log, LogFormat};
@@ -70,6 +72,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// Limits by IP address.
     pub limits: Limits,
+    /// The audit trail.
+    pub audit: Audit,
     /// The log.
     pub log: Log,
 }

@@ -56,6 +56,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "control keys",
         include_str!("../../migrations/0103_control_keys.sql"),
     ),
+    (
+        104,
+        "audit",
+        include_str!("../../migrations/0104_audit.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

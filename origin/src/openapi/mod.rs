@@ -23,13 +23,17 @@ use crate::tokens::Published;
 mod page;
 
 /// What the tags of operations stand for, in the order of reading.
-const TAGS: [(&str, &str); 6] = [
+const TAGS: [(&str, &str); 7] = [
     ("accounts", "Registering, and what is known of oneself."),
     ("login", "Proving who one is; setting passwords."),
     ("sessions", "Refreshing, listing, ending."),
     (
         "tokens",
         "What a token says and whether it is good; taking it back.",
+    ),
+    (
+        "administration",
+        "For accounts with the role `admin`, as the database has it at the time of the request.",
     ),
     ("discovery", "What verifiers and gates fetch."),
     ("operation", "For whoever runs it."),

@@ -6,6 +6,7 @@
 
 use edgekeep_shared::control::{DocumentType, Header};
 use edgekeep_shared::time::UnixTime;
+use serde_json::Value;
 use sqlx::AnyConnection;
 
 use super::store::{self, ControlKeyRow};
@@ -14,6 +15,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Algorithm;
 use crate::db::Db;
 use crate::error::Error;
+use crate::events::{self, Actor, Change, Event, Kind, Outcome};
 use crate::random::Random;
 use crate::tokens;
 use crate::tokens::signing::SigningKey;
@@ -179,6 +181,10 @@ pub async fn activate(state: &State, kid: &str) -> Result<(), ActivateError> {
         return Err(ActivateError::NotWaiting(kid.to_owned()));
     }
     store::remove_other_control_keys(&mut tx, kid).await?;
+    let event = Event::new(Kind::Keys, Outcome::Success, Actor::Operator)
+        .because("control_key")
+        .changing(Change::new(Value::Null, kid));
+    events::record(state, &mut tx, &event).await?;
     tx.commit().await.map_err(Error::from)?;
     state.signal.raise();
     tracing::warn!(kid, "another control key signs what the gates are told");

@@ -26,7 +26,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::SessionId;
-use crate::{sessions, tokens};
+use crate::{events, sessions, tokens};
 
 /// Tells the publisher of this process that something was, or is about to be, committed.
 #[derive(Debug, Default)]
@@ -199,6 +199,7 @@ async fn look(state: &State) -> Result<(), Error> {
 pub async fn clean(state: &State) -> Result<(), Error> {
     state.publisher.remove_expired().await?;
     sessions::remove_expired(state).await?;
+    events::remove_expired(state).await?;
     let mut tx = state.db.write().await?;
     guesses::remove_lifted(&mut tx, state.clock.now()).await?;
     Ok(tx.commit().await?)

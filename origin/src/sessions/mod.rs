@@ -306,10 +306,7 @@ async fn revoke(
 /// How long a session is kept after its time, so that its tokens are told `session_ended`.
 const KEPT_AFTER_END: Duration = Duration::from_hours(7 * 24);
 
-/// How long a security event is kept: somebody who looks once a year still finds it.
-const EVENTS_KEPT: Duration = Duration::from_hours(400 * 24);
-
-/// Removes sessions whose time was over a week ago, and security events of more than a year ago.
+/// Removes sessions whose time was over a week ago.
 ///
 /// # Errors
 /// When the database fails.
@@ -317,6 +314,5 @@ pub async fn remove_expired(state: &State) -> Result<(), Error> {
     let mut tx = state.db.write().await?;
     let now = state.clock.now();
     store::remove_expired(&mut tx, now - KEPT_AFTER_END).await?;
-    store::remove_events(&mut tx, now - EVENTS_KEPT).await?;
     Ok(tx.commit().await?)
 }

@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::config::ReuseEnds;
 use crate::db::Tx;
 use crate::error::Error;
-use crate::ids::RequestId;
+use crate::events::{self, Actor, Event, Kind, Outcome};
 
 /// What a token that did not rotate its session is.
 enum Repeated {
@@ -53,7 +53,7 @@ pub async fn refresh(state: &State, text: &str) -> Result<Tokens, Error> {
         None => match repeated(state, &mut tx, token, now).await? {
             Repeated::Within(session) => session,
             Repeated::Reused(session) => {
-                end_reused(state, &mut tx, &session, now).await?;
+                end_reused(state, &mut tx, &session).await?;
                 tx.commit().await?;
                 return Err(Error::RefreshReused);
             }
@@ -97,18 +97,15 @@ async fn repeated(
     Err(Error::RefreshInvalid("of another restore epoch"))
 }
 
-async fn end_reused(
-    state: &State,
-    tx: &mut Tx,
-    session: &SessionRow,
-    now: Timestamp,
-) -> Result<(), Error> {
+async fn end_reused(state: &State, tx: &mut Tx, session: &SessionRow) -> Result<(), Error> {
     super::end(state, tx, session.id, "reuse").await?;
     if state.config.sessions.reuse_ends == ReuseEnds::User {
         super::end_of_user(state, tx, session.user_id, Ending::All, "reuse").await?;
     }
-    let id = RequestId::generate(&state.random);
-    store::record_event(tx, id, session.user_id, "refresh_reused", session.id, now).await?;
+    let event = Event::new(Kind::RefreshReuse, Outcome::Failure, Actor::Anonymous)
+        .about(session.user_id)
+        .session(session.id);
+    events::record(state, tx, &event).await?;
     tracing::warn!(session = %session.id, "refresh token reused; session ended");
     Ok(())
 }

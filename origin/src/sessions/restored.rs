@@ -11,6 +11,7 @@
 use super::store;
 use crate::app::State;
 use crate::error::Error;
+use crate::events::{self, Actor, Event, Kind, Outcome};
 use crate::{login, tokens};
 
 /// Whether anything happened between the copy and now.
@@ -45,6 +46,8 @@ pub async fn restored(state: &State, since: Since) -> Result<TakenBack, Error> {
             keys: 0,
         });
     }
+    let event = Event::new(Kind::Restore, Outcome::Success, Actor::Operator);
+    events::record(state, &mut tx, &event).await?;
     let sessions = store::end_every(&mut tx, state.clock.now(), "restored").await?;
     login::forget_pending(&mut tx).await?;
     tx.commit().await?;

@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, Row as _};
 
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::{RequestId, SessionId, UserId};
+use crate::ids::{SessionId, UserId};
 
 /// A row of `sessions`.
 #[derive(Clone, Debug)]
@@ -299,47 +299,12 @@ pub(super) async fn end_beyond(
     ended(&rows)
 }
 
-/// Records what its owner or an operator should know of.
-pub(super) async fn record_event(
-    connection: &mut AnyConnection,
-    id: RequestId,
-    user_id: UserId,
-    kind: &str,
-    session_id: SessionId,
-    now: Timestamp,
-) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO security_events (id, user_id, kind, session_id, occurred_at)
-         VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(id)
-    .bind(user_id)
-    .bind(kind)
-    .bind(session_id)
-    .bind(now)
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 /// Removes sessions that nobody can ask about any more; how many there were.
 pub(super) async fn remove_expired(
     connection: &mut AnyConnection,
     before: Timestamp,
 ) -> Result<u64, Error> {
     let done = sqlx::query("DELETE FROM sessions WHERE absolute_expires_at <= $1")
-        .bind(before)
-        .execute(connection)
-        .await?;
-    Ok(done.rows_affected())
-}
-
-/// Removes security events of long ago; how many there were.
-pub(super) async fn remove_events(
-    connection: &mut AnyConnection,
-    before: Timestamp,
-) -> Result<u64, Error> {
-    let done = sqlx::query("DELETE FROM security_events WHERE occurred_at <= $1")
         .bind(before)
         .execute(connection)
         .await?;

@@ -30,6 +30,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Algorithm, Config};
 use crate::db::Db;
 use crate::error::Error;
+use crate::events::{self, Actor, Change, Event, Kind, Outcome};
 use crate::random::Random;
 use crate::revocation::{self, Revoked, Signal};
 use crate::vault::{Purpose, Vault};
@@ -310,13 +311,19 @@ impl Keyring {
     ///
     /// # Errors
     /// [`RotateError::TooEarly`] with the earliest time, and the others; nothing was changed.
-    pub async fn rotate(&self) -> Result<(), RotateError> {
+    pub async fn rotate(&self, actor: Actor) -> Result<(), RotateError> {
         self.refresh().await?;
-        self.rotate_ring(&self.ring(), self.clock.now()).await
+        self.rotate_ring(&self.ring(), self.clock.now(), actor)
+            .await
     }
 
     /// Rotates from `ring`, if the active key is still that one and was active by `activated_by`.
-    async fn rotate_ring(&self, ring: &Ring, activated_by: Timestamp) -> Result<(), RotateError> {
+    async fn rotate_ring(
+        &self,
+        ring: &Ring,
+        activated_by: Timestamp,
+        actor: Actor,
+    ) -> Result<(), RotateError> {
         let now = self.clock.now();
         let (Some(active), Some(standby)) =
             (ring.find(KeyState::Active), ring.find(KeyState::Pending))
@@ -348,6 +355,8 @@ impl Keyring {
             return Err(RotateError::Overtaken);
         }
         let next = self.add_pending(&mut tx, now).await?;
+        self.note(&mut tx, actor, "rotated", &active.kid, &standby.kid)
+            .await?;
         tx.commit().await?;
         tracing::info!(
             active = standby.kid,
@@ -364,7 +373,7 @@ impl Keyring {
     ///
     /// # Errors
     /// [`RotateError::Unknown`], or the database fails.
-    pub async fn revoke(&self, kid: &str) -> Result<(), RotateError> {
+    pub async fn revoke(&self, kid: &str, actor: Actor) -> Result<(), RotateError> {
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         store::raise(&mut tx, "keyring").await?;
@@ -390,6 +399,7 @@ impl Keyring {
             }
             let entry = Revoked::Key(kid);
             revocation::record(&self.signal, &mut tx, entry, None, now, "operator").await?;
+            self.note(&mut tx, actor, "revoked", kid, "").await?;
         }
         tx.commit().await?;
         tracing::warn!(kid, "signing key revoked");
@@ -418,10 +428,28 @@ impl Keyring {
         let kid = self.add_pending(&mut tx, now).await?;
         self.promote(&mut tx, &kid, now).await?;
         self.add_pending(&mut tx, now).await?;
+        self.note(&mut tx, Actor::Operator, "replaced", "", &kid)
+            .await?;
         tx.commit().await?;
         tracing::warn!(revoked, active = kid, "every signing key replaced");
         self.changed().await?;
         Ok(revoked)
+    }
+
+    /// Writes down that a key was followed by another; empty where there is none.
+    async fn note(
+        &self,
+        connection: &mut AnyConnection,
+        actor: Actor,
+        reason: &str,
+        old: &str,
+        new: &str,
+    ) -> Result<(), Error> {
+        let event = Event::new(Kind::Keys, Outcome::Success, actor)
+            .because(reason)
+            .changing(Change::new(old, new));
+        let means = (&self.vault, &self.clock, &self.random);
+        events::record_by(means, connection, &event).await
     }
 
     /// After a commit: the snapshot anew, and word to whoever publishes.
@@ -459,7 +487,7 @@ impl Keyring {
             .find(KeyState::Pending)
             .is_some_and(|key| key.activate_not_before <= now);
         if scheduled && ready {
-            match self.rotate_ring(&ring, last).await {
+            match self.rotate_ring(&ring, last, Actor::System).await {
                 Ok(()) | Err(RotateError::Overtaken) => {}
                 Err(RotateError::Failed(error)) => return Err(error),
                 Err(refused) => tracing::warn!(%refused, "scheduled rotation"),

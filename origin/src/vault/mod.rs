@@ -51,6 +51,8 @@ pub enum Purpose {
     RefreshToken,
     /// What a session remembers of its device.
     Session,
+    /// Details of audit events, and the ends of their chain.
+    Audit,
 }
 
 impl Purpose {
@@ -66,6 +68,7 @@ impl Purpose {
             Self::ControlKey => "control-key",
             Self::RefreshToken => "refresh-token",
             Self::Session => "session",
+            Self::Audit => "audit",
         }
     }
 }

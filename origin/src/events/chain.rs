@@ -1,0 +1,274 @@
+//! The chain: SHA-256 of each event over the one before, its ends held by a MAC.
+//!
+//! ```text
+//! hash(n) = SHA-256(hash(n - 1) | sequence | id | instant | kind | … | hash of the details)
+//! ```
+//!
+//! each part preceded by its length. Who can write to the database can compute hashes, but not the
+//! MAC over the chain's two ends, whose key is derived from the master key. What they still can do
+//! is put back an older copy of the whole database; the end that is logged every hour, kept
+//! elsewhere, shows that ([`verify`] takes it).
+
+use sha2::{Digest as _, Sha256};
+use sqlx::AnyConnection;
+use subtle::ConstantTimeEq as _;
+
+use super::store;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{SessionId, UserId};
+use crate::vault::{Purpose, Vault, VaultError};
+
+/// What the chain covers of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) id: Vec<u8>,
+    pub(super) occurred_at: Timestamp,
+    pub(super) kind: String,
+    pub(super) outcome: String,
+    pub(super) reason: String,
+    pub(super) actor: String,
+    pub(super) user_id: Option<UserId>,
+    pub(super) session_id: Option<SessionId>,
+    pub(super) request_id: String,
+    pub(super) details_hash: Vec<u8>,
+}
+
+/// An end of the chain: the number of an event, and its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// 0: before the first.
+    pub sequence: i64,
+    /// In hexadecimal; empty before the first.
+    pub hash: String,
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.sequence, self.hash)
+    }
+}
+
+impl std::str::FromStr for End {
+    type Err = String;
+
+    /// Reads what [`Display`](std::fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || "expected NUMBER:HASH, as `edgekeep audit verify` prints it".to_owned();
+        let (sequence, hash) = text.split_once(':').ok_or_else(wrong)?;
+        let is_hash = hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+        if !(is_hash || text == "0:") {
+            return Err(wrong());
+        }
+        Ok(Self {
+            sequence: sequence.parse().map_err(|_| wrong())?,
+            hash: hash.to_ascii_lowercase(),
+        })
+    }
+}
+
+/// What is wrong with the trail.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// The MAC over the ends does not fit: cut, or written by another hand.
+    #[error("the ends of the trail are not as they were signed")]
+    Ends,
+    /// A number is missing or comes twice.
+    #[error("event {0} is missing")]
+    Missing(i64),
+    /// An event is not what was recorded.
+    #[error("event {0} was changed")]
+    Changed(i64),
+    /// The details of an event are not those that were recorded with it.
+    #[error("the details of event {0} were changed")]
+    Details(i64),
+    /// There are events behind the signed end.
+    #[error("there is an event {0} behind the signed end")]
+    Behind(i64),
+    /// The trail does not go through an end that was noted elsewhere.
+    #[error("the trail does not contain the end that was noted: {0}")]
+    NotThrough(String),
+}
+
+/// SHA-256 of what is sealed beside an event.
+pub(super) fn hash_details(json: &[u8]) -> Vec<u8> {
+    Sha256::digest(json).to_vec()
+}
+
+/// The hash of the event `link` with the number `sequence` behind `previous`.
+pub(super) fn hash(previous: &str, sequence: i64, link: &Link) -> String {
+    let none: &[u8] = &[];
+    let parts: [&[u8]; 12] = [
+        previous.as_bytes(),
+        &sequence.to_be_bytes(),
+        &link.id,
+        &link.occurred_at.micros().to_be_bytes(),
+        link.kind.as_bytes(),
+        link.outcome.as_bytes(),
+        link.reason.as_bytes(),
+        link.actor.as_bytes(),
+        link.user_id.as_ref().map_or(none, |id| id.as_bytes()),
+        link.session_id.as_ref().map_or(none, |id| id.as_bytes()),
+        link.request_id.as_bytes(),
+        &link.details_hash,
+    ];
+    let mut hasher = Sha256::new();
+    for part in parts {
+        hasher.update((part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hex(&hasher.finalize())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// The MAC over both ends.
+pub(super) fn mac(
+    vault: &Vault,
+    version: u8,
+    start: &End,
+    end: &End,
+) -> Result<String, VaultError> {
+    let parts: [&[u8]; 4] = [
+        &start.sequence.to_be_bytes(),
+        start.hash.as_bytes(),
+        &end.sequence.to_be_bytes(),
+        end.hash.as_bytes(),
+    ];
+    Ok(hex(&vault.mac_with(version, Purpose::Audit, &parts)?))
+}
+
+/// What was found of a trail that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sound {
+    /// How many events there are.
+    pub events: u64,
+    /// The end, to be noted elsewhere.
+    pub end: End,
+}
+
+/// How many events are read at a time.
+const BATCH: i64 = 1_000;
+
+/// Follows the whole trail. `noted` is an end that was written down before, through which it must
+/// go; one that retention has removed since is not found either.
+///
+/// # Errors
+/// When the database fails; the inner result is about the trail.
+pub async fn verify(
+    vault: &Vault,
+    connection: &mut AnyConnection,
+    noted: Option<&End>,
+) -> Result<Result<Sound, Broken>, Error> {
+    let head = store::head(connection).await?;
+    if head.mac.is_empty() && head.end.sequence == 0 {
+        // Nothing was ever recorded: rows without a head were put there.
+        let stray = store::after(connection, 0, 1).await?;
+        let through = noted.is_none_or(|noted| *noted == head.end);
+        return Ok(match stray.first() {
+            Some(row) => Err(Broken::Behind(row.sequence)),
+            None if !through => Err(not_through(noted)),
+            None => Ok(Sound {
+                events: 0,
+                end: head.end,
+            }),
+        });
+    }
+    let version = u8::try_from(head.mac_version).unwrap_or(0);
+    let expected = mac(vault, version, &head.start, &head.end)?;
+    if !bool::from(expected.as_bytes().ct_eq(head.mac.as_bytes())) {
+        return Ok(Err(Broken::Ends));
+    }
+    let mut at = head.start.clone();
+    let mut through = noted.is_none_or(|noted| *noted == at);
+    let mut events = 0;
+    loop {
+        let rows = store::after(connection, at.sequence, BATCH).await?;
+        if rows.is_empty() {
+            break;
+        }
+        for row in rows {
+            if row.sequence != at.sequence + 1 {
+                return Ok(Err(Broken::Missing(at.sequence + 1)));
+            }
+            if row.sequence > head.end.sequence {
+                return Ok(Err(Broken::Behind(row.sequence)));
+            }
+            let hash = hash(&at.hash, row.sequence, &row.link);
+            if hash != row.hash {
+                return Ok(Err(Broken::Changed(row.sequence)));
+            }
+            if let Some(sealed) = &row.details {
+                let opened = vault.open(Purpose::Audit, &row.link.id, sealed);
+                if !opened.is_ok_and(|json| hash_details(&json) == row.link.details_hash) {
+                    return Ok(Err(Broken::Details(row.sequence)));
+                }
+            }
+            at = End {
+                sequence: row.sequence,
+                hash: row.hash,
+            };
+            through |= noted == Some(&at);
+            events += 1;
+        }
+    }
+    Ok(if at != head.end {
+        Err(Broken::Missing(at.sequence + 1))
+    } else if through {
+        Ok(Sound { events, end: at })
+    } else {
+        Err(not_through(noted))
+    })
+}
+
+fn not_through(noted: Option<&End>) -> Broken {
+    Broken::NotThrough(noted.map(ToString::to_string).unwrap_or_default())
+}
+
+/// The end of the trail now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end(connection: &mut AnyConnection) -> Result<End, Error> {
+    Ok(store::head(connection).await?.end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_read_as_it_is_written() {
+        for end in [
+            End {
+                sequence: 0,
+                hash: String::new(),
+            },
+            End {
+                sequence: 17,
+                hash: "ab".repeat(32),
+            },
+        ] {
+            assert_eq!(end.to_string().parse(), Ok(end));
+        }
+        for text in ["", "17", "17:", "x:", "17:ab", "1:\u{e9}", ":", "-:00"] {
+            assert!(text.parse::<End>().is_err(), "{text:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_noted_end_panics(text: String, hex in "[0-9a-f:é]{0,70}") {
+            let _ = text.parse::<End>();
+            let _ = format!("1:{hex}").parse::<End>();
+        }
+    }
+}

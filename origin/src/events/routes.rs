@@ -1,0 +1,242 @@
+//! The HTTP of the audit trail.
+#![expect(
+    unused_qualifications,
+    reason = "`params(…)` of utoipa makes a qualified path"
+)]
+
+use axum::extract::{Path, Query, State as Shared};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::store::{self, Row, Search};
+use super::{Details, Kind, Outcome};
+use crate::accounts;
+use crate::app::State;
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::{SessionId, UserId};
+use crate::request::Json;
+use crate::tokens::Authenticated;
+use crate::tokens::keyring::rfc3339;
+use crate::vault::Purpose;
+
+/// The routes under `/api/v1/auth`.
+pub fn auth() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(of_user))
+}
+
+/// The routes under `/api/v1/admin`.
+pub fn admin() -> OpenApiRouter<State> {
+    OpenApiRouter::new().routes(routes!(all))
+}
+
+/// Events in one answer unless said otherwise, and at most: an answer of some 100 KiB.
+const PAGE: i64 = 50;
+const LONGEST_PAGE: i64 = 200;
+
+/// What is looked for; everything may be left out.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// Events before this number: `next` of the answer before.
+    before: Option<i64>,
+    /// At most so many, 1 to 200; 50 unless said.
+    limit: Option<i64>,
+    /// Of this kind only.
+    kind: Option<String>,
+    /// `success`, `failure` or `skipped`.
+    outcome: Option<String>,
+    /// From this instant on, in seconds since 1970.
+    since: Option<i64>,
+    /// Before this instant, in seconds since 1970.
+    until: Option<i64>,
+}
+
+impl Wanted {
+    fn search(&self) -> Result<Search<'_>, Error> {
+        let limit = self.limit.unwrap_or(PAGE);
+        if !(1..=LONGEST_PAGE).contains(&limit) {
+            return Err(Error::invalid("limit: expected 1 to 200."));
+        }
+        let kind = self.kind.as_deref();
+        if kind.is_some_and(|word| Kind::from_word(word).is_none()) {
+            return Err(Error::invalid("kind: no such kind of event."));
+        }
+        let outcome = self.outcome.as_deref();
+        if outcome.is_some_and(|word| Outcome::from_word(word).is_none()) {
+            return Err(Error::invalid(
+                "outcome: expected success, failure or skipped.",
+            ));
+        }
+        Ok(Search {
+            user: None,
+            kind,
+            outcome,
+            before: self.before,
+            since: self.since.map(Timestamp::from_unix_seconds),
+            until: self.until.map(Timestamp::from_unix_seconds),
+            limit,
+        })
+    }
+}
+
+/// What happened.
+#[derive(Serialize, ToSchema)]
+struct AuditEvent {
+    /// Its number in the trail.
+    sequence: i64,
+    /// When, as RFC 3339 has it.
+    occurred_at: String,
+    /// What happened: `login`, `factor`, `roles`, …
+    kind: String,
+    /// `success`, `failure` or `skipped`.
+    outcome: String,
+    /// Why.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reason: String,
+    /// `user <id>`, `operator`, `system` or `anonymous`.
+    actor: String,
+    /// Whom it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    user_id: Option<UserId>,
+    /// Which session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    session_id: Option<SessionId>,
+    /// The correlation id of the request.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    request_id: String,
+    /// By which method: `password`, `totp`, …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    /// The address that the request came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip_address: Option<String>,
+    /// The client's user agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<String>,
+    /// The value before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old: Option<Value>,
+    /// The value after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new: Option<Value>,
+}
+
+/// A page of the trail, newest first.
+#[derive(Serialize, ToSchema)]
+struct AuditEvents {
+    /// The events.
+    events: Vec<AuditEvent>,
+    /// For `before`, to go on; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<i64>,
+}
+
+#[utoipa::path(
+    get, path = "/security-events/{user_id}", tag = "accounts", operation_id = "security_events",
+    summary = "What happened around an account",
+    description = "One's own, or anybody's for an administrator. Newest first.",
+    params(("user_id" = String, Path, description = "The account's id"), Wanted),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "A page.", body = AuditEvents),
+        (status = 404, description = "`not_found`: another's account"),
+    ),
+)]
+/// `GET /security-events/{user_id}`: one's own, or an administrator's view of anybody's.
+async fn of_user(
+    Shared(state): Shared<State>,
+    caller: Authenticated,
+    Path(user_id): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<AuditEvents>, Error> {
+    let user_id: UserId = user_id.parse().map_err(|_| Error::NotFound)?;
+    if user_id != caller.user_id && !is_administrator(&state, &caller).await? {
+        return Err(Error::NotFound);
+    }
+    let search = Search {
+        user: Some(user_id),
+        ..wanted.search()?
+    };
+    page(&state, &search).await.map(Json)
+}
+
+#[utoipa::path(
+    get, path = "/audit", tag = "administration", operation_id = "audit",
+    summary = "The audit trail",
+    description = "For administrators. Newest first.",
+    params(Wanted),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "A page.", body = AuditEvents),
+        (status = 403, description = "`insufficient_role`"),
+    ),
+)]
+/// `GET /api/v1/admin/audit`
+async fn all(
+    Shared(state): Shared<State>,
+    caller: Authenticated,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<AuditEvents>, Error> {
+    if !is_administrator(&state, &caller).await? {
+        return Err(edgekeep_shared::error::Rejection::InsufficientRole.into());
+    }
+    page(&state, &wanted.search()?).await.map(Json)
+}
+
+/// The role that may read everybody's events.
+const ADMINISTRATOR: &str = "admin";
+
+/// As the database has it now, whatever the token says.
+async fn is_administrator(state: &State, caller: &Authenticated) -> Result<bool, Error> {
+    let mut reader = state.db.read().await?;
+    let user = accounts::find_active(state, &mut reader, caller.user_id).await?;
+    Ok(user.is_some_and(|user| user.roles.iter().any(|role| role == ADMINISTRATOR)))
+}
+
+async fn page(state: &State, search: &Search<'_>) -> Result<AuditEvents, Error> {
+    let mut reader = state.db.read().await?;
+    let rows = store::search(&mut reader, search).await?;
+    let next = i64::try_from(rows.len())
+        .is_ok_and(|count| count == search.limit)
+        .then(|| rows.last().map(|row| row.sequence))
+        .flatten();
+    let events = rows
+        .into_iter()
+        .map(|row| show(state, row))
+        .collect::<Result<_, _>>()?;
+    Ok(AuditEvents { events, next })
+}
+
+fn show(state: &State, row: Row) -> Result<AuditEvent, Error> {
+    let link = row.link;
+    let details = match row.details {
+        None => Details::default(),
+        Some(sealed) => {
+            let json = state.vault.open(Purpose::Audit, &link.id, &sealed)?;
+            serde_json::from_slice(&json).map_err(|_| Error::internal("details of an event"))?
+        }
+    };
+    Ok(AuditEvent {
+        sequence: row.sequence,
+        occurred_at: rfc3339(link.occurred_at),
+        kind: link.kind,
+        outcome: link.outcome,
+        reason: link.reason,
+        actor: link.actor,
+        user_id: link.user_id,
+        session_id: link.session_id,
+        request_id: link.request_id,
+        method: details.method,
+        ip_address: details.address,
+        user_agent: details.user_agent,
+        old: details.old,
+        new: details.new,
+    })
+}

@@ -1,0 +1,243 @@
+//! SQL of the audit trail.
+
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Row as _};
+
+use super::chain::{self, End, Link};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::ids::UserId;
+use crate::vault::Vault;
+
+/// An event as it is stored.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) sequence: i64,
+    pub(super) link: Link,
+    /// Sealed; none once erased.
+    pub(super) details: Option<Vec<u8>>,
+    pub(super) hash: String,
+}
+
+/// Both ends, and the MAC over them.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) start: End,
+    pub(super) end: End,
+    pub(super) mac: String,
+    pub(super) mac_version: i64,
+}
+
+fn read_head(row: &AnyRow) -> Result<Head, Error> {
+    Ok(Head {
+        start: End {
+            sequence: row.try_get("start_sequence")?,
+            hash: row.try_get("start_hash")?,
+        },
+        end: End {
+            sequence: row.try_get("sequence")?,
+            hash: row.try_get("hash")?,
+        },
+        mac: row.try_get("mac")?,
+        mac_version: row.try_get("mac_version")?,
+    })
+}
+
+pub(super) async fn head(connection: &mut AnyConnection) -> Result<Head, Error> {
+    let row = sqlx::query(
+        "SELECT start_sequence, start_hash, sequence, hash, mac, mac_version FROM audit_head
+         WHERE id = 1",
+    )
+    .fetch_one(connection)
+    .await?;
+    read_head(&row)
+}
+
+/// The head, held until the transaction ends: events are chained one after another.
+async fn lock(connection: &mut AnyConnection) -> Result<Head, Error> {
+    let row = sqlx::query(
+        "UPDATE audit_head SET sequence = sequence WHERE id = 1
+         RETURNING start_sequence, start_hash, sequence, hash, mac, mac_version",
+    )
+    .fetch_one(connection)
+    .await?;
+    read_head(&row)
+}
+
+async fn write_head(
+    vault: &Vault,
+    connection: &mut AnyConnection,
+    start: &End,
+    end: &End,
+) -> Result<(), Error> {
+    let version = vault.current_version();
+    let mac = chain::mac(vault, version, start, end)?;
+    sqlx::query(
+        "UPDATE audit_head SET start_sequence = $1, start_hash = $2, sequence = $3, hash = $4,
+             mac = $5, mac_version = $6
+         WHERE id = 1",
+    )
+    .bind(start.sequence)
+    .bind(&start.hash)
+    .bind(end.sequence)
+    .bind(&end.hash)
+    .bind(mac)
+    .bind(i64::from(version))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Puts an event at the end of the chain.
+pub(super) async fn append(
+    vault: &Vault,
+    connection: &mut AnyConnection,
+    link: &Link,
+    details: Vec<u8>,
+) -> Result<(), Error> {
+    let head = lock(connection).await?;
+    let sequence = head.end.sequence + 1;
+    let hash = chain::hash(&head.end.hash, sequence, link);
+    sqlx::query(
+        "INSERT INTO audit_events (sequence, id, occurred_at, kind, outcome, reason, actor, user_id,
+                                   session_id, request_id, details, details_hash, hash)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+    )
+    .bind(sequence)
+    .bind(link.id.clone())
+    .bind(link.occurred_at)
+    .bind(&link.kind)
+    .bind(&link.outcome)
+    .bind(&link.reason)
+    .bind(&link.actor)
+    .bind(link.user_id)
+    .bind(link.session_id)
+    .bind(&link.request_id)
+    .bind(details)
+    .bind(link.details_hash.clone())
+    .bind(&hash)
+    .execute(&mut *connection)
+    .await?;
+    let end = End { sequence, hash };
+    write_head(vault, connection, &head.start, &end).await
+}
+
+/// Events behind the number `after`, in order.
+pub(super) async fn after(
+    connection: &mut AnyConnection,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Row>, Error> {
+    let rows = sqlx::query(
+        "SELECT sequence, id, occurred_at, kind, outcome, reason, actor, user_id, session_id,
+                request_id, details, details_hash, hash
+         FROM audit_events WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+    )
+    .bind(after)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+/// What is looked for, newest first.
+#[derive(Debug, Default)]
+pub(super) struct Search<'a> {
+    pub(super) user: Option<UserId>,
+    pub(super) kind: Option<&'a str>,
+    pub(super) outcome: Option<&'a str>,
+    /// Events before this number.
+    pub(super) before: Option<i64>,
+    pub(super) since: Option<Timestamp>,
+    pub(super) until: Option<Timestamp>,
+    pub(super) limit: i64,
+}
+
+pub(super) async fn search(
+    connection: &mut AnyConnection,
+    search: &Search<'_>,
+) -> Result<Vec<Row>, Error> {
+    // A condition whose parameter is not given holds: one text for every combination.
+    let rows = sqlx::query(
+        "SELECT sequence, id, occurred_at, kind, outcome, reason, actor, user_id, session_id,
+                request_id, details, details_hash, hash
+         FROM audit_events
+         WHERE sequence < $1 AND occurred_at >= $2 AND occurred_at < $3
+           AND ($4 = '' OR kind = $4) AND ($5 = '' OR outcome = $5)
+           AND ($6 = 0 OR user_id = $7)
+         ORDER BY sequence DESC LIMIT $8",
+    )
+    .bind(search.before.unwrap_or(i64::MAX))
+    .bind(search.since.unwrap_or(Timestamp::from_micros(0)))
+    .bind(search.until.unwrap_or(Timestamp::from_micros(i64::MAX)))
+    .bind(search.kind.unwrap_or_default())
+    .bind(search.outcome.unwrap_or_default())
+    .bind(i64::from(search.user.is_some()))
+    .bind(search.user.unwrap_or(UserId::from_bytes([0; 16])))
+    .bind(search.limit)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+fn read(row: &AnyRow) -> Result<Row, Error> {
+    Ok(Row {
+        sequence: row.try_get("sequence")?,
+        link: Link {
+            id: row.try_get("id")?,
+            occurred_at: row.try_get("occurred_at")?,
+            kind: row.try_get("kind")?,
+            outcome: row.try_get("outcome")?,
+            reason: row.try_get("reason")?,
+            actor: row.try_get("actor")?,
+            user_id: row.try_get("user_id")?,
+            session_id: row.try_get("session_id")?,
+            request_id: row.try_get("request_id")?,
+            details_hash: row.try_get("details_hash")?,
+        },
+        details: row.try_get("details")?,
+        hash: row.try_get("hash")?,
+    })
+}
+
+/// Removes events before `instant`, and lets the chain begin behind the last of them.
+pub(super) async fn remove_until(
+    vault: &Vault,
+    connection: &mut AnyConnection,
+    instant: Timestamp,
+) -> Result<(), Error> {
+    let head = lock(connection).await?;
+    // By number: instants need not be in order where a clock was set back.
+    let last = sqlx::query(
+        "SELECT sequence, hash FROM audit_events
+         WHERE sequence < (SELECT COALESCE(MIN(sequence), $2) FROM audit_events
+                           WHERE occurred_at >= $1)
+         ORDER BY sequence DESC LIMIT 1",
+    )
+    .bind(instant)
+    .bind(head.end.sequence + 1)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(row) = last else { return Ok(()) };
+    let start = End {
+        sequence: row.try_get("sequence")?,
+        hash: row.try_get("hash")?,
+    };
+    sqlx::query("DELETE FROM audit_events WHERE sequence <= $1")
+        .bind(start.sequence)
+        .execute(&mut *connection)
+        .await?;
+    write_head(vault, connection, &start, &head.end).await
+}
+
+/// Erases what is sealed beside the events about a person; the chain holds.
+pub(super) async fn erase_details(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE audit_events SET details = NULL WHERE user_id = $1")
+        .bind(user_id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

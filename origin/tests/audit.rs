@@ -1,0 +1,296 @@
+//! The audit trail: what is in it, who may read it, and that tampering shows.
+#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
+
+mod keep;
+mod support;
+
+use axum::http::Method;
+use edgekeep_origin::app::State;
+use edgekeep_origin::events::chain::{self, Broken, End, Sound};
+use edgekeep_origin::events::{self, Actor, Change, Event, Kind, Outcome};
+use edgekeep_origin::ids::UserId;
+use edgekeep_origin::request::Caller;
+use edgekeep_origin::revocation;
+use serde_json::json;
+use sqlx::AssertSqlSafe;
+use support::{Origin, all};
+
+async fn record(state: &State, event: &Event<'_>) {
+    let mut tx = state.db.write().await.unwrap();
+    events::record(state, &mut tx, event).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+async fn verify(state: &State, noted: Option<&End>) -> Result<Sound, Broken> {
+    let mut reader = state.db.read().await.unwrap();
+    chain::verify(&state.vault, &mut reader, noted)
+        .await
+        .unwrap()
+}
+
+async fn execute(state: &State, sql: &str) {
+    let mut tx = state.db.write().await.unwrap();
+    let done = sqlx::query(AssertSqlSafe(sql.to_owned()))
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    assert!(done.rows_affected() > 0, "{sql} changed nothing");
+    tx.commit().await.unwrap();
+}
+
+fn login(user: UserId) -> Event<'static> {
+    Event::own(Kind::Login, Outcome::Success, user).by("password")
+}
+
+/// An origin with `count` events about one person.
+async fn with_events(count: usize) -> (Origin, UserId) {
+    let origin = Origin::new().await;
+    let user = keep::user(&origin.state).await;
+    for _ in 0..count {
+        record(&origin.state, &login(user)).await;
+    }
+    (origin, user)
+}
+
+#[tokio::test]
+async fn a_trail_that_nobody_touched_holds() {
+    let origin = Origin::new().await;
+    let empty = verify(&origin.state, None).await.unwrap();
+    assert_eq!((empty.events, empty.end.to_string().as_str()), (0, "0:"));
+    let user = keep::user(&origin.state).await;
+    record(&origin.state, &login(user)).await;
+    let noted = verify(&origin.state, None).await.unwrap().end;
+    record(&origin.state, &login(user)).await;
+    let sound = verify(&origin.state, Some(&noted)).await.unwrap();
+    assert_eq!((sound.events, sound.end.sequence), (2, 2));
+    assert_eq!(
+        verify(&origin.state, Some(&sound.end)).await.unwrap(),
+        sound
+    );
+    let other = End {
+        hash: "0".repeat(64),
+        ..noted
+    };
+    assert!(matches!(
+        verify(&origin.state, Some(&other)).await,
+        Err(Broken::NotThrough(_))
+    ));
+}
+
+#[tokio::test]
+async fn whatever_is_changed_in_the_database_shows() {
+    for (sql, expected) in [
+        ("UPDATE audit_events SET occurred_at = occurred_at + 1 WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET kind = 'logout' WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET outcome = 'failure' WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET reason = 'x' WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET actor = 'system' WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET user_id = NULL WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET session_id = id WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET request_id = 'x' WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET details_hash = id WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET hash = 'x' WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET details = id WHERE sequence = 3", Broken::Details(3)),
+        (
+            "UPDATE audit_events SET details =
+                 (SELECT details FROM audit_events AS other WHERE other.sequence = 2)
+             WHERE sequence = 3",
+            Broken::Details(3),
+        ),
+        ("DELETE FROM audit_events WHERE sequence = 3", Broken::Missing(3)),
+        ("DELETE FROM audit_events WHERE sequence = 5", Broken::Missing(5)),
+        ("DELETE FROM audit_events WHERE sequence = 1", Broken::Missing(1)),
+        ("DELETE FROM audit_events", Broken::Missing(1)),
+        ("UPDATE audit_events SET sequence = 6 WHERE sequence = 5", Broken::Missing(5)),
+        (
+            "INSERT INTO audit_events (sequence, id, occurred_at, kind, outcome, reason, actor,
+                                       request_id, details_hash, hash)
+             SELECT 6, X'00', occurred_at, kind, outcome, reason, actor, request_id, details_hash, hash
+             FROM audit_events WHERE sequence = 5",
+            Broken::Behind(6),
+        ),
+        (
+            "UPDATE audit_head SET sequence = 4,
+                 hash = (SELECT hash FROM audit_events WHERE audit_events.sequence = 4)",
+            Broken::Ends,
+        ),
+        (
+            "UPDATE audit_head SET start_sequence = 1,
+                 start_hash = (SELECT hash FROM audit_events WHERE audit_events.sequence = 1)",
+            Broken::Ends,
+        ),
+        ("UPDATE audit_head SET mac = '', sequence = 0, hash = ''", Broken::Behind(1)),
+    ] {
+        let (origin, _) = with_events(5).await;
+        execute(&origin.state, sql).await;
+        let found = verify(&origin.state, None).await;
+        assert_eq!(found, Err(expected), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_sealed_may_be_erased_and_the_chain_holds() {
+    let (origin, user) = with_events(3).await;
+    let mut tx = origin.state.db.write().await.unwrap();
+    events::erase_details(&mut tx, user).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(verify(&origin.state, None).await.unwrap().events, 3);
+}
+
+#[tokio::test]
+async fn retention_takes_from_the_beginning_and_the_rest_holds() {
+    let (origin, user) = with_events(3).await;
+    origin.advance(399 * 86_400);
+    record(&origin.state, &login(user)).await;
+    revocation::clean(&origin.state).await.unwrap();
+    assert_eq!(verify(&origin.state, None).await.unwrap().events, 4);
+    origin.advance(86_400 + 1);
+    revocation::clean(&origin.state).await.unwrap();
+    let sound = verify(&origin.state, None).await.unwrap();
+    assert_eq!((sound.events, sound.end.sequence), (1, 4));
+    execute(&origin.state, "DELETE FROM audit_events WHERE sequence = 4").await;
+    assert_eq!(verify(&origin.state, None).await, Err(Broken::Missing(4)));
+    // Everything may have had its time.
+    let (origin, _) = with_events(2).await;
+    origin.advance(401 * 86_400);
+    revocation::clean(&origin.state).await.unwrap();
+    let sound = verify(&origin.state, None).await.unwrap();
+    assert_eq!((sound.events, sound.end.sequence), (0, 2));
+}
+
+#[tokio::test]
+async fn events_that_come_together_are_chained_one_after_another() {
+    let (origin, user) = with_events(0).await;
+    let state = &origin.state;
+    let event = login(user);
+    all((0..100).map(|_| record(state, &event))).await;
+    assert_eq!(verify(state, None).await.unwrap().events, 100);
+}
+
+#[tokio::test]
+async fn a_change_that_is_rolled_back_leaves_no_event() {
+    let (origin, user) = with_events(1).await;
+    let mut tx = origin.state.db.write().await.unwrap();
+    events::record(&origin.state, &mut tx, &login(user))
+        .await
+        .unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!(verify(&origin.state, None).await.unwrap().events, 1);
+    record(&origin.state, &login(user)).await;
+    assert_eq!(verify(&origin.state, None).await.unwrap().events, 2);
+}
+
+#[tokio::test]
+async fn people_read_their_own_events_and_administrators_all() {
+    let origin = Origin::new().await;
+    let admin = keep::user(&origin.state).await;
+    let admin_token = keep::open(&origin.state, admin).await.access_token;
+    let person = keep::user(&origin.state).await;
+    execute(
+        &origin.state,
+        "UPDATE users SET roles = '[]' WHERE created_at = 0 AND id <> (SELECT MIN(user_id) FROM sessions)",
+    )
+    .await;
+    let token = keep::open(&origin.state, person).await.access_token;
+    let caller = Caller {
+        request_id: Some("request-17".to_owned()),
+        address: Some([198, 51, 100, 7].into()),
+        user_agent: Some("agent".to_owned()),
+    };
+    let change = Event::new(Kind::Roles, Outcome::Success, Actor::User(admin))
+        .about(person)
+        .from(&caller)
+        .changing(Change::new(json!(["a"]), json!(["a", "b"])));
+    record(&origin.state, &change).await;
+    for _ in 0..3 {
+        record(&origin.state, &login(person)).await;
+    }
+    record(&origin.state, &login(admin)).await;
+
+    let get = |token: &str, path: String| {
+        let token = token.to_owned();
+        let origin = &origin;
+        async move { origin.call(Method::GET, &path, Some(&token), None).await }
+    };
+    let own = format!("/api/v1/auth/security-events/{person}");
+    let reply = get(&token, own.clone()).await.expect(200, "");
+    let found = reply.body["events"].as_array().unwrap();
+    assert_eq!(found.len(), 4);
+    let first = &found[3];
+    assert_eq!(first["kind"], "roles");
+    assert_eq!(first["actor"], format!("user {admin}"));
+    assert_eq!(first["request_id"], "request-17");
+    assert_eq!(first["ip_address"], "198.51.100.7");
+    assert_eq!(first["user_agent"], "agent");
+    assert_eq!(
+        (&first["old"], &first["new"]),
+        (&json!(["a"]), &json!(["a", "b"]))
+    );
+    assert_eq!(found[0]["method"], "password");
+    // By pages, and by kind.
+    let page = get(&token, format!("{own}?limit=2")).await.expect(200, "");
+    let next = page.body["next"].as_i64().unwrap();
+    let rest = get(&token, format!("{own}?limit=3&before={next}"))
+        .await
+        .expect(200, "");
+    assert_eq!(rest.body["events"].as_array().unwrap().len(), 2);
+    assert_eq!(rest.body["next"], json!(null));
+    let logins = get(&token, format!("{own}?kind=login&outcome=success")).await;
+    assert_eq!(logins.body["events"].as_array().unwrap().len(), 3);
+    for wrong in [
+        "limit=0",
+        "limit=201",
+        "kind=x",
+        "outcome=x",
+        "limit=x",
+        "who=x",
+        "before=x",
+    ] {
+        let reply = get(&token, format!("{own}?{wrong}")).await;
+        assert_eq!(reply.status.as_u16(), 400, "{wrong}");
+    }
+    // Another's: not for a person, for an administrator.
+    let other = format!("/api/v1/auth/security-events/{admin}");
+    get(&token, other).await.expect(404, "not_found");
+    get(&token, "/api/v1/auth/security-events/x".to_owned())
+        .await
+        .expect(404, "not_found");
+    let seen = get(&admin_token, own).await.expect(200, "");
+    assert_eq!(seen.body["events"].as_array().unwrap().len(), 4);
+    let everything = "/api/v1/admin/audit".to_owned();
+    get(&token, everything.clone())
+        .await
+        .expect(403, "insufficient_role");
+    let seen = get(&admin_token, everything).await.expect(200, "");
+    assert_eq!(seen.body["events"].as_array().unwrap().len(), 5);
+    // A person who is no longer an administrator is none, whatever their token says.
+    execute(&origin.state, "UPDATE users SET roles = '[]'").await;
+    get(&admin_token, "/api/v1/admin/audit".to_owned())
+        .await
+        .expect(403, "insufficient_role");
+}
+
+#[tokio::test]
+async fn nothing_of_a_person_stands_in_the_trail_in_the_clear() {
+    let (origin, user) = with_events(0).await;
+    let caller = Caller {
+        address: Some([198, 51, 100, 77].into()),
+        user_agent: Some("very-rare-agent".to_owned()),
+        ..Caller::default()
+    };
+    let event = login(user)
+        .from(&caller)
+        .changing(Change::new("ada@example.com", "ada@example.org"));
+    record(&origin.state, &event).await;
+    origin.state.db.close().await;
+    let folder = origin.state.config.data_dir.as_path();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for secret in ["ada@example", "very-rare-agent", "198.51.100.77"] {
+            let found = bytes
+                .windows(secret.len())
+                .any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret}");
+        }
+    }
+}
