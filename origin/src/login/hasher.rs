@@ -162,11 +162,6 @@ impl Hasher {
         salt: Vec<u8>,
         params: Params,
     ) -> Result<Zeroizing<[u8; HASH_BYTES]>, Error> {
-        let _place = Place::take(&self.waiting, self.queue)?;
-        let permit = Arc::clone(&self.running)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Unavailable("stopping"))?;
         // The pepper: what argon2 sees cannot be computed without the master key. It also gives
         // every password the same length.
         let keyed = Zeroizing::new(self.vault.mac_with(
@@ -176,9 +171,7 @@ impl Hasher {
         )?);
         let memory = Arc::clone(&self.memory);
         let started = Instant::now();
-        let hashed = tokio::task::spawn_blocking(move || {
-            // The permit goes with the work, which a dropped request does not stop.
-            let _permit = permit;
+        let hashed = self.in_turn(move || {
             let mut hash = Zeroizing::new([0; HASH_BYTES]);
             let mut blocks = memory.take(params.block_count());
             let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
@@ -190,14 +183,35 @@ impl Hasher {
                 );
             memory.give_back(blocks);
             hashed.map(|()| hash)
-        })
-        .await
-        .map_err(|_| Error::internal("the hashing thread ended"))?;
+        });
+        let hashed = hashed.await?;
         tracing::debug!(
             elapsed_us = started.elapsed().as_micros(),
             "hashed a password"
         );
         hashed.map_err(|error| Error::internal(format!("argon2: {error}")))
+    }
+
+    /// Runs work that takes as long as a hash where it holds nobody up, when its turn comes.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when too many wait already.
+    pub(super) async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let _place = Place::take(&self.waiting, self.queue)?;
+        let permit = Arc::clone(&self.running)
+            .acquire_owned()
+            .await
+            .map_err(|_| Error::Unavailable("stopping"))?;
+        tokio::task::spawn_blocking(move || {
+            // The permit goes with the work, which a dropped request does not stop.
+            let _permit = permit;
+            work()
+        })
+        .await
+        .map_err(|_| Error::internal("the hashing thread ended"))
     }
 }
 
