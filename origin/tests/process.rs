@@ -181,6 +181,42 @@ fn another_master_key_is_refused_plainly_and_once() {
 }
 
 #[test]
+fn tuning_measures_and_prints_settings_that_are_understood() {
+    let instance = Instance::new();
+    let arguments = [
+        "tune-argon2",
+        "--target-ms",
+        "30",
+        "--max-memory-mib",
+        "24",
+        "--concurrency",
+        "1",
+    ];
+    let (done, printed) = instance.run(&arguments);
+    assert!(done && printed.contains("logins a second"), "{printed}");
+    let settings: toml::Table = toml::from_str(&printed).unwrap();
+    let number = |key: &str| settings["password"][key].as_integer().unwrap();
+    assert!(
+        (19_456..=24 * 1_024).contains(&number("memory_kib")),
+        "{printed}"
+    );
+    assert!(number("iterations") >= 2, "{printed}");
+    let file = instance.folder.path().join("tuned.toml");
+    std::fs::write(&file, &printed).unwrap();
+    let (done, said) = instance.run(&["--config", file.to_str().unwrap(), "config", "check"]);
+    assert!(done, "{said}");
+    assert!(!instance.data().exists());
+    for arguments in [
+        ["--target-ms", "0"],
+        ["--target-ms", "1001"],
+        ["--max-memory-mib", "11"],
+    ] {
+        let (done, said) = instance.run(&[&["tune-argon2"][..], &arguments].concat());
+        assert!(!done, "{said}");
+    }
+}
+
+#[test]
 fn doctor_looks_and_makes_nothing() {
     let instance = Instance::new();
     let (done, said) = instance.run(&["doctor"]);

@@ -20,6 +20,7 @@ mod openapi;
 mod restored;
 mod revoke;
 mod serve;
+mod tune_argon2;
 mod users;
 mod verify;
 
@@ -63,6 +64,8 @@ enum Action {
     /// Look at the audit trail.
     #[command(subcommand)]
     Audit(audit::Action),
+    /// Measure argon2 on this machine and print settings for it.
+    TuneArgon2(tune_argon2::Options),
     /// Judge tokens from standard input.
     Verify(verify::Options),
 }
@@ -94,6 +97,7 @@ impl Command {
                 Action::Revoke(target) => revoke::run(target, file).await,
                 Action::Restored(options) => restored::run(&options, file).await,
                 Action::Audit(action) => audit::run(action, file).await,
+                Action::TuneArgon2(options) => tune_argon2::run(&options),
                 Action::Verify(options) => verify::run(&options),
             }
         });
