@@ -29,6 +29,7 @@ use crate::db::{Db, OpenError};
 use crate::error::{DatabaseFailed, Error, Problem};
 use crate::ids::RequestId;
 use crate::login::hasher::Hasher;
+use crate::login::strength::Strength;
 use crate::metrics::{Answer, Metrics};
 use crate::notify::Mailer;
 use crate::random::Random;
@@ -59,6 +60,8 @@ pub struct Parts {
     pub vault: Vault,
     /// Password hashing, on a bounded pool.
     pub hasher: Hasher,
+    /// What new passwords are judged by.
+    pub strength: Strength,
     /// How many passwords of an account are compared at a time.
     pub gate: Gate,
     /// Counts by IP address.
@@ -127,6 +130,8 @@ impl State {
         db.migrate().await?;
         vault::binding::bind(&db, &vault).await?;
         let hasher = Hasher::new(&config.password, vault.clone(), random.clone()).await?;
+        let strength = Strength::new(&config)
+            .map_err(|error| Error::internal(format!("password.breached: {error}")))?;
         let gate = Gate::new(config.lockout.max_failures);
         let mailer = Mailer::start(&config).map_err(StartError::Notify)?;
         let policy = revocation::read_policy(&config).map_err(|source| StartError::Io {
@@ -155,6 +160,7 @@ impl State {
             random,
             vault,
             hasher,
+            strength,
             gate,
             per_ip: PerIp::default(),
             metrics: Metrics::new(&mailer),

@@ -217,6 +217,34 @@ fn tuning_measures_and_prints_settings_that_are_understood() {
 }
 
 #[test]
+fn a_password_from_standard_input_is_judged_like_any_other() {
+    use std::io::Write as _;
+    let instance = Instance::new();
+    for (password, expected) in [
+        ("anna-1990", "made of your name"),
+        ("iloveyou", "most common"),
+        ("correct horse battery", ""),
+    ] {
+        let mut command =
+            instance.command(&["users", "create", "--username", "anna", "--password-stdin"]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.success(), expected.is_empty(), "{said}");
+        assert!(
+            said.contains(expected) && !said.contains(password),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn doctor_looks_and_makes_nothing() {
     let instance = Instance::new();
     let (done, said) = instance.run(&["doctor"]);

@@ -13,7 +13,7 @@ use super::{Identifier, User};
 use crate::abuse;
 use crate::app::State;
 use crate::error::Error;
-use crate::login::hasher;
+use crate::login::strength::{self, Person};
 use crate::request::{Caller, Json};
 use crate::sessions::Tokens;
 use crate::tokens::Authenticated;
@@ -37,7 +37,7 @@ struct Register {
     country_code: Option<String>,
     /// 3 to 32 letters, digits, dots, underscores or hyphens, a letter first.
     username: Option<String>,
-    /// 8 to 1024 bytes.
+    /// 8 to 1024 bytes, and none that is common, easy to guess or made of the person's names.
     #[schema(value_type = String, format = Password)]
     password: Secret,
     name: Option<String>,
@@ -71,7 +71,6 @@ async fn register(
     Json(body): Json<Register>,
 ) -> Result<Response, Error> {
     state.per_ip.count(&state, &caller, abuse::Kind::Send)?;
-    hasher::check_length(&body.password)?;
     let country = body.country_code.as_deref();
     let wanted = Wanted {
         email: body.email.as_deref().map(Identifier::email).transpose()?,
@@ -88,6 +87,14 @@ async fn register(
         password: body.password,
         name: super::checked_name(body.name)?,
     };
+    // Before anything is looked up: the answer and its time tell nothing about who has an account.
+    let person = Person {
+        email: wanted.email.as_ref().map(Identifier::spelling),
+        phone_number: wanted.phone.as_ref().map(Identifier::spelling),
+        username: wanted.username.as_ref().map(Identifier::spelling),
+        name: wanted.name.as_deref(),
+    };
+    strength::judge(&state, &wanted.password, person).await?;
     registration::begin(&state, wanted).await?;
     let answer = Registered {
         status: "verification_required",

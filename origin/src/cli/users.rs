@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::accounts::{self, Identifier, NewAccount};
 use crate::error::Error;
 use crate::events::{self, Actor, Change, Event, Kind, Outcome};
-use crate::login::hasher;
+use crate::login::strength::{self, Person};
 use crate::vault::Secret;
 
 #[derive(Debug, Subcommand)]
@@ -76,7 +76,18 @@ impl Create {
         let password = self.password_stdin.then(read_password).transpose()?;
         let state = super::open(file).await?;
         let phc = match &password {
-            Some(password) => Some(state.hasher.hash(password).await?),
+            Some(password) => {
+                let person = Person {
+                    email: self.email.as_deref(),
+                    phone_number: self.phone.as_deref(),
+                    username: self.username.as_deref(),
+                    name: None,
+                };
+                strength::judge(&state, password, person)
+                    .await
+                    .map_err(plain)?;
+                Some(state.hasher.hash(password).await?)
+            }
             None => None,
         };
         let mut tx = state.db.write().await?;
@@ -121,9 +132,7 @@ fn read_password() -> anyhow::Result<Secret> {
         .lock()
         .read_line(&mut line)
         .context("standard input")?;
-    let password = Secret::new(line.trim_end_matches(['\r', '\n']).to_owned());
-    hasher::check_length(&password).map_err(plain)?;
-    Ok(password)
+    Ok(Secret::new(line.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 /// The text meant for the one who typed.

@@ -34,6 +34,15 @@ pub(super) fn is_page(url: &str) -> bool {
         && !url.contains(['?', '#'])
 }
 
+/// Whether what is sent to `url` is encrypted, or stays on this machine.
+pub(super) fn is_secure(url: &str) -> bool {
+    let is_loopback = ["http://127.0.0.1", "http://[::1]", "http://localhost"]
+        .iter()
+        .filter_map(|host| url.strip_prefix(host))
+        .any(|rest| rest.is_empty() || rest.starts_with([':', '/']));
+    url.starts_with("https://") || is_loopback
+}
+
 impl Config {
     /// Looks at every section, and at what only all of them tell.
     ///

@@ -29,7 +29,7 @@ pub use load::{ConfigError, Environment};
 pub use log::{Log, LogFormat};
 pub use notify::{Channel, HttpFormat, HttpHook, Notify, Smtp, SmtpTls};
 pub use otp::{Otp, Registration};
-pub use password::{Lockout, Password};
+pub use password::{Breached, Lockout, OnFailure, Password};
 pub use revocation::{Gate, KvRest, Revocation};
 pub use server::{Database, Server};
 pub use sessions::{ReuseEnds, Sessions};

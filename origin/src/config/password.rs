@@ -1,9 +1,9 @@
-//! `[password]` and `[lockout]`: hashing, resetting, and locking after failures.
+//! `[password]` and `[lockout]`: hashing, what is refused, resetting, and locking after failures.
 
 use serde::Deserialize;
 
 use super::Mode;
-use super::check::{Wrong, is_page};
+use super::check::{Wrong, is_page, is_secure};
 
 /// `[password]`: argon2id. The default is OWASP's minimum; a change rehashes at the next login.
 #[derive(Clone, Debug, Deserialize)]
@@ -24,6 +24,45 @@ pub struct Password {
     /// The page of your application that the link leads to, which is given `?token=`; unset:
     /// `/reset-password` below the public URL, for a proxy to answer.
     pub reset_url: Option<String>,
+    /// The least that a new password must reach in zxcvbn's estimate, 0 to 4. 1 refuses what falls
+    /// within a thousand guesses; 3 is what zxcvbn recommends, and refuses much that people choose.
+    pub min_score: u8,
+    /// A service that knows passwords of breaches elsewhere.
+    pub breached: Breached,
+}
+
+/// `[password.breached]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Breached {
+    /// Where `GET /range/<five digits of SHA-1>` answers as Pwned Passwords does: https, or http on
+    /// loopback; unset: nothing is asked. It never learns the password.
+    pub url: Option<String>,
+    /// How long its answer may take.
+    pub timeout_milliseconds: u64,
+    /// What happens when it does not answer: `open` takes the password, `closed` answers
+    /// `unavailable`.
+    pub on_failure: OnFailure,
+}
+
+/// What becomes of a request when something that it needs cannot be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// It goes on.
+    Open,
+    /// It is refused for now.
+    Closed,
+}
+
+impl Default for Breached {
+    fn default() -> Self {
+        Self {
+            url: None,
+            timeout_milliseconds: 1_000,
+            on_failure: OnFailure::Open,
+        }
+    }
 }
 
 impl Default for Password {
@@ -36,6 +75,8 @@ impl Default for Password {
             queue: 256,
             reset_seconds: 600,
             reset_url: None,
+            min_score: 1,
+            breached: Breached::default(),
         }
     }
 }
@@ -75,6 +116,20 @@ impl Password {
             self.reset_url.as_deref().is_none_or(is_page),
             "password.reset_url",
             "expected an absolute http or https URL without query and fragment",
+        );
+        wrong.expect(self.min_score <= 4, "password.min_score", "expected 0 to 4");
+        wrong.expect(
+            self.breached
+                .url
+                .as_deref()
+                .is_none_or(|url| is_page(url) && is_secure(url)),
+            "password.breached.url",
+            "expected an https URL (or http on loopback) without query and fragment",
+        );
+        wrong.expect(
+            (1..=10_000).contains(&self.breached.timeout_milliseconds),
+            "password.breached.timeout_milliseconds",
+            "expected 1 to 10000",
         );
     }
 }

@@ -13,6 +13,7 @@ mod otp;
 mod password;
 pub(crate) mod reset;
 mod routes;
+pub mod strength;
 pub mod tuning;
 
 /// The routes under `/api/v1/auth`.

@@ -1,5 +1,6 @@
 //! Logging in with a password.
 
+use super::strength::{self, Person};
 use crate::abuse::{Subject, guesses, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
@@ -68,10 +69,12 @@ pub(super) async fn change(
     current: &Secret,
     new: &Secret,
 ) -> Result<(), Error> {
-    super::hasher::check_length(new)?;
     let mut reader = state.db.read().await?;
+    let user = accounts::load(state, &mut reader, user_id).await?;
     let stored = accounts::password(&mut reader, user_id).await?;
     drop(reader);
+    let person = user.as_ref().map(Person::of).unwrap_or_default();
+    strength::judge(state, new, person).await?;
     let subject = Subject::account(&state.vault, user_id)?;
     // Who is logged in may know that their own account is locked.
     let entry = state.gate.enter(state, &subject, &subject).await?;

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::{AnyConnection, Row as _};
 
 use super::messages;
+use super::strength::{self, Person};
 use crate::abuse::{Subject, guesses, lockout, sends};
 use crate::accounts::{self, Blind, Identifier, Kind};
 use crate::app::State;
@@ -104,16 +105,18 @@ struct Link {
 pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> Result<(), Error> {
     super::hasher::check_length(password)?;
     let token_hash = hash(state, token)?;
-    // Looked at first: a guessed token must not cost a hash.
+    // Looked at first: a guessed token must cost neither a hash nor a question about breaches.
     let mut reader = state.db.read().await?;
-    let known = sqlx::query("SELECT 1 FROM password_resets WHERE token_hash = $1")
+    let known = sqlx::query("SELECT user_id FROM password_resets WHERE token_hash = $1")
         .bind(token_hash.as_slice())
         .fetch_optional(&mut *reader)
-        .await?;
+        .await?
+        .ok_or(Error::CodeInvalid("no such reset token"))?;
+    let user = accounts::load(state, &mut reader, known.try_get("user_id")?).await?;
     drop(reader);
-    if known.is_none() {
-        return Err(Error::CodeInvalid("no such reset token"));
-    }
+    // A refused password leaves the link as good as it was.
+    let person = user.as_ref().map(Person::of).unwrap_or_default();
+    strength::judge(state, password, person).await?;
     let phc = state.hasher.hash(password).await?;
     let now = state.clock.now();
     let mut tx = state.db.write().await?;

@@ -242,7 +242,7 @@ async fn forgot_password(
 struct ResetPassword {
     #[schema(value_type = String)]
     token: Secret,
-    /// 8 to 1024 bytes.
+    /// 8 to 1024 bytes, and none that is common, easy to guess or made of the person's names.
     #[schema(value_type = String, format = Password)]
     password: Secret,
 }
@@ -275,7 +275,7 @@ async fn reset_password(
 struct ChangePassword {
     #[schema(value_type = String, format = Password)]
     current_password: Secret,
-    /// 8 to 1024 bytes.
+    /// 8 to 1024 bytes, and none that is common, easy to guess or made of the person's names.
     #[schema(value_type = String, format = Password)]
     new_password: Secret,
 }
