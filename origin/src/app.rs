@@ -128,7 +128,7 @@ impl State {
         let vault = Vault::new(&MasterKeys::load(&config, &random)?, random.clone());
         let db = Db::open(&config).await?;
         db.migrate().await?;
-        vault::binding::bind(&db, &vault).await?;
+        vault::binding::bind(&db, &vault, &clock).await?;
         let hasher = Hasher::new(&config.password, vault.clone(), random.clone()).await?;
         let strength = Strength::new(&config)
             .map_err(|error| Error::internal(format!("password.breached: {error}")))?;
@@ -407,6 +407,9 @@ pub async fn serve(state: State) -> Result<(), StartError> {
             source,
         })?;
     state.keyring.record(&state.config).await?;
+    if state.config.secrets.rotate_on_start {
+        vault::binding::take_over(&state.db, &state.vault, &state.clock).await?;
+    }
     let mut tasks = JoinSet::new();
     if let Some(address) = state.config.server.kv_listen {
         let kv = TcpListener::bind(address)
@@ -427,6 +430,7 @@ pub async fn serve(state: State) -> Result<(), StartError> {
         tasks.spawn(metrics::serve(listener, state.clone()));
     }
     tasks.spawn(revocation::keep_current(state.clone()));
+    tasks.spawn(vault::rotation::keep(state.clone()));
     let kv_rest = revocation::kv_rest::Writer::new(&state.config.revocation.kv_rest)
         .map_err(|error| Error::internal(format!("revocation.kv_rest: {error}")))?;
     if let Some(writer) = kv_rest {
@@ -454,7 +458,8 @@ pub async fn serve(state: State) -> Result<(), StartError> {
     tokio::select! {
         () = server => {}
         () = too_long => tracing::warn!("requests still in flight were cut off"),
-        // An origin that tells its gates nothing more must not look alive.
+        // An origin that tells its gates nothing more, or cannot read what others write, must not
+        // look alive.
         Some(_) = tasks.join_next() => {
             return Err(Error::internal("a task that must run has ended").into());
         }

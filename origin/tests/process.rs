@@ -7,11 +7,13 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A data folder, and what the binary is told beside it.
+#[derive(Clone)]
 struct Instance {
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     environment: BTreeMap<&'static str, String>,
 }
 
@@ -30,7 +32,7 @@ impl Instance {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            folder: Arc::new(tempfile::tempdir().unwrap()),
             environment: BTreeMap::from([
                 ("EDGEKEEP_SERVER__LISTEN", address),
                 ("EDGEKEEP_LOG__FILTER", "error".to_owned()),
@@ -161,11 +163,9 @@ fn another_master_key_is_refused_plainly_and_once() {
     assert!(done, "{said}");
     for (keys, expected) in [
         (OTHER.to_owned(), "does not open this database"),
-        (
-            format!("1:{KEY}\n2:{OTHER}"),
-            "begun under master key version 1",
-        ),
-        (format!("2:{KEY}"), "begun under master key version 1"),
+        (format!("1:{OTHER}\n2:{KEY}"), "does not open this database"),
+        (format!("2:{KEY}"), "needs master key version 1"),
+        (format!("2:{OTHER}"), "needs master key version 1"),
     ] {
         instance.set("EDGEKEEP_SECRETS__MASTER_KEY", &keys);
         for arguments in [&["serve"][..], &["keys", "list"]] {
@@ -242,6 +242,110 @@ fn a_password_from_standard_input_is_judged_like_any_other() {
             "{said}"
         );
     }
+}
+
+/// What an operator does, with the server running and killed in the middle.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_survives_being_killed_and_lets_the_old_key_go() {
+    const OLD: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE";
+    const NEW: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI";
+    const ACCOUNTS: usize = 2_000;
+    let mut instance = Instance::new();
+    instance.set("EDGEKEEP_LIMITS__PER_IP", "false");
+    instance.set("EDGEKEEP_PASSWORD__MEMORY_KIB", "64");
+    instance.set("EDGEKEEP_SECRETS__MASTER_KEY", OLD);
+    accounts_of(&instance, OLD, ACCOUNTS).await;
+    let log_in = async |index: usize| {
+        let body =
+            serde_json::json!({"identifier": format!("ANNA{index}"), "password": "correct horse"});
+        let request = reqwest::Client::new()
+            .post(instance.url("/api/v1/auth/login"))
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        request.send().await.unwrap().status().as_u16()
+    };
+    let mut instance_of_both = instance.clone();
+    instance_of_both.set("EDGEKEEP_SECRETS__MASTER_KEY", &format!("1:{OLD}\n2:{NEW}"));
+    let both = &instance_of_both;
+    for (kill, wait) in [5, 40, 150, 400].into_iter().enumerate() {
+        let server = both.start().await;
+        assert_eq!(log_in(kill).await, 200);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        drop(server);
+    }
+    let (done, said) = both.run(&["vault", "status"]);
+    assert!(
+        done && said.contains("older ones are being sealed anew"),
+        "{said}"
+    );
+    assert!(said.contains("version 1: is needed"), "{said}");
+
+    let mut of_new = instance.clone();
+    of_new.set("EDGEKEEP_SECRETS__MASTER_KEY", &format!("2:{NEW}"));
+    let (done, said) = of_new.run(&["serve"]);
+    assert!(
+        !done && said.contains("needs master key version 1"),
+        "{said}"
+    );
+
+    let server = both.start().await;
+    let (done, said) = both.run(&["vault", "rotate"]);
+    assert!(
+        done && said.contains("nothing is under an older version"),
+        "{said}"
+    );
+    assert!(said.contains("refresh tokens until"), "{said}");
+    assert_eq!(log_in(ACCOUNTS - 1).await, 200);
+    let (done, said) = both.run(&["vault", "rotate", "--end-sessions"]);
+    assert!(
+        done && said.contains("version 1: may be taken away"),
+        "{said}"
+    );
+    drop(server);
+
+    let _server = of_new.start().await;
+    for index in (0..ACCOUNTS).step_by(97) {
+        assert_eq!(log_in(index).await, 200, "{index}");
+    }
+    let (done, said) = of_new.run(&["vault", "status"]);
+    assert!(done && said.contains("version 1: was taken away"), "{said}");
+}
+
+/// Makes accounts as the binary would, without starting it for each.
+async fn accounts_of(instance: &Instance, key: &str, count: usize) {
+    use edgekeep_origin::accounts::{self, Identifier, NewAccount};
+    use edgekeep_origin::app::State;
+    use edgekeep_origin::clock::Clock;
+    use edgekeep_origin::config::{Config, DataDir};
+    use edgekeep_origin::random::Random;
+    use edgekeep_origin::vault::Secret;
+
+    let mut config = Config {
+        data_dir: DataDir(instance.data()),
+        ..Config::default()
+    };
+    config.secrets.master_key = Some(Secret::new(key.to_owned()));
+    config.password.memory_kib = 64;
+    let state = State::open(config, Clock::System, Random::Os)
+        .await
+        .unwrap();
+    let password = Secret::new("correct horse".to_owned());
+    let phc = state.hasher.hash(&password).await.unwrap();
+    let mut tx = state.db.write().await.unwrap();
+    for index in 0..count {
+        let email = Identifier::email(&format!("anna{index}@example.org")).unwrap();
+        let username = Identifier::username(&format!("anna{index}")).unwrap();
+        let account = NewAccount {
+            identifiers: &[(email, true), (username, true)],
+            password: Some(&phc),
+            name: Some("Anna"),
+            roles: &[],
+            kyc_level: 0,
+        };
+        accounts::create(&state, &mut tx, &account).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    state.db.close().await;
 }
 
 #[test]

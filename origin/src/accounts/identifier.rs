@@ -193,6 +193,18 @@ impl Identifier {
         }))
     }
 
+    /// One that was stored as `spelling`: it was read when it came in.
+    pub(super) fn stored(kind: Kind, spelling: &str) -> Self {
+        Self {
+            kind,
+            normal: match kind {
+                Kind::Phone => spelling.to_owned(),
+                Kind::Email | Kind::Username => normal_form(spelling),
+            },
+            spelling: spelling.to_owned(),
+        }
+    }
+
     /// Its kind.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -203,13 +215,24 @@ impl Identifier {
         &self.spelling
     }
 
-    /// The blind index of the normal form.
+    /// The blind index of the normal form, as it is looked up now.
     ///
     /// # Errors
     /// When the vault has no key.
     pub fn blind(&self, vault: &Vault) -> Result<Blind, Error> {
-        let text = format!("{}:{}", self.kind.as_str(), self.normal);
-        Ok(vault.blind_index(Purpose::Identifier, &text)?)
+        Ok(vault.blind_index(Purpose::Identifier, &self.indexed())?)
+    }
+
+    /// The blind index under one version of the master key.
+    ///
+    /// # Errors
+    /// When the vault has no key of that version.
+    pub(super) fn blind_with(&self, vault: &Vault, version: u8) -> Result<Blind, Error> {
+        Ok(vault.blind_index_with(version, Purpose::Identifier, &self.indexed())?)
+    }
+
+    fn indexed(&self) -> String {
+        format!("{}:{}", self.kind.as_str(), self.normal)
     }
 }
 
@@ -317,6 +340,20 @@ mod tests {
         assert!(Identifier::phone("0791234567", Some("+")).is_err());
         for text in ["", "ab", "1abc", "a b c", "a@b", &"a".repeat(33)] {
             assert!(Identifier::username(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_stored_has_the_index_that_it_had() {
+        for parsed in [
+            Identifier::email("Ａnna.Meier@Example.org"),
+            Identifier::email("e\u{301}mile@example.org"),
+            Identifier::phone("(079) 123-45-67", Some("41")),
+            Identifier::username("ΟΔΥΣΣΕΥΣ"),
+        ] {
+            let parsed = parsed.unwrap();
+            let stored = Identifier::stored(parsed.kind, &parsed.spelling);
+            assert_eq!(stored.normal, parsed.normal);
         }
     }
 

@@ -11,11 +11,13 @@ use crate::sessions::{self, Ending};
 use crate::vault::Purpose;
 
 pub mod identifier;
+mod index;
 mod registration;
 mod routes;
 mod store;
 
 pub use identifier::{Blind, Identifier, Kind};
+pub(crate) use index::{rebuild_index, remove_old_indexes};
 pub(crate) use routes::address;
 pub use routes::routes;
 
@@ -130,7 +132,7 @@ pub async fn load(
         active: row.status == ACTIVE,
     };
     for row in store::identifiers(connection, id).await? {
-        let spelling = open_spelling(state, row.kind, &row.blind, &row.spelling)?;
+        let spelling = open_spelling(state, row.kind, &row.name, &row.spelling)?;
         let verified = Some(row.verified_at.is_some());
         match row.kind {
             Kind::Email => (user.email, user.email_verified) = (Some(spelling), verified),
@@ -189,13 +191,9 @@ pub async fn contact(
         .filter(|row| row.kind.medium().is_some())
         .min_by_key(|row| (row.verified_at.is_none(), row.kind != Kind::Email));
     let Some(row) = best else { return Ok(None) };
-    let blind = Blind::try_from(row.blind.as_slice())
-        .map_err(|_| Error::internal("blind index of the wrong length"))?;
-    Ok(Some((
-        row.kind,
-        blind,
-        open_spelling(state, row.kind, &row.blind, &row.spelling)?,
-    )))
+    let spelling = open_spelling(state, row.kind, &row.name, &row.spelling)?;
+    let blind = Identifier::stored(row.kind, &spelling).blind(&state.vault)?;
+    Ok(Some((row.kind, blind, spelling)))
 }
 
 /// The spelling under which the identifier was stored: where its messages go.
@@ -208,10 +206,8 @@ pub async fn stored_spelling(
     id: UserId,
     blind: &Blind,
 ) -> Result<Option<String>, Error> {
-    let rows = store::identifiers(connection, id).await?;
-    rows.iter()
-        .find(|row| row.blind == blind)
-        .map(|row| open_spelling(state, row.kind, &row.blind, &row.spelling))
+    let row = store::identifier(connection, id, blind).await?;
+    row.map(|row| open_spelling(state, row.kind, &row.name, &row.spelling))
         .transpose()
 }
 
@@ -246,23 +242,7 @@ pub async fn create(
     )
     .await?;
     for (identifier, verified) in new.identifiers {
-        let blind = identifier.blind(&state.vault)?;
-        let sealed = state.vault.seal(
-            Purpose::Identifier,
-            &spelling_aad(identifier.kind(), &blind),
-            identifier.spelling().as_bytes(),
-        )?;
-        let verified_at = verified.then_some(now);
-        store::insert_identifier(
-            connection,
-            id,
-            identifier.kind(),
-            &blind,
-            &sealed,
-            verified_at,
-            now,
-        )
-        .await?;
+        index::add(state, connection, id, identifier, *verified).await?;
     }
     if let Some(phc) = new.password {
         store::set_password(connection, id, phc, now).await?;
@@ -354,14 +334,14 @@ fn open_profile(state: &State, id: UserId, sealed: &[u8]) -> Result<Profile, Err
 }
 
 /// Binds a sealed spelling to its row: one moved to another's row does not open.
-fn spelling_aad(kind: Kind, blind: &[u8]) -> Vec<u8> {
-    [kind.as_str().as_bytes(), b"\0", blind].concat()
+fn spelling_aad(kind: Kind, name: &[u8]) -> Vec<u8> {
+    [kind.as_str().as_bytes(), b"\0", name].concat()
 }
 
-fn open_spelling(state: &State, kind: Kind, blind: &[u8], sealed: &[u8]) -> Result<String, Error> {
+fn open_spelling(state: &State, kind: Kind, name: &[u8], sealed: &[u8]) -> Result<String, Error> {
     let text = state
         .vault
-        .open(Purpose::Identifier, &spelling_aad(kind, blind), sealed)?;
+        .open(Purpose::Identifier, &spelling_aad(kind, name), sealed)?;
     String::from_utf8(text.to_vec()).map_err(|_| Error::internal("stored spelling is not UTF-8"))
 }
 

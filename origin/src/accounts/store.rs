@@ -1,5 +1,6 @@
 //! The SQL of accounts. The caller owns the transaction.
 
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
 use super::identifier::{Blind, Kind};
@@ -20,7 +21,8 @@ pub(super) struct UserRow {
 
 pub(super) struct IdentifierRow {
     pub(super) kind: Kind,
-    pub(super) blind: Vec<u8>,
+    /// What names the row beside its kind; not what it is looked up by.
+    pub(super) name: Vec<u8>,
     pub(super) spelling: Vec<u8>,
     pub(super) verified_at: Option<Timestamp>,
 }
@@ -62,17 +64,39 @@ pub(super) async fn identifiers(
     .fetch_all(connection)
     .await?
     .iter()
-    .map(|row| {
-        let word: String = row.try_get("kind")?;
-        Ok(IdentifierRow {
-            kind: Kind::from_word(&word)
-                .ok_or_else(|| Error::internal("unknown identifier kind"))?,
-            blind: row.try_get("blind")?,
-            spelling: row.try_get("spelling")?,
-            verified_at: row.try_get("verified_at")?,
-        })
-    })
+    .map(read_identifier)
     .collect()
+}
+
+fn read_identifier(row: &AnyRow) -> Result<IdentifierRow, Error> {
+    let word: String = row.try_get("kind")?;
+    Ok(IdentifierRow {
+        kind: Kind::from_word(&word).ok_or_else(|| Error::internal("unknown identifier kind"))?,
+        name: row.try_get("blind")?,
+        spelling: row.try_get("spelling")?,
+        verified_at: row.try_get("verified_at")?,
+    })
+}
+
+/// The identifier of an account that `blind` finds.
+pub(super) async fn identifier(
+    connection: &mut AnyConnection,
+    id: UserId,
+    blind: &Blind,
+) -> Result<Option<IdentifierRow>, Error> {
+    let row = sqlx::query(
+        "SELECT identifiers.kind AS kind, identifiers.blind AS blind,
+                identifiers.spelling AS spelling, identifiers.verified_at AS verified_at
+         FROM identifiers JOIN identifier_blinds
+           ON identifier_blinds.kind = identifiers.kind
+          AND identifier_blinds.holder = identifiers.blind
+         WHERE identifiers.user_id = $1 AND identifier_blinds.blind = $2",
+    )
+    .bind(id)
+    .bind(blind.as_slice())
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(read_identifier).transpose()
 }
 
 /// Who has the identifier, whether it is proved, and whether the account is active.
@@ -84,8 +108,11 @@ pub(super) async fn holder(
     let row = sqlx::query(
         "SELECT identifiers.user_id AS user_id, identifiers.verified_at AS verified_at,
                 users.status AS status
-         FROM identifiers JOIN users ON users.id = identifiers.user_id
-         WHERE identifiers.kind = $1 AND identifiers.blind = $2",
+         FROM identifier_blinds
+         JOIN identifiers ON identifiers.kind = identifier_blinds.kind
+                         AND identifiers.blind = identifier_blinds.holder
+         JOIN users ON users.id = identifiers.user_id
+         WHERE identifier_blinds.kind = $1 AND identifier_blinds.blind = $2",
     )
     .bind(kind.as_str())
     .bind(blind.as_slice())
@@ -140,30 +167,167 @@ pub(super) async fn insert_user(
     Ok(())
 }
 
-/// Adds an identifier; false when somebody has it already.
+pub(super) struct NewIdentifier<'a> {
+    pub(super) user_id: UserId,
+    pub(super) kind: Kind,
+    pub(super) name: &'a Blind,
+    pub(super) spelling: &'a [u8],
+    pub(super) verified_at: Option<Timestamp>,
+    pub(super) now: Timestamp,
+}
+
+/// Adds an identifier's row; false when there is one of that name.
 pub(super) async fn insert_identifier(
     connection: &mut AnyConnection,
-    user_id: UserId,
-    kind: Kind,
-    blind: &Blind,
-    spelling: &[u8],
-    verified_at: Option<Timestamp>,
-    now: Timestamp,
+    new: &NewIdentifier<'_>,
 ) -> Result<bool, Error> {
     let inserted = sqlx::query(
         "INSERT INTO identifiers (kind, blind, user_id, spelling, verified_at, created_at)
          VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (kind, blind) DO NOTHING",
     )
-    .bind(kind.as_str())
-    .bind(blind.as_slice())
-    .bind(user_id)
-    .bind(spelling)
-    .bind(verified_at.map(Timestamp::micros))
-    .bind(now)
+    .bind(new.kind.as_str())
+    .bind(new.name.as_slice())
+    .bind(new.user_id)
+    .bind(new.spelling)
+    .bind(new.verified_at.map(Timestamp::micros))
+    .bind(new.now)
     .execute(connection)
     .await?;
     Ok(inserted.rows_affected() == 1)
 }
+
+/// Lets an identifier be found by `blind`; false when somebody's is.
+pub(super) async fn insert_blind(
+    connection: &mut AnyConnection,
+    kind: Kind,
+    blind: &Blind,
+    version: u8,
+    name: &[u8],
+) -> Result<bool, Error> {
+    let inserted = sqlx::query(
+        "INSERT INTO identifier_blinds (kind, blind, version, holder) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (kind, blind) DO NOTHING",
+    )
+    .bind(kind.as_str())
+    .bind(blind.as_slice())
+    .bind(i64::from(version))
+    .bind(name)
+    .execute(connection)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Removes an identifier with everything that finds it.
+pub(super) async fn delete_identifier(
+    connection: &mut AnyConnection,
+    kind: Kind,
+    name: &Blind,
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM identifiers WHERE kind = $1 AND blind = $2")
+        .bind(kind.as_str())
+        .bind(name.as_slice())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Whether an identifier's row is still named and sealed so.
+pub(super) async fn has_identifier(
+    connection: &mut AnyConnection,
+    kind: Kind,
+    name: &[u8],
+    sealed: &[u8],
+) -> Result<bool, Error> {
+    let row = sqlx::query(
+        "SELECT 1 AS found FROM identifiers WHERE kind = $1 AND blind = $2 AND spelling = $3",
+    )
+    .bind(kind.as_str())
+    .bind(name)
+    .bind(sealed)
+    .fetch_optional(connection)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// The name of the identifier that `blind` finds.
+pub(super) async fn holder_of(
+    connection: &mut AnyConnection,
+    kind: Kind,
+    blind: &Blind,
+) -> Result<Option<Vec<u8>>, Error> {
+    let row = sqlx::query("SELECT holder FROM identifier_blinds WHERE kind = $1 AND blind = $2")
+        .bind(kind.as_str())
+        .bind(blind.as_slice())
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.map(|row| row.try_get("holder")).transpose()?)
+}
+
+/// Names and seals an identifier's row anew, if it is still as it was; whether it was. What finds
+/// it follows by the foreign key.
+pub(super) async fn rename_identifier(
+    connection: &mut AnyConnection,
+    kind: Kind,
+    old_name: &[u8],
+    old_spelling: &[u8],
+    name: &Blind,
+    spelling: &[u8],
+) -> Result<bool, Error> {
+    let updated = sqlx::query(
+        "UPDATE identifiers SET blind = $1, spelling = $2
+         WHERE kind = $3 AND blind = $4 AND spelling = $5",
+    )
+    .bind(name.as_slice())
+    .bind(spelling)
+    .bind(kind.as_str())
+    .bind(old_name)
+    .bind(old_spelling)
+    .execute(connection)
+    .await?;
+    Ok(updated.rows_affected() == 1)
+}
+
+/// Index rows of versions before `version`, at most `limit` behind `after`.
+pub(super) async fn old_blinds(
+    connection: &mut AnyConnection,
+    version: u8,
+    after: Option<&(String, Vec<u8>)>,
+    limit: i64,
+) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let (kind, blind) = after.map_or(("", &[][..]), |(kind, blind)| (kind, blind));
+    sqlx::query(
+        "SELECT kind, blind FROM identifier_blinds
+         WHERE (kind, blind) > ($1, $2) AND version < $3 ORDER BY kind, blind LIMIT $4",
+    )
+    .bind(kind)
+    .bind(blind)
+    .bind(i64::from(version))
+    .bind(limit)
+    .fetch_all(connection)
+    .await?
+    .iter()
+    .map(|row| Ok((row.try_get("kind")?, row.try_get("blind")?)))
+    .collect()
+}
+
+/// Removes an index row of a version before `version`.
+pub(super) async fn delete_blind(
+    connection: &mut AnyConnection,
+    kind: &str,
+    blind: &[u8],
+    version: u8,
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM identifier_blinds WHERE kind = $1 AND blind = $2 AND version < $3")
+        .bind(kind)
+        .bind(blind)
+        .bind(i64::from(version))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// How often to look again for a row that is being renamed.
+const ATTEMPTS: usize = 3;
 
 /// Marks an identifier as proved; true when it was not before.
 pub(super) async fn mark_verified(
@@ -172,16 +336,29 @@ pub(super) async fn mark_verified(
     blind: &Blind,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    let updated = sqlx::query(
-        "UPDATE identifiers SET verified_at = $3
-         WHERE kind = $1 AND blind = $2 AND verified_at IS NULL",
-    )
-    .bind(kind.as_str())
-    .bind(blind.as_slice())
-    .bind(now)
-    .execute(connection)
-    .await?;
-    Ok(updated.rows_affected() == 1)
+    for _ in 0..ATTEMPTS {
+        let updated = sqlx::query(
+            "UPDATE identifiers SET verified_at = $3
+             WHERE kind = $1 AND verified_at IS NULL
+               AND blind = (SELECT holder FROM identifier_blinds WHERE kind = $1 AND blind = $2)",
+        )
+        .bind(kind.as_str())
+        .bind(blind.as_slice())
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+        if updated.rows_affected() == 1 {
+            return Ok(true);
+        }
+        // A rotation that renames the row in this moment hides it from the statement (PostgreSQL
+        // reads the row again, the subquery not). To take that for "proved before" would leave a
+        // stranger's password in place.
+        match holder(connection, kind, blind).await? {
+            Some((_, false, _)) => {}
+            _ => return Ok(false),
+        }
+    }
+    Err(Error::Unavailable("the identifier is being renamed"))
 }
 
 pub(super) async fn update_profile(
@@ -252,7 +429,9 @@ pub(super) async fn delete_other_identifiers(
 ) -> Result<(), Error> {
     sqlx::query(
         "DELETE FROM identifiers
-         WHERE user_id = $1 AND NOT (kind = $2 AND blind = $3)
+         WHERE user_id = $1
+           AND NOT (kind = $2 AND blind = (SELECT holder FROM identifier_blinds
+                                           WHERE kind = $2 AND blind = $3))
            AND (verified_at IS NULL OR kind = 'username')",
     )
     .bind(id)

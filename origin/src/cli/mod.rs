@@ -22,6 +22,7 @@ mod revoke;
 mod serve;
 mod tune_argon2;
 mod users;
+mod vault;
 mod verify;
 
 pub use verify::answer_lines;
@@ -56,6 +57,9 @@ enum Action {
     /// See, rotate and revoke signing keys.
     #[command(subcommand)]
     Keys(keys::Action),
+    /// See and rotate the master key.
+    #[command(subcommand)]
+    Vault(vault::Action),
     /// Turn away a session, a token or a user; gates follow within seconds.
     Revoke(revoke::Target),
     /// Say, before the first start, that the database was restored from a copy: what was ended
@@ -94,6 +98,7 @@ impl Command {
                 Action::Users(action) => users::run(action, file).await,
                 Action::Config(action) => config::run(&action, file),
                 Action::Keys(action) => keys::run(action, file).await,
+                Action::Vault(action) => vault::run(action, file).await,
                 Action::Revoke(target) => revoke::run(target, file).await,
                 Action::Restored(options) => restored::run(&options, file).await,
                 Action::Audit(action) => audit::run(action, file).await,

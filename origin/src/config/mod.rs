@@ -109,13 +109,26 @@ impl std::ops::Deref for DataDir {
 }
 
 /// `[secrets]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Secrets {
     /// The master key: 32 bytes in base64url, or several lines `<version>:<key>`.
     pub master_key: Option<Secret>,
     /// A file that holds it, readable by its owner alone.
     pub master_key_file: Option<PathBuf>,
+    /// Whether `serve` lets a new, higher version take over by itself; false: `edgekeep vault
+    /// rotate` does, once every server has been given it.
+    pub rotate_on_start: bool,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self {
+            master_key: None,
+            master_key_file: None,
+            rotate_on_start: true,
+        }
+    }
 }
 
 impl Config {

@@ -61,6 +61,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "audit",
         include_str!("../../migrations/0104_audit.sql"),
     ),
+    (
+        105,
+        "vault",
+        include_str!("../../migrations/0105_vault.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

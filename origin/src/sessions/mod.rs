@@ -267,6 +267,29 @@ pub async fn end(
     Ok(!ended.is_empty())
 }
 
+/// Sessions that are ended in one transaction.
+const ENDED_AT_A_TIME: i64 = 100;
+
+/// Ends every session whose refresh token was made before `instant`; how many there were.
+///
+/// # Errors
+/// When the database fails; what was ended until then stays ended.
+pub async fn end_refreshed_before(state: &State, instant: Timestamp) -> Result<u64, Error> {
+    let mut count = 0;
+    loop {
+        let now = state.clock.now();
+        let mut tx = state.db.write().await?;
+        let ended =
+            store::end_refreshed_before(&mut tx, instant, ENDED_AT_A_TIME, now, "operator").await?;
+        revoke(state, &mut tx, &ended, "operator").await?;
+        tx.commit().await?;
+        if ended.is_empty() {
+            return Ok(count);
+        }
+        count += ended.len() as u64;
+    }
+}
+
 /// [`end`], of a session that must be this user's.
 ///
 /// # Errors

@@ -46,11 +46,12 @@ impl RefreshToken {
     pub fn to_text(self, vault: &Vault) -> Result<Zeroizing<String>, VaultError> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(TOKEN_BYTES));
         bytes.push(FORMAT);
-        bytes.push(vault.current_version());
+        let version = vault.current_version();
+        bytes.push(version);
         bytes.extend_from_slice(self.session_id.as_bytes());
         bytes.extend_from_slice(&self.counter.to_be_bytes());
         bytes.extend_from_slice(&self.epoch.to_be_bytes());
-        let mac = vault.mac(Purpose::RefreshToken, &[&bytes])?;
+        let mac = vault.mac_with(version, Purpose::RefreshToken, &[&bytes])?;
         bytes.extend_from_slice(&mac);
         Ok(Zeroizing::new(format!(
             "{PREFIX}{}",

@@ -234,6 +234,32 @@ pub(super) async fn end(
     ended(&rows)
 }
 
+/// Ends some of the sessions that can be used and whose refresh token was made before `instant`.
+pub(super) async fn end_refreshed_before(
+    connection: &mut AnyConnection,
+    instant: Timestamp,
+    limit: i64,
+    now: Timestamp,
+    reason: &str,
+) -> Result<Vec<Ended>, Error> {
+    let rows = sqlx::query(
+        "UPDATE sessions SET ended_at = $3, ended_reason = $4
+         WHERE ended_at IS NULL AND id IN (
+             SELECT id FROM sessions
+             WHERE ended_at IS NULL AND rotated_at < $1
+               AND idle_expires_at > $3 AND absolute_expires_at > $3
+             LIMIT $2)
+         RETURNING id, access_expires_at",
+    )
+    .bind(instant)
+    .bind(limit)
+    .bind(now)
+    .bind(reason)
+    .fetch_all(connection)
+    .await?;
+    ended(&rows)
+}
+
 /// Ends every session of a user that has not ended, but for `except`.
 pub(super) async fn end_of_user(
     connection: &mut AnyConnection,

@@ -1,47 +1,66 @@
-//! Whether the master key is the one that a database was made under.
+//! Whether the configured master keys are a database's own, and which of them is in use.
 //!
-//! What is sealed carries its version, but blind indexes and the keys of counters do not: under
-//! another master key no account would be found, without any error to be seen.
+//! The database knows every version that it ever sealed under, with a value that tells the key from
+//! another. So a wrong key is refused at the start, and a key that went missing is refused as long
+//! as something needs it, by name.
+//!
+//! A higher version than the database knows takes over when a server says so ([`take_over`]); from
+//! then on it seals, everywhere: other processes look several times a second ([`follow`]).
 
-use sqlx::Row as _;
+use sqlx::AnyConnection;
 
 use super::master::MasterKeyError;
-use super::{Purpose, Vault};
+use super::{Purpose, Standing, Vault, status, store};
 use crate::app::StartError;
+use crate::clock::Clock;
 use crate::db::Db;
 use crate::error::Error;
-use crate::tokens::store;
 
-/// The counter that keeps the version.
-const INDEXED_UNDER: &str = "master_key_version";
-
-/// Refuses a master key that is not the database's; a new database takes this one.
+/// Refuses master keys that are not the database's; a new database takes the highest.
 ///
 /// # Errors
-/// [`MasterKeyError::DoesNotOpen`], [`MasterKeyError::Changed`], or the database fails.
-pub async fn bind(db: &Db, vault: &Vault) -> Result<(), StartError> {
-    let current = vault.current_version();
+/// [`MasterKeyError::DoesNotOpen`], [`MasterKeyError::Needed`], or the database fails.
+pub async fn bind(db: &Db, vault: &Vault, clock: &Clock) -> Result<(), StartError> {
     let mut tx = db.write().await?;
-    let sealed =
-        sqlx::query("SELECT kid, private_key FROM control_keys ORDER BY created_at LIMIT 1")
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(Error::from)?;
-    let sealed: Option<(String, Vec<u8>)> = match sealed {
-        None => None,
-        Some(row) => Some((
-            row.try_get("kid").map_err(Error::from)?,
-            row.try_get("private_key").map_err(Error::from)?,
-        )),
+    let standing = match store::standing(&mut tx).await? {
+        Some(standing) => standing,
+        None => begin(&mut tx, vault, clock).await?,
     };
-    let recorded = store::recorded(&mut tx, INDEXED_UNDER).await?;
+    check_values(&mut tx, vault).await?;
+    for version in [standing.sealing, standing.indexing] {
+        if !vault.has(version) {
+            let needs = status::needs(&mut tx, version, clock.now()).await?;
+            let by = status::list(&needs);
+            return Err(MasterKeyError::Needed { version, by }.into());
+        }
+    }
+    retire(&mut tx, vault, clock).await?;
+    vault.stand(standing);
+    vault
+        .keep(&mut tx, standing.indexing, standing.sealing)
+        .await?;
+    tx.commit().await.map_err(Error::from)?;
+    Ok(())
+}
+
+/// The first start, or the first since databases know their master keys.
+async fn begin(
+    connection: &mut AnyConnection,
+    vault: &Vault,
+    clock: &Clock,
+) -> Result<Standing, StartError> {
+    let sealed = store::first_control_key(connection).await?;
+    let recorded = crate::tokens::store::recorded(connection, store::INDEXED_UNDER).await?;
     // A database from before the counter was indexed under what sealed its first key.
-    let first = sealed.as_ref().and_then(|(_, bytes)| bytes.first());
-    let indexed = recorded
-        .or(first.map(|&version| i64::from(version)))
-        .unwrap_or(i64::from(current));
-    if indexed != i64::from(current) {
-        return Err(MasterKeyError::Changed { indexed, current }.into());
+    let version = recorded
+        .and_then(|version| u8::try_from(version).ok())
+        .or(sealed
+            .as_ref()
+            .and_then(|(_, bytes)| bytes.first().copied()))
+        .unwrap_or(vault.highest());
+    if !vault.has(version) {
+        let by = "everything in it".to_owned();
+        return Err(MasterKeyError::Needed { version, by }.into());
     }
     if let Some((kid, bytes)) = &sealed
         && vault
@@ -50,9 +69,116 @@ pub async fn bind(db: &Db, vault: &Vault) -> Result<(), StartError> {
     {
         return Err(MasterKeyError::DoesNotOpen.into());
     }
-    if recorded.is_none() {
-        store::record(&mut tx, INDEXED_UNDER, indexed).await?;
-        tx.commit().await.map_err(Error::from)?;
+    let now = clock.now();
+    store::insert_key(connection, version, &check_value(vault, version)?, now).await?;
+    store::index_under(connection, version, now).await?;
+    store::complete(connection, version, now).await?;
+    store::name_first_indexes(connection, version).await?;
+    Ok(Standing {
+        sealing: version,
+        indexing: version,
+    })
+}
+
+fn check_value(vault: &Vault, version: u8) -> Result<[u8; 32], Error> {
+    Ok(vault.mac_with(version, Purpose::Check, &[b"master key"])?)
+}
+
+async fn check_values(connection: &mut AnyConnection, vault: &Vault) -> Result<(), StartError> {
+    for row in store::keys(connection).await? {
+        if vault.has(row.version)
+            && !super::Digest::new(check_value(vault, row.version)?).matches(&row.check_value)
+        {
+            return Err(MasterKeyError::DoesNotOpen.into());
+        }
     }
     Ok(())
+}
+
+/// Lets versions go that are not configured any more, unless something needs them.
+async fn retire(
+    connection: &mut AnyConnection,
+    vault: &Vault,
+    clock: &Clock,
+) -> Result<(), StartError> {
+    let now = clock.now();
+    for row in store::keys(connection).await? {
+        if vault.has(row.version) || row.retired_at.is_some() {
+            continue;
+        }
+        let needs = status::needs(connection, row.version, now).await?;
+        if !needs.is_empty() {
+            return Err(MasterKeyError::Needed {
+                version: row.version,
+                by: status::list(&needs),
+            }
+            .into());
+        }
+        store::retire(connection, row.version, now).await?;
+        tracing::info!(
+            version = row.version,
+            "master key version is not needed any more"
+        );
+    }
+    Ok(())
+}
+
+/// Lets the highest configured version seal from now on, if the database does not know it yet;
+/// whether it is a new one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn take_over(db: &Db, vault: &Vault, clock: &Clock) -> Result<bool, Error> {
+    let version = vault.highest();
+    let mut tx = db.write().await?;
+    let standing = store::standing(&mut tx)
+        .await?
+        .ok_or_else(|| Error::internal("the database has no master key"))?;
+    if standing.sealing >= version {
+        tx.rollback().await?;
+        return Ok(false);
+    }
+    let began =
+        store::insert_key(&mut tx, version, &check_value(vault, version)?, clock.now()).await?;
+    vault.keep(&mut tx, standing.indexing, version).await?;
+    tx.commit().await?;
+    vault.stand(Standing {
+        sealing: version,
+        ..standing
+    });
+    tracing::info!(
+        version,
+        before = standing.sealing,
+        "another master key seals from now on"
+    );
+    Ok(began)
+}
+
+/// Takes up what another process changed; false when the master key that seals is not configured
+/// here, so that this process can read nothing that is new.
+///
+/// # Errors
+/// When the database fails.
+pub async fn follow(db: &Db, vault: &Vault) -> Result<bool, Error> {
+    follow_within(&mut *db.read().await?, vault).await
+}
+
+/// [`follow`], as the caller's transaction sees it.
+///
+/// # Errors
+/// When the database fails.
+pub async fn follow_within(connection: &mut AnyConnection, vault: &Vault) -> Result<bool, Error> {
+    let Some(standing) = store::standing(connection).await? else {
+        return Ok(true);
+    };
+    if !vault.has(standing.sealing) || !vault.has(standing.indexing) {
+        tracing::error!(
+            sealing = standing.sealing,
+            indexing = standing.indexing,
+            "another process seals under a master key that is not configured here"
+        );
+        return Ok(false);
+    }
+    vault.stand(standing);
+    Ok(true)
 }

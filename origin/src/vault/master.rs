@@ -53,17 +53,16 @@ pub enum MasterKeyError {
          back (secrets.master_key, secrets.master_key_file, or master.key in the data folder)"
     )]
     DoesNotOpen,
-    /// Accounts are found by indexes under one version, and nothing makes them anew.
+    /// A version is not configured, and something is still under it.
     #[error(
-        "this database was begun under master key version {indexed}, and the highest that is \
-         configured is {current}: no account would be found. A database keeps its master key; \
-         make version {indexed} the highest again"
+        "this database needs master key version {version}, which is not configured: {by}. Put it \
+         back beside the others; it may go once `edgekeep vault status` says so"
     )]
-    Changed {
-        /// The version that the database was begun under.
-        indexed: i64,
-        /// The highest that is configured.
-        current: u8,
+    Needed {
+        /// The version.
+        version: u8,
+        /// What needs it.
+        by: String,
     },
     /// Others than its owner can read the file.
     #[error("master key file {path} can be read by others: chmod 600 {path}")]
@@ -181,8 +180,8 @@ impl MasterKeys {
         Ok(Self(BTreeMap::from([(1, key)])))
     }
 
-    /// The highest version: the one that seals.
-    pub(super) fn current(&self) -> u8 {
+    /// The highest version.
+    pub(super) fn highest(&self) -> u8 {
         self.0.last_key_value().map_or(0, |(version, _)| *version)
     }
 
@@ -209,12 +208,12 @@ mod tests {
     fn reads_a_lone_key_and_versions() {
         let key = URL_SAFE_NO_PAD.encode([1; 32]);
         assert_eq!(
-            MasterKeys::parse(&key).map(|keys| keys.current()).ok(),
+            MasterKeys::parse(&key).map(|keys| keys.highest()).ok(),
             Some(1)
         );
         let two = format!("1:{key}\n\n 7:{key}\n");
         assert_eq!(
-            MasterKeys::parse(&two).map(|keys| keys.current()).ok(),
+            MasterKeys::parse(&two).map(|keys| keys.highest()).ok(),
             Some(7)
         );
     }

@@ -2,12 +2,15 @@
 //!
 //! Each purpose has a key of its own (HKDF-SHA256, RFC 5869), so that what is sealed for one
 //! never opens as another. Sealing is AES-256-GCM-SIV (RFC 8452), which forgives a repeated
-//! nonce. Every sealed value begins with the version of the master key that made it. Blind indexes
-//! do not: a database keeps the version that it was begun under ([`binding`]).
+//! nonce. Every sealed value begins with the version of the master key that made it.
+//!
+//! Several master keys may be configured, by version. The database says which one seals
+//! (the highest that [`binding`] let take over) and by which one identifiers are looked up; every
+//! process follows it. [`rotation`] seals anew what older ones sealed, which [`sealed`] lists.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aes_gcm_siv::aead::{Aead, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, KeyInit as _, Nonce};
@@ -17,61 +20,27 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 pub mod binding;
+pub mod kept;
 pub mod master;
+mod purpose;
+pub mod rotation;
+pub mod sealed;
 mod secret;
+pub mod status;
+mod store;
 
 pub use master::MasterKeys;
+pub use purpose::{Lasting, Purpose};
 pub use secret::{Digest, Secret};
+
+use kept::Kept;
 
 use crate::random::Random;
 
+type DerivedKey = Zeroizing<[u8; 32]>;
+
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
-
-/// What a key is for. Its label is part of the derivation: renaming one loses what it sealed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// The spelling of e-mail addresses, numbers and user names, and their blind index.
-    Identifier,
-    /// Names and other profile data.
-    Profile,
-    /// The pepper of passwords.
-    Password,
-    /// Registrations that wait for the proof of their address.
-    Registration,
-    /// One-time codes and the tokens they are bound to.
-    Code,
-    /// Counters of failures and of messages sent.
-    Abuse,
-    /// Private keys that sign access tokens.
-    SigningKey,
-    /// The private key that signs what the gates are told.
-    ControlKey,
-    /// The MAC of refresh tokens.
-    RefreshToken,
-    /// What a session remembers of its device.
-    Session,
-    /// Details of audit events, and the ends of their chain.
-    Audit,
-}
-
-impl Purpose {
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Identifier => "identifier",
-            Self::Profile => "profile",
-            Self::Password => "password",
-            Self::Registration => "registration",
-            Self::Code => "code",
-            Self::Abuse => "abuse",
-            Self::SigningKey => "signing-key",
-            Self::ControlKey => "control-key",
-            Self::RefreshToken => "refresh-token",
-            Self::Session => "session",
-            Self::Audit => "audit",
-        }
-    }
-}
 
 /// Why something could not be sealed or opened.
 #[derive(Debug, thiserror::Error)]
@@ -90,13 +59,24 @@ pub enum VaultError {
 /// The derived keys of every configured master key.
 #[derive(Clone)]
 pub struct Vault {
-    current: u8,
     keys: Arc<BTreeMap<u8, Hkdf<Sha256>>>,
+    standing: Arc<RwLock<Standing>>,
+    kept: Arc<RwLock<Kept>>,
     random: Random,
 }
 
+/// Which versions are in use, as the database says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The one that seals.
+    pub sealing: u8,
+    /// The one whose index finds identifiers.
+    pub indexing: u8,
+}
+
 impl Vault {
-    /// A vault over `keys`; the highest version seals, all of them open.
+    /// A vault over `keys`; the highest version seals until the database says otherwise, all of
+    /// them open.
     pub fn new(keys: &MasterKeys, random: Random) -> Self {
         let derived = keys
             .versions()
@@ -107,16 +87,48 @@ impl Vault {
                 )
             })
             .collect();
+        let highest = keys.highest();
         Self {
-            current: keys.current(),
             keys: Arc::new(derived),
+            standing: Arc::new(RwLock::new(Standing {
+                sealing: highest,
+                indexing: highest,
+            })),
+            kept: Arc::default(),
             random,
         }
     }
 
     /// The version that seals now.
     pub fn current_version(&self) -> u8 {
-        self.current
+        self.standing().sealing
+    }
+
+    /// Which versions are in use now.
+    pub fn standing(&self) -> Standing {
+        *self.standing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every configured version, the lowest first.
+    pub fn versions(&self) -> impl DoubleEndedIterator<Item = u8> {
+        self.keys.keys().copied()
+    }
+
+    /// The highest configured version.
+    pub fn highest(&self) -> u8 {
+        self.versions().next_back().unwrap_or(0)
+    }
+
+    /// Whether the master key of `version` is configured.
+    pub fn has(&self, version: u8) -> bool {
+        self.keys.contains_key(&version)
+    }
+
+    fn stand(&self, standing: Standing) {
+        *self
+            .standing
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = standing;
     }
 
     /// Encrypts `plaintext` for `purpose`, bound to `aad` (for instance the row's id).
@@ -131,7 +143,8 @@ impl Vault {
         aad: &[u8],
         plaintext: &[u8],
     ) -> Result<Vec<u8>, VaultError> {
-        let key = self.derive(self.current, purpose, "seal")?;
+        let version = self.current_version();
+        let key = self.derive(version, purpose, "seal")?;
         let nonce: [u8; NONCE_BYTES] = self.random.bytes();
         let cipher = Aes256GcmSiv::new(key.as_ref().into());
         let body = cipher
@@ -144,7 +157,7 @@ impl Vault {
             )
             .map_err(|_| VaultError::CannotSeal)?;
         let mut sealed = Vec::with_capacity(1 + NONCE_BYTES + body.len());
-        sealed.push(self.current);
+        sealed.push(version);
         sealed.extend_from_slice(&nonce);
         sealed.extend_from_slice(&body);
         Ok(sealed)
@@ -174,59 +187,77 @@ impl Vault {
 
     /// A keyed hash by which `value` is found again without being stored.
     ///
-    /// Made with the current master key, which is therefore the one that the database was begun
-    /// under: nothing recomputes the indexes.
+    /// Identifiers are found under the version that the database says, others under the key that
+    /// is kept for their purpose.
     ///
     /// # Errors
-    /// Never with a vault made by [`new`](Self::new).
+    /// [`VaultError::KeyMissing`] when that version is not configured.
     pub fn blind_index(&self, purpose: Purpose, value: &str) -> Result<[u8; 32], VaultError> {
-        self.keyed(self.current, purpose, "index", &[value.as_bytes()])
+        let key = self.standing_key(purpose, "index")?;
+        keyed(&key, &[value.as_bytes()])
+    }
+
+    /// [`blind_index`](Self::blind_index) under the master key of `version`.
+    ///
+    /// # Errors
+    /// [`VaultError::KeyMissing`] when that version is not configured.
+    pub fn blind_index_with(
+        &self,
+        version: u8,
+        purpose: Purpose,
+        value: &str,
+    ) -> Result<[u8; 32], VaultError> {
+        keyed(
+            &self.derive(version, purpose, "index")?,
+            &[value.as_bytes()],
+        )
     }
 
     /// A MAC over `parts`, each preceded by its length so that no two lists read alike.
     ///
+    /// Under the version by which identifiers are found, which changes with them: a purpose whose
+    /// MACs are looked up after days is [`Lasting`].
+    ///
     /// # Errors
-    /// Never with a vault made by [`new`](Self::new).
+    /// [`VaultError::KeyMissing`] when that version is not configured.
     pub fn mac(&self, purpose: Purpose, parts: &[&[u8]]) -> Result<[u8; 32], VaultError> {
-        self.mac_with(self.current, purpose, parts)
+        keyed(&self.standing_key(purpose, "mac")?, parts)
     }
 
     /// [`mac`](Self::mac) under the master key of `version`, for values that carry theirs.
     ///
     /// # Errors
-    /// [`VaultError::KeyMissing`] when that version is not configured.
+    /// [`VaultError::KeyMissing`] when that version is not configured and its key was not kept.
     pub fn mac_with(
         &self,
         version: u8,
         purpose: Purpose,
         parts: &[&[u8]],
     ) -> Result<[u8; 32], VaultError> {
-        self.keyed(version, purpose, "mac", parts)
+        let key = match self.derive(version, purpose, "mac") {
+            Err(missing) => self
+                .kept_key(&kept::versioned(purpose, version))
+                .ok_or(missing)?,
+            Ok(key) => key,
+        };
+        keyed(&key, parts)
     }
 
-    fn keyed(
-        &self,
-        version: u8,
-        purpose: Purpose,
-        usage: &str,
-        parts: &[&[u8]],
-    ) -> Result<[u8; 32], VaultError> {
-        let key = self.derive(version, purpose, usage)?;
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(key.as_ref()).map_err(|_| VaultError::CannotSeal)?;
-        for part in parts {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part);
+    fn standing_key(&self, purpose: Purpose, usage: &str) -> Result<DerivedKey, VaultError> {
+        if purpose.lasting() == Lasting::Always
+            && let Some(key) = self.kept_key(&kept::lasting(purpose, usage))
+        {
+            return Ok(key);
         }
-        Ok(mac.finalize().into_bytes().into())
+        self.derive(self.standing().indexing, purpose, usage)
     }
 
-    fn derive(
-        &self,
-        version: u8,
-        purpose: Purpose,
-        usage: &str,
-    ) -> Result<Zeroizing<[u8; 32]>, VaultError> {
+    fn kept_key(&self, name: &str) -> Option<DerivedKey> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.get(name).cloned()
+    }
+
+    fn derive(&self, version: u8, purpose: Purpose, usage: &str) -> Result<DerivedKey, VaultError> {
         let hkdf = self
             .keys
             .get(&version)
@@ -242,10 +273,20 @@ impl Vault {
     }
 }
 
+fn keyed(key: &DerivedKey, parts: &[&[u8]]) -> Result<[u8; 32], VaultError> {
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(key.as_ref()).map_err(|_| VaultError::CannotSeal)?;
+    for part in parts {
+        mac.update(&(part.len() as u64).to_be_bytes());
+        mac.update(part);
+    }
+    Ok(mac.finalize().into_bytes().into())
+}
+
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vault")
-            .field("current", &self.current)
+            .field("standing", &self.standing())
             .finish_non_exhaustive()
     }
 }

@@ -6,13 +6,14 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Method, Request, StatusCode, header};
-use edgekeep_origin::app::{State, app};
+use edgekeep_origin::app::{StartError, State, app};
 use edgekeep_origin::clock::{Clock, Timestamp};
 use edgekeep_origin::config::{Channel, Config, DataDir};
 use edgekeep_origin::notify::Message;
@@ -31,7 +32,7 @@ pub(crate) struct Origin {
     /// The clock, to move.
     pub(crate) clock: Clock,
     router: Router,
-    _folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 /// An answer.
@@ -77,7 +78,26 @@ impl Origin {
 
     /// An origin whose configuration `change` has altered.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let clock = Clock::fixed(BEGINNING);
+        let opened = Self::open(&folder, &clock, Random::seeded(1), change).await;
+        opened.unwrap()
+    }
+
+    /// Another process on the same data folder, with the same clock.
+    pub(crate) async fn beside(
+        &self,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<Self, StartError> {
+        Self::open(&self.folder, &self.clock, Random::Os, change).await
+    }
+
+    async fn open(
+        folder: &Arc<TempDir>,
+        clock: &Clock,
+        random: Random,
+        change: impl FnOnce(&mut Config),
+    ) -> Result<Self, StartError> {
         let mut config = Config {
             data_dir: DataDir(folder.path().into()),
             ..Config::default()
@@ -87,16 +107,13 @@ impl Origin {
         config.limits.per_ip = false;
         config.notify.email = Channel::Memory;
         change(&mut config);
-        let clock = Clock::fixed(BEGINNING);
-        let state = State::open(config, clock.clone(), Random::seeded(1))
-            .await
-            .unwrap();
-        Self {
+        let state = State::open(config, clock.clone(), random).await?;
+        Ok(Self {
             router: app(state.clone()),
             state,
-            clock,
-            _folder: folder,
-        }
+            clock: clock.clone(),
+            folder: Arc::clone(folder),
+        })
     }
 
     /// The newest message to `to`, if any.
