@@ -16,6 +16,7 @@
 pub mod abuse;
 pub mod accounts;
 pub mod app;
+pub mod aws;
 pub mod cli;
 pub mod clock;
 pub mod config;
