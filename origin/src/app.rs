@@ -125,7 +125,8 @@ impl State {
         // A server and a command may both be the first on a folder: one makes master key, schema
         // and keys, the other finds them. Let go when it is dropped.
         let _first = lock_data_dir(&config)?;
-        let vault = Vault::new(&MasterKeys::load(&config, &random)?, random.clone());
+        let keys = MasterKeys::load(&config, &random, &clock).await?;
+        let vault = Vault::new(&keys, random.clone());
         let db = Db::open(&config).await?;
         db.migrate().await?;
         vault::binding::bind(&db, &vault, &clock).await?;

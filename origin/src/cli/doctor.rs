@@ -26,12 +26,14 @@ pub(super) async fn run(file: Option<&Path>) -> anyhow::Result<()> {
     // Only development's own key comes with the folder; one that is to be given can be judged
     // before the first start.
     let is_given = config.mode == Mode::Production
+        || config.secrets.provider.is_some()
         || config.secrets.master_key.is_some()
         || config.secrets.master_key_file.is_some();
     if is_begun || is_given {
         let is_there = is_given || config.data_dir.join(DEVELOPMENT_FILE).exists();
         let finding = if is_there {
-            MasterKeys::load(&config, &Random::Os)
+            MasterKeys::load(&config, &Random::Os, &Clock::System)
+                .await
                 .map(|keys| format!("{keys:?}"))
                 .map_err(|error| error.to_string())
         } else {

@@ -1,14 +1,19 @@
 //! `edgekeep vault`: the master key of the instance in the data folder.
 
+use std::io::Read as _;
 use std::path::Path;
 
+use anyhow::Context as _;
 use clap::Subcommand;
+use zeroize::Zeroizing;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
+use crate::random::Random;
 use crate::tokens::keyring::rfc3339;
-use crate::vault::binding;
+use crate::vault::kms::Kms;
 use crate::vault::rotation::{self, Step};
 use crate::vault::status::{self, Status, VersionStatus};
+use crate::vault::{MasterKeys, binding, master};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -23,13 +28,27 @@ pub(super) enum Action {
         #[arg(long)]
         end_sessions: bool,
     },
+    /// Have the configured key management service wrap a new master key; prints the line for
+    /// `secrets.wrapped_keys`. Changes nothing.
+    Wrap {
+        /// Its version; one above the highest that is configured unless given.
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+        version: Option<u8>,
+        /// Wrap the keys on standard input, lines `<version>:<key>`, instead of making one: for
+        /// moving from a file to the service.
+        #[arg(long, conflicts_with = "version")]
+        stdin: bool,
+    },
 }
 
 #[expect(clippy::print_stdout, reason = "the command's result")]
 pub(super) async fn run(action: Action, file: Option<&Path>) -> anyhow::Result<()> {
+    if let Action::Wrap { version, stdin } = action {
+        return wrap(version, stdin, file).await;
+    }
     let state = super::open(file).await?;
     match action {
-        Action::Status => {}
+        Action::Status | Action::Wrap { .. } => {}
         Action::Rotate { end_sessions } => {
             binding::take_over(&state.db, &state.vault, &state.clock).await?;
             let sealing = state.vault.current_version();
@@ -56,6 +75,35 @@ pub(super) async fn run(action: Action, file: Option<&Path>) -> anyhow::Result<(
         println!("{line}");
     }
     state.db.close().await;
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the command's result")]
+async fn wrap(version: Option<u8>, stdin: bool, file: Option<&Path>) -> anyhow::Result<()> {
+    let secrets = super::load(file)?.secrets;
+    let kms = Kms::of(&secrets, &Clock::System)?
+        .context("expected secrets.provider \"aws_kms\" or \"vault_transit\"")?;
+    if stdin {
+        let mut text = Zeroizing::new(String::new());
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("standard input")?;
+        let keys = MasterKeys::parse(&text)?;
+        for (version, key) in keys.versions() {
+            println!("{version}:{}", kms.wrap(version, key).await?);
+        }
+        return Ok(());
+    }
+    let highest = master::wrapped(&secrets)?.into_keys().next_back();
+    let version = match version {
+        Some(version) => version,
+        None => highest
+            .unwrap_or(0)
+            .checked_add(1)
+            .context("version 255 is the last")?,
+    };
+    let key = Zeroizing::new(Random::Os.bytes::<32>());
+    println!("{version}:{}", kms.wrap(version, &key).await?);
     Ok(())
 }
 

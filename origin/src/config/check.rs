@@ -60,6 +60,7 @@ impl Config {
         self.sessions.check(&mut wrong);
         self.revocation.check(&mut wrong);
         self.audit.check(&mut wrong);
+        self.secrets.check(&mut wrong);
         self.check_notify(&mut wrong);
         match wrong.0.into_iter().next() {
             None => Ok(()),

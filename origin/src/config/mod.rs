@@ -8,8 +8,6 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::vault::Secret;
-
 mod audit;
 mod check;
 mod limits;
@@ -19,6 +17,7 @@ mod notify;
 mod otp;
 mod password;
 mod revocation;
+mod secrets;
 mod server;
 mod sessions;
 mod tokens;
@@ -31,6 +30,7 @@ pub use notify::{Channel, HttpFormat, HttpHook, Notify, Smtp, SmtpTls};
 pub use otp::{Otp, Registration};
 pub use password::{Breached, Lockout, OnFailure, Password};
 pub use revocation::{Gate, KvRest, Revocation};
+pub use secrets::{AwsKms, Provider, Secrets, VaultTransit};
 pub use server::{Database, Server};
 pub use sessions::{ReuseEnds, Sessions};
 pub use tokens::{Algorithm, Keys, Tokens};
@@ -105,29 +105,6 @@ impl std::ops::Deref for DataDir {
 
     fn deref(&self) -> &PathBuf {
         &self.0
-    }
-}
-
-/// `[secrets]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Secrets {
-    /// The master key: 32 bytes in base64url, or several lines `<version>:<key>`.
-    pub master_key: Option<Secret>,
-    /// A file that holds it, readable by its owner alone.
-    pub master_key_file: Option<PathBuf>,
-    /// Whether `serve` lets a new, higher version take over by itself; false: `edgekeep vault
-    /// rotate` does, once every server has been given it.
-    pub rotate_on_start: bool,
-}
-
-impl Default for Secrets {
-    fn default() -> Self {
-        Self {
-            master_key: None,
-            master_key_file: None,
-            rotate_on_start: true,
-        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The master key: 32 bytes, given by configuration, or made on the first start in development.
+//! The master key: 32 bytes, given by configuration or unwrapped by a key management service, or
+//! made on the first start in development.
 //!
 //! Losing it is unrecoverable: personal data, signing keys and passwords stay closed for good.
 
@@ -11,7 +12,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Mode};
+use super::kms::Kms;
+use crate::clock::Clock;
+use crate::config::{Config, Mode, Provider, Secrets};
 use crate::random::Random;
 
 /// The file that development makes in the data folder.
@@ -63,6 +66,23 @@ pub enum MasterKeyError {
         version: u8,
         /// What needs it.
         by: String,
+    },
+    /// The key management service did not do what was asked.
+    #[error("master key, from the service that keeps it: {0}")]
+    Service(String),
+    /// The service is configured, and nothing that it wrapped.
+    #[error(
+        "no wrapped master key: make one with `edgekeep vault wrap` and put the line that it \
+         prints into secrets.wrapped_keys or secrets.wrapped_keys_file"
+    )]
+    NothingWrapped,
+    /// A line is not a wrapped key.
+    #[error(
+        "wrapped master key, line {line}: expected a version from 1 to 255, a colon, ciphertext"
+    )]
+    MalformedWrapped {
+        /// The line, from 1.
+        line: usize,
     },
     /// Others than its owner can read the file.
     #[error("master key file {path} can be read by others: chmod 600 {path}")]
@@ -116,12 +136,22 @@ impl MasterKeys {
     /// The keys that the configuration names, or development's own.
     ///
     /// # Errors
-    /// When none is configured in production, or what is configured cannot be read.
-    pub fn load(config: &Config, random: &Random) -> Result<Self, MasterKeyError> {
-        if let Some(text) = &config.secrets.master_key {
+    /// When none is configured in production, or what is configured cannot be read or unwrapped.
+    pub async fn load(
+        config: &Config,
+        random: &Random,
+        clock: &Clock,
+    ) -> Result<Self, MasterKeyError> {
+        let secrets = &config.secrets;
+        if let Some(kms) = Kms::of(secrets, clock)? {
+            return Self::unwrap(&kms, secrets).await;
+        }
+        if let (Some(text), None | Some(Provider::Environment)) =
+            (&secrets.master_key, secrets.provider)
+        {
             return Self::parse(text.expose());
         }
-        if let Some(path) = &config.secrets.master_key_file {
+        if let Some(path) = &secrets.master_key_file {
             return Self::read(path);
         }
         let path = config.data_dir.join(DEVELOPMENT_FILE);
@@ -130,6 +160,17 @@ impl MasterKeys {
             Mode::Development if path.exists() => Self::read(&path),
             Mode::Development => Self::invent(&path, random),
         }
+    }
+
+    async fn unwrap(kms: &Kms<'_>, secrets: &Secrets) -> Result<Self, MasterKeyError> {
+        let mut keys = BTreeMap::new();
+        for (version, ciphertext) in wrapped(secrets)? {
+            keys.insert(version, kms.unwrap(version, &ciphertext).await?);
+        }
+        if keys.is_empty() {
+            return Err(MasterKeyError::NothingWrapped);
+        }
+        Ok(Self(keys))
     }
 
     fn read(path: &Path) -> Result<Self, MasterKeyError> {
@@ -185,11 +226,44 @@ impl MasterKeys {
         self.0.last_key_value().map_or(0, |(version, _)| *version)
     }
 
-    pub(super) fn versions(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        self.0
-            .iter()
-            .map(|(version, key)| (*version, key.as_slice()))
+    pub(crate) fn versions(&self) -> impl Iterator<Item = (u8, &[u8; 32])> {
+        self.0.iter().map(|(version, key)| (*version, &**key))
     }
+}
+
+/// Every wrapped key that the configuration names, by version.
+///
+/// # Errors
+/// [`MasterKeyError::MalformedWrapped`] with the line, or the file cannot be read.
+pub fn wrapped(secrets: &Secrets) -> Result<BTreeMap<u8, String>, MasterKeyError> {
+    let text = match (&secrets.wrapped_keys, &secrets.wrapped_keys_file) {
+        (Some(text), _) => text.clone(),
+        (None, Some(path)) => fs::read_to_string(path).map_err(|source| MasterKeyError::File {
+            path: path.clone(),
+            source,
+        })?,
+        (None, None) => String::new(),
+    };
+    let mut keys = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() {
+            continue;
+        }
+        let malformed = MasterKeyError::MalformedWrapped { line: index + 1 };
+        let Some((version, ciphertext)) = line.split_once(':') else {
+            return Err(malformed);
+        };
+        let ciphertext = ciphertext.trim();
+        let (Ok(version @ 1..), false) = (version.trim().parse::<u8>(), ciphertext.is_empty())
+        else {
+            return Err(malformed);
+        };
+        if keys.insert(version, ciphertext.to_owned()).is_some() {
+            return Err(malformed);
+        }
+    }
+    Ok(keys)
 }
 
 impl std::fmt::Debug for MasterKeys {
@@ -216,6 +290,33 @@ mod tests {
             MasterKeys::parse(&two).map(|keys| keys.highest()).ok(),
             Some(7)
         );
+    }
+
+    #[test]
+    fn reads_wrapped_keys_by_version() {
+        let read = |text: &str| {
+            wrapped(&Secrets {
+                wrapped_keys: Some(text.to_owned()),
+                ..Secrets::default()
+            })
+        };
+        let keys = read("1:AQIDAHh+/=\n\n 2: vault:v1:abc= \n").unwrap();
+        assert_eq!(keys[&1], "AQIDAHh+/=");
+        assert_eq!(keys[&2], "vault:v1:abc=");
+        for (text, at) in [
+            ("vault:v1:abc", 1),
+            ("1:a\n1:b", 2),
+            ("0:a", 1),
+            ("256:a", 1),
+            ("1:a\n2:", 2),
+            ("abc", 1),
+        ] {
+            let refused = read(text);
+            assert!(
+                matches!(refused, Err(MasterKeyError::MalformedWrapped { line }) if line == at),
+                "{text:?}"
+            );
+        }
     }
 
     #[test]

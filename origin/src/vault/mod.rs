@@ -20,7 +20,8 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 pub mod binding;
-pub mod kept;
+mod kept;
+pub mod kms;
 pub mod master;
 mod purpose;
 pub mod rotation;
