@@ -12,6 +12,7 @@ use crate::vault::Purpose;
 
 pub mod identifier;
 mod index;
+mod number;
 mod registration;
 mod routes;
 mod store;

@@ -33,7 +33,7 @@ pub fn routes() -> OpenApiRouter<State> {
 struct Register {
     email: Option<String>,
     phone_number: Option<String>,
-    /// The country of a national number, for instance `+41`.
+    /// The country of a national number, for instance `+41` or `CH`.
     country_code: Option<String>,
     /// 3 to 32 letters, digits, dots, underscores or hyphens, a letter first.
     username: Option<String>,
