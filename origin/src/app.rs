@@ -134,7 +134,8 @@ impl State {
         let strength = Strength::new(&config)
             .map_err(|error| Error::internal(format!("password.breached: {error}")))?;
         let gate = Gate::new(config.lockout.max_failures);
-        let mailer = Mailer::start(&config).map_err(StartError::Notify)?;
+        let mailer = Mailer::start(&config, &clock, &random);
+        let mailer = mailer.map_err(StartError::Notify)?;
         let policy = revocation::read_policy(&config).map_err(|source| StartError::Io {
             what: "gate.policy_file".to_owned(),
             source,

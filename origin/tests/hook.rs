@@ -1,131 +1,31 @@
 //! Messages through a provider's HTTP endpoint, with a real server at the other end.
 #![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
+mod provider;
 mod sent;
 mod support;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
-use edgekeep_origin::config::{Channel, Config, HttpFormat, HttpHook};
-use edgekeep_origin::metrics::{Delivery, MessageLabels};
-use edgekeep_origin::notify::{Mailer, Medium, Message};
+use axum::http::Method;
+use edgekeep_origin::config::{Channel, HttpFormat, HttpHook};
+use edgekeep_origin::metrics::Delivery;
 use edgekeep_origin::vault::Secret;
-use sent::logged;
+use provider::{Answer, PATIENCE, Provider, counted, message};
+use sent::{logged, node_modules};
 use serde_json::{Value, json};
 use support::Origin;
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
-#[derive(Clone, Debug)]
-struct Call {
-    method: Method,
-    path: String,
-    headers: HeaderMap,
-    body: String,
-    at: Instant,
-}
-
-/// How the provider answers its next call.
-#[derive(Clone, Copy)]
-enum Answer {
-    Status(u16),
-    Redirect,
-    Never,
-}
-
-#[derive(Clone)]
-struct Provider {
-    calls: Arc<Mutex<Vec<Call>>>,
-    url: String,
-}
-
-impl Provider {
-    /// A provider that gives these answers, and 201 after them.
-    async fn start(answers: &[Answer]) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let provider = Self {
-            calls: Arc::default(),
-            url: format!("http://{}/messages", listener.local_addr().unwrap()),
-        };
-        let calls = Arc::clone(&provider.calls);
-        let answers = answers.to_vec();
-        let answer = move |method: Method, uri: Uri, headers: HeaderMap, body: Bytes| async move {
-            let number = {
-                let mut calls = calls.lock().unwrap();
-                calls.push(Call {
-                    method,
-                    path: uri.path().to_owned(),
-                    headers,
-                    body: String::from_utf8(body.to_vec()).unwrap(),
-                    at: Instant::now(),
-                });
-                calls.len() - 1
-            };
-            match answers.get(number) {
-                None => (StatusCode::CREATED, HeaderMap::new()),
-                Some(Answer::Status(status)) => {
-                    (StatusCode::from_u16(*status).unwrap(), HeaderMap::new())
-                }
-                Some(Answer::Redirect) => {
-                    let mut headers = HeaderMap::new();
-                    headers.insert(header::LOCATION, "/elsewhere".parse().unwrap());
-                    (StatusCode::TEMPORARY_REDIRECT, headers)
-                }
-                Some(Answer::Never) => std::future::pending().await,
-            }
-        };
-        tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer)).await });
-        provider
-    }
-
-    fn calls(&self) -> Vec<Call> {
-        self.calls.lock().unwrap().clone()
-    }
-
-    async fn wait_for(&self, count: usize) -> Vec<Call> {
-        let until = Instant::now() + PATIENCE;
-        while self.calls().len() < count {
-            assert!(Instant::now() < until, "{} calls", self.calls().len());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        self.calls()
-    }
-
-    fn hook(&self) -> HttpHook {
-        HttpHook {
-            url: self.url.clone(),
-            format: HttpFormat::Form,
-            username: None,
-            password: None,
-            bearer: None,
-            to_field: "To".to_owned(),
-            text_field: "Body".to_owned(),
-            subject_field: None,
-            extra: BTreeMap::new(),
-        }
-    }
-}
-
-fn mailer(hook: HttpHook) -> Mailer {
-    let mut config = Config::default();
-    config.notify.email = Channel::Off;
-    config.notify.sms = Channel::Http(hook);
-    Mailer::start(&config).unwrap()
-}
-
-fn message(to: &str, text: &str) -> Message {
-    Message {
-        channel: Medium::Sms,
-        to: to.to_owned(),
-        subject: None,
-        text: text.to_owned(),
-        code: None,
-    }
+/// An origin whose SMS leave by `hook`, unjudged.
+async fn origin(hook: HttpHook) -> Origin {
+    Origin::with(|config| {
+        config.notify.email = Channel::Off;
+        config.notify.sms = Channel::Http(hook);
+        config.sms.defend = Some(false);
+    })
+    .await
 }
 
 #[tokio::test]
@@ -138,29 +38,18 @@ async fn a_form_has_the_fields_of_the_provider_and_a_code_that_is_good() {
         extra: BTreeMap::from([("From".to_owned(), "+15005550006".to_owned())]),
         ..provider.hook()
     };
-    let origin = Origin::with(|config| {
-        config.notify.email = Channel::Off;
-        config.notify.sms = Channel::Http(hook);
-    })
-    .await;
+    let origin = origin(hook).await;
     let body = json!({"phone_number": "+41791234567"});
     let sent = origin.post("/otp/send", body).await.expect(200, "");
     let call = provider.wait_for(1).await.remove(0);
-    assert_eq!((call.method, &*call.path), (Method::POST, "/messages"));
+    assert_eq!((&call.method, &*call.path), (&Method::POST, "/messages"));
     assert_eq!(
         call.headers["content-type"],
         "application/x-www-form-urlencoded"
     );
     // base64 of AC1:tw-s3cret
     assert_eq!(call.headers["authorization"], "Basic QUMxOnR3LXMzY3JldA==");
-    let axum::Form(fields): axum::Form<BTreeMap<String, String>> = {
-        use axum::extract::FromRequest as _;
-        let request = axum::http::Request::post("/")
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(axum::body::Body::from(call.body.clone()))
-            .unwrap();
-        axum::Form::from_request(request, &()).await.unwrap()
-    };
+    let fields = call.form();
     assert_eq!(fields.len(), 3, "{fields:?}");
     assert_eq!(fields["To"], "+41791234567");
     assert_eq!(fields["From"], "+15005550006");
@@ -178,16 +67,17 @@ async fn a_form_has_the_fields_of_the_provider_and_a_code_that_is_good() {
 async fn json_and_a_bearer_where_they_are_configured() {
     logged::start();
     let provider = Provider::start(&[]).await;
-    let mailer = mailer(HttpHook {
+    let origin = origin(HttpHook {
         format: HttpFormat::Json,
         bearer: Some(Secret::new("b3arer-s3cret".to_owned())),
         to_field: "recipient".to_owned(),
         text_field: "text".to_owned(),
         extra: BTreeMap::from([("recipient".to_owned(), "overridden".to_owned())]),
         ..provider.hook()
-    });
+    })
+    .await;
     let text = "Zoë \"quoted\" & <b>\r\n\u{1f600}";
-    mailer.send(message("+41790000001", text));
+    origin.state.mailer.send(message("+41790000001", text));
     let call = provider.wait_for(1).await.remove(0);
     assert_eq!(call.headers["content-type"], "application/json");
     assert_eq!(call.headers["authorization"], "Bearer b3arer-s3cret");
@@ -198,58 +88,78 @@ async fn json_and_a_bearer_where_they_are_configured() {
 }
 
 #[tokio::test]
-async fn refusals_are_tried_again_and_then_reported() {
+async fn what_may_pass_is_tried_again_and_what_may_not_is_reported_at_once() {
     logged::start();
     for (answers, calls) in [
         (&[Answer::Status(500)][..], 2),
         (&[Answer::Status(429), Answer::Status(503)], 3),
-        (&[Answer::Status(400); 5], 3),
+        (
+            &[
+                Answer::Status(503),
+                Answer::Status(502),
+                Answer::Status(504),
+            ],
+            3,
+        ),
+        (&[Answer::Status(400)], 1),
+        (&[Answer::Status(401)], 1),
+        (&[Answer::Status(501)], 1),
+        (&[Answer::Status(503), Answer::Status(410)], 2),
     ] {
-        let provider = Provider::start(answers).await;
-        let mailer = mailer(HttpHook {
+        let provider = Provider::then(answers, Answer::Status(200)).await;
+        let origin = origin(HttpHook {
             bearer: Some(Secret::new("retry-s3cret".to_owned())),
             ..provider.hook()
-        });
+        })
+        .await;
+        let mailer = &origin.state.mailer;
         mailer.send(message("+41790000002", "text 2-7182"));
         mailer.drain(PATIENCE).await;
-        assert_eq!(provider.calls().len(), calls);
-        let counted = |outcome| {
-            let channel = "sms";
-            let labels = MessageLabels { channel, outcome };
-            mailer.counts().get_or_create(&labels).get()
-        };
+        assert_eq!(provider.calls().len(), calls, "{answers:?}");
         let arrived = u64::from(answers.len() < calls);
-        assert_eq!(counted(Delivery::sent), arrived);
-        assert_eq!(counted(Delivery::failed), 1 - arrived);
+        assert_eq!(counted(mailer, Delivery::sent), arrived, "{answers:?}");
+        assert_eq!(
+            counted(mailer, Delivery::failed),
+            1 - arrived,
+            "{answers:?}"
+        );
         assert_eq!(mailer.waiting(), 0);
     }
     logged::holds("provider answered 400");
     logged::holds("a message was not sent");
+    logged::holds("+41…02");
     logged::holds_none(&["+41790000002", "2-7182", "retry-s3cret"]);
+}
+
+#[tokio::test]
+async fn a_provider_is_given_the_time_that_it_asks_for() {
+    let later = Answer::Says(429, &[("retry-after", "2")], String::new());
+    let provider = Provider::start(&[later]).await;
+    let origin = origin(provider.hook()).await;
+    origin.state.mailer.send(message("+41790000005", "text"));
+    let calls = provider.wait_for(2).await;
+    let pause = calls[1].at.duration_since(calls[0].at);
+    assert!(pause >= Duration::from_secs(2), "{pause:?}");
 }
 
 /// A redirect would carry credentials and codes to wherever it points.
 #[tokio::test]
 async fn redirects_are_not_followed() {
-    let provider = Provider::start(&[Answer::Redirect; 3]).await;
-    let mailer = mailer(provider.hook());
+    let provider = Provider::then(&[], Answer::Redirect).await;
+    let origin = origin(provider.hook()).await;
+    let mailer = &origin.state.mailer;
     mailer.send(message("+41790000003", "text"));
     mailer.drain(PATIENCE).await;
     let calls = provider.calls();
-    assert_eq!(calls.len(), 3);
-    assert!(calls.iter().all(|call| call.path == "/messages"));
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0].path, "/messages");
+    assert_eq!(counted(mailer, Delivery::failed), 1);
 }
 
 #[tokio::test]
 async fn a_provider_that_hangs_delays_no_answer_and_is_tried_again() {
-    let provider = Provider::start(&[Answer::Never; 12]).await;
-    let hook = provider.hook();
-    let origin = Origin::with(|config| {
-        config.notify.email = Channel::Off;
-        config.notify.sms = Channel::Http(hook);
-        config.otp.sends_per_hour = 1_000;
-    })
-    .await;
+    let provider = Provider::then(&[], Answer::Never).await;
+    let origin = origin(provider.hook()).await;
     let started = Instant::now();
     for number in 0..12 {
         let body = json!({"phone_number": format!("+4179000010{number:02}")});
@@ -268,14 +178,142 @@ async fn a_provider_that_hangs_delays_no_answer_and_is_tried_again() {
 }
 
 #[tokio::test]
+async fn a_provider_that_hangs_holds_up_no_mail() {
+    let hanging = Provider::then(&[], Answer::Never).await;
+    let working = Provider::start(&[]).await;
+    let (sms, mail) = (hanging.hook(), working.hook());
+    let origin = Origin::with(|config| {
+        config.notify.email = Channel::Http(mail);
+        config.notify.sms = Channel::Http(sms);
+        config.sms.defend = Some(false);
+    })
+    .await;
+    for _ in 0..100 {
+        origin.state.mailer.send(message("+41790000006", "text"));
+    }
+    hanging.wait_for(8).await;
+    let body = json!({"email": "not-held-up@example.org"});
+    origin.post("/otp/send", body).await.expect(200, "");
+    let started = Instant::now();
+    working.wait_for(1).await;
+    assert!(started.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
 async fn more_messages_than_may_wait_are_dropped_and_said() {
     logged::start();
-    let provider = Provider::start(&[Answer::Never; 64]).await;
-    let mailer = mailer(provider.hook());
+    let provider = Provider::then(&[], Answer::Never).await;
+    let origin = origin(provider.hook()).await;
+    let mailer = &origin.state.mailer;
     for _ in 0..3_000 {
         mailer.send(message("+41790000004", "text"));
     }
     logged::holds("a message was dropped");
     assert_eq!(mailer.waiting(), 1_024);
+    assert_eq!(counted(mailer, Delivery::dropped), 3_000 - 1_024);
     logged::holds_none(&["+41790000004"]);
+}
+
+/// A code that comes after its time has only annoyed somebody.
+#[tokio::test]
+async fn a_code_is_not_sent_after_it_has_expired() {
+    // Waited out, then tried again.
+    let later = Answer::Says(503, &[("retry-after", "1")], String::new());
+    for (advanced, calls, outcome) in [(299, 2, Delivery::sent), (300, 1, Delivery::expired)] {
+        let provider = Provider::start(std::slice::from_ref(&later)).await;
+        let origin = origin(provider.hook()).await;
+        let body = json!({"phone_number": "+41790000007"});
+        origin.post("/otp/send", body).await.expect(200, "");
+        provider.wait_for(1).await;
+        origin.advance(advanced);
+        let mailer = &origin.state.mailer;
+        mailer.drain(PATIENCE).await;
+        assert_eq!(provider.calls().len(), calls, "{advanced}");
+        assert_eq!(counted(mailer, outcome), 1, "{advanced}");
+    }
+}
+
+/// Judged by the reference library of the specification.
+#[tokio::test]
+async fn a_signed_request_is_verified_by_whoever_has_the_secret() {
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    logged::start();
+    let provider = Provider::start(&[Answer::Status(503)]).await;
+    let origin = origin(HttpHook {
+        format: HttpFormat::Json,
+        secret: Some(Secret::new(SECRET.to_owned())),
+        ..provider.hook()
+    })
+    .await;
+    let text = "Zoë & \u{1f600}";
+    origin.state.mailer.send(message("+41790000008", text));
+    origin.state.mailer.send(message("+41790000009", text));
+    let calls = provider.wait_for(3).await;
+    let now = origin.clock.now().unix_seconds();
+    for call in &calls {
+        assert_eq!(call.header("webhook-timestamp"), now.to_string());
+        assert!(verified(
+            SECRET,
+            call.header("webhook-id"),
+            call.header("webhook-signature"),
+            now,
+            &call.body
+        ));
+        for (id, signature, body) in [
+            (
+                "msg_other",
+                call.header("webhook-signature"),
+                call.body.as_str(),
+            ),
+            (call.header("webhook-id"), "v1,AAAA", &call.body),
+            (
+                call.header("webhook-id"),
+                call.header("webhook-signature"),
+                "{}",
+            ),
+        ] {
+            assert!(!verified(SECRET, id, signature, now, body));
+        }
+        let other = "whsec_AAAA9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+        assert!(!verified(
+            other,
+            call.header("webhook-id"),
+            call.header("webhook-signature"),
+            now,
+            &call.body
+        ));
+    }
+    // The first message was tried twice, under the same id; the second has another.
+    let first = calls[0].header("webhook-id");
+    let with_first = calls
+        .iter()
+        .filter(|call| call.header("webhook-id") == first);
+    assert_eq!(with_first.count(), 2);
+    logged::holds_none(&["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]);
+}
+
+/// What npm's `standardwebhooks` says of a request at the time `now`.
+fn verified(secret: &str, id: &str, signature: &str, now: i64, body: &str) -> bool {
+    let output = Command::new("node")
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/provider/verify.mjs"
+        ))
+        .args([
+            node_modules(),
+            secret,
+            id,
+            &now.to_string(),
+            signature,
+            body,
+        ])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said == "verified"
 }

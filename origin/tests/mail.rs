@@ -7,40 +7,18 @@ mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use edgekeep_origin::config::{Channel, Config, Smtp, SmtpTls};
-use edgekeep_origin::notify::{Mailer, Medium, Message};
+use edgekeep_origin::config::{Channel, Smtp, SmtpTls};
+use edgekeep_origin::notify::{Medium, Message};
 use edgekeep_origin::vault::Secret;
-use sent::logged;
+use sent::{logged, node_modules};
 use serde_json::{Value, json};
 use support::Origin;
 
 /// Longest wait for something that should happen: three attempts and their pauses, and some.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The folder of the npm packages that are pinned in `scripts/npm`, installed if need be.
-fn node_modules() -> &'static str {
-    static FOLDER: OnceLock<String> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let script = r#"set -eu; . scripts/env.sh; mkdir -p "$EDGEKEEP_CACHE_DIR"
-            exec 9>"$EDGEKEEP_CACHE_DIR/setup.lock"; flock 9
-            npm_install "$EDGEKEEP_ROOT/scripts/npm"; npm_folder "$EDGEKEEP_ROOT/scripts/npm""#;
-        let output = Command::new("bash")
-            .args(["-c", script])
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(output.status.success());
-        format!(
-            "{}/node_modules",
-            String::from_utf8(output.stdout).unwrap().trim()
-        )
-    })
-}
 
 struct MailServer {
     port: u16,
@@ -117,11 +95,12 @@ impl Drop for MailServer {
     }
 }
 
-fn mailer(smtp: Smtp) -> Mailer {
-    let mut config = Config::default();
-    config.notify.email = Channel::Smtp(smtp);
-    config.notify.sms = Channel::Off;
-    Mailer::start(&config).unwrap()
+async fn origin(smtp: Smtp) -> Origin {
+    Origin::with(|config| {
+        config.notify.email = Channel::Smtp(smtp);
+        config.notify.sms = Channel::Off;
+    })
+    .await
 }
 
 fn message(to: &str, code: &str) -> Message {
@@ -131,6 +110,8 @@ fn message(to: &str, code: &str) -> Message {
         subject: Some("Your code"),
         text: format!("Your code is {code}.\n.\nA line of one dot stands above."),
         code: Some(code.to_owned()),
+        asked_by: None,
+        good_until: None,
     }
 }
 
@@ -144,7 +125,7 @@ async fn a_registration_by_mail_arrives_and_its_code_is_good() {
         password: Some(Secret::new("smtp-s3cret".to_owned())),
         ..server.settings()
     };
-    let origin = Origin::with(|config| config.notify.email = Channel::Smtp(smtp)).await;
+    let origin = origin(smtp).await;
     let registration = json!({"email": ADDRESS, "password": "correct horse"});
     origin.post("/register", registration).await.expect(202, "");
     let login = server.event().await;
@@ -177,8 +158,11 @@ async fn a_registration_by_mail_arrives_and_its_code_is_good() {
 async fn a_refused_message_is_sent_again_and_arrives_whole() {
     logged::start();
     let server = MailServer::start(json!({"refuse": 2}));
-    let mailer = mailer(server.settings());
-    mailer.send(message("müller@example.org", "314159"));
+    let origin = origin(server.settings()).await;
+    origin
+        .state
+        .mailer
+        .send(message("müller@example.org", "314159"));
     for _ in 0..2 {
         assert_eq!(server.event().await["event"], "refused");
     }
@@ -198,11 +182,13 @@ async fn a_refused_message_is_sent_again_and_arrives_whole() {
 async fn wrong_credentials_send_nothing() {
     logged::start();
     let server = MailServer::start(json!({"user": "edgekeep", "password": "right"}));
-    let mailer = mailer(Smtp {
+    let origin = origin(Smtp {
         username: Some("edgekeep".to_owned()),
         password: Some(Secret::new("wr0ng-smtp-password".to_owned())),
         ..server.settings()
-    });
+    })
+    .await;
+    let mailer = &origin.state.mailer;
     mailer.send(message("nobody1@example.org", "271828"));
     mailer.drain(PATIENCE).await;
     let mut logins = 0;
@@ -230,13 +216,15 @@ async fn nothing_is_sent_without_the_tls_that_was_asked_for() {
         logged::start();
         let options = json!({"user": "edgekeep", "password": "right", "tls": offered});
         let server = MailServer::start(options);
-        let mailer = mailer(Smtp {
+        let origin = origin(Smtp {
             host: "localhost".to_owned(),
             tls,
             username: Some("edgekeep".to_owned()),
             password: Some(Secret::new("right".to_owned())),
             ..server.settings()
-        });
+        })
+        .await;
+        let mailer = &origin.state.mailer;
         mailer.send(message("nobody2@example.org", "161803"));
         mailer.drain(PATIENCE).await;
         while let Ok(event) = server.events.try_recv() {
@@ -269,8 +257,8 @@ async fn an_address_cannot_add_headers_recipients_or_commands() {
         "Name <victim@example.org>",
         "a@[127.0.0.1]\r\n",
     ];
-    let mailer = mailer(smtp.clone());
-    let origin = Origin::with(|config| config.notify.email = Channel::Smtp(smtp)).await;
+    let origin = origin(smtp).await;
+    let mailer = &origin.state.mailer;
     for address in hostile {
         // Neither through the API …
         for (route, body) in [
@@ -291,7 +279,8 @@ async fn an_address_cannot_add_headers_recipients_or_commands() {
     mailer.drain(PATIENCE).await;
     assert!(server.events.try_recv().is_err(), "something was sent");
     // The server was there all along.
-    let mailer = self::mailer(server.settings());
+    let origin = self::origin(server.settings()).await;
+    let mailer = &origin.state.mailer;
     mailer.send(message("o'hara+tag@example.org", "173205"));
     let mail = server.event().await;
     assert_eq!(mail["to"], json!(["o'hara+tag@example.org"]));
@@ -322,7 +311,7 @@ async fn a_mail_server_that_hangs_or_is_away_delays_no_answer() {
             password: None,
             from: "login@example.org".to_owned(),
         };
-        let origin = Origin::with(|config| config.notify.email = Channel::Smtp(smtp)).await;
+        let origin = origin(smtp).await;
         let started = Instant::now();
         // More than are on their way at a time.
         for number in 0..20 {

@@ -58,7 +58,7 @@ impl Pending {
 }
 
 /// Takes a registration in; the caller learns nothing about who has an account.
-pub(super) async fn begin(state: &State, wanted: Wanted) -> Result<(), Error> {
+pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Result<(), Error> {
     let phc = state.hasher.hash(&wanted.password).await?;
     let require_proof = state.config.registration.require_proof;
     let Some(address) = wanted.email.as_ref().or(wanted.phone.as_ref()) else {
@@ -136,7 +136,7 @@ pub(super) async fn begin(state: &State, wanted: Wanted) -> Result<(), Error> {
         messages::registration_code(address.kind(), &spelling, &issued.code)
     };
     if let Some(message) = message {
-        state.mailer.send(message);
+        state.mailer.send(message.asked_by(caller.address));
     }
     Ok(())
 }

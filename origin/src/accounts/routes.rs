@@ -95,7 +95,7 @@ async fn register(
         name: wanted.name.as_deref(),
     };
     strength::judge(&state, &wanted.password, person).await?;
-    registration::begin(&state, wanted).await?;
+    registration::begin(&state, &caller, wanted).await?;
     let answer = Registered {
         status: "verification_required",
         expires_in: state.config.otp.ttl_seconds,

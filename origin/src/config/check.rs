@@ -62,6 +62,7 @@ impl Config {
         self.audit.check(&mut wrong);
         self.secrets.check(&mut wrong);
         self.check_notify(&mut wrong);
+        self.sms.check(self.mode, &self.notify.sms, &mut wrong);
         match wrong.0.into_iter().next() {
             None => Ok(()),
             Some((key, expected)) => Err(ConfigError::Impossible { key, expected }),
@@ -104,7 +105,12 @@ impl Config {
         wrong.expect(
             !matches!(self.notify.sms, Channel::Smtp(_)),
             "notify.sms",
-            "expected kind = \"file\", \"http\" or \"off\"",
+            "expected kind = \"file\", \"twilio\", \"sns\", \"http\" or \"off\"",
+        );
+        wrong.expect(
+            !matches!(self.notify.email, Channel::Twilio(_) | Channel::Sns(_)),
+            "notify.email",
+            "expected kind = \"file\", \"smtp\", \"http\" or \"off\"",
         );
     }
 }

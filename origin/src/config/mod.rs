@@ -18,6 +18,7 @@ mod otp;
 mod password;
 mod revocation;
 mod secrets;
+mod sends;
 mod server;
 mod sessions;
 mod tokens;
@@ -26,11 +27,12 @@ pub use audit::Audit;
 pub use limits::Limits;
 pub use load::{ConfigError, Environment};
 pub use log::{Log, LogFormat};
-pub use notify::{Channel, HttpFormat, HttpHook, Notify, Smtp, SmtpTls};
+pub use notify::{Channel, HttpFormat, HttpHook, Notify, Smtp, SmtpTls, Sns, Twilio};
 pub use otp::{Otp, Registration};
 pub use password::{Breached, Lockout, OnFailure, Password};
 pub use revocation::{Gate, KvRest, Revocation};
 pub use secrets::{AwsKms, Provider, Secrets, VaultTransit};
+pub use sends::{Conversion, Mail, NumberType, Sms};
 pub use server::{Database, Server};
 pub use sessions::{ReuseEnds, Sessions};
 pub use tokens::{Algorithm, Keys, Tokens};
@@ -68,6 +70,10 @@ pub struct Config {
     pub registration: Registration,
     /// Senders of mail and SMS.
     pub notify: Notify,
+    /// How many SMS may leave, and to whom.
+    pub sms: Sms,
+    /// How many mails may leave.
+    pub mail: Mail,
     /// Keys that must not be lost.
     pub secrets: Secrets,
     /// Limits by IP address.

@@ -19,6 +19,8 @@ fn message(
         subject: (channel == Medium::Email).then_some(subject),
         text,
         code: code.map(|code| code.expose().to_owned()),
+        asked_by: None,
+        good_until: None,
     })
 }
 

@@ -20,7 +20,11 @@ struct Recipient {
 }
 
 /// Sends a code; the token that it is bound to comes back whether or not anything was sent.
-pub(super) async fn send(state: &State, address: &Identifier) -> Result<Secret, Error> {
+pub(super) async fn send(
+    state: &State,
+    caller: &Caller,
+    address: &Identifier,
+) -> Result<Secret, Error> {
     let blind = address.blind(&state.vault)?;
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
@@ -53,7 +57,7 @@ pub(super) async fn send(state: &State, address: &Identifier) -> Result<Secret, 
         && let Some(message) =
             messages::login_code(recipient.kind, &recipient.spelling, &issued.code)
     {
-        state.mailer.send(message);
+        state.mailer.send(message.asked_by(caller.address));
     }
     Ok(issued.token)
 }

@@ -14,6 +14,7 @@ use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::UserId;
+use crate::request::Caller;
 use crate::sessions::{self, Ending};
 use crate::vault::{Purpose, Secret};
 
@@ -21,7 +22,11 @@ use crate::vault::{Purpose, Secret};
 const SENDS: &str = "reset";
 
 /// Sends a link to the stored address of the account; the answer is the same without account.
-pub(super) async fn forgot(state: &State, identifier: &Identifier) -> Result<(), Error> {
+pub(super) async fn forgot(
+    state: &State,
+    caller: &Caller,
+    identifier: &Identifier,
+) -> Result<(), Error> {
     let blind = identifier.blind(&state.vault)?;
     let now = state.clock.now();
     let token = Secret::new(format!(
@@ -51,6 +56,7 @@ pub(super) async fn forgot(state: &State, identifier: &Identifier) -> Result<(),
         .bind(now)
         .execute(&mut *tx)
         .await?;
+    let expires_at = now + Duration::from_secs(state.config.password.reset_seconds);
     sqlx::query(
         "INSERT INTO password_resets (token_hash, user_id, kind, recipient, expires_at)
          VALUES ($1, $2, $3, $4, $5)",
@@ -59,14 +65,15 @@ pub(super) async fn forgot(state: &State, identifier: &Identifier) -> Result<(),
     .bind(user_id)
     .bind(kind.as_str())
     .bind(recipient.as_slice())
-    .bind(now + Duration::from_secs(state.config.password.reset_seconds))
+    .bind(expires_at)
     .execute(&mut *tx)
     .await?;
     tx.commit().await?;
     if let Some((kind, _, to)) = contact
         && let Some(message) = messages::reset_link(kind, &to, &state.config.reset_url(), &token)
     {
-        state.mailer.send(message);
+        let message = message.good_until(expires_at);
+        state.mailer.send(message.asked_by(caller.address));
     }
     Ok(())
 }

@@ -153,7 +153,7 @@ async fn otp_send(
 ) -> Result<Json<OtpSent>, Error> {
     state.per_ip.count(&state, &caller, abuse::Kind::Send)?;
     let address = accounts::address(body.email, body.phone_number, body.country_code.as_deref())?;
-    let token = otp::send(&state, &address).await?;
+    let token = otp::send(&state, &caller, &address).await?;
     Ok(Json(OtpSent {
         otp_token: token.expose().to_owned(),
         expires_in: state.config.otp.ttl_seconds,
@@ -232,7 +232,7 @@ async fn forgot_password(
     Json(body): Json<ForgotPassword>,
 ) -> Result<Response, Error> {
     state.per_ip.count(&state, &caller, abuse::Kind::Send)?;
-    reset::forgot(&state, &Identifier::typed(&body.identifier)?).await?;
+    reset::forgot(&state, &caller, &Identifier::typed(&body.identifier)?).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { status: "accepted" })).into_response())
 }
 

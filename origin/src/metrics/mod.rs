@@ -65,6 +65,8 @@ pub enum Delivery {
     failed,
     /// Too many were waiting.
     dropped,
+    /// Its code expired before it could be sent.
+    expired,
 }
 
 /// By which way, and what became of it.

@@ -6,16 +6,23 @@ use tokio::fs::OpenOptions;
 use tokio::io::AsyncWriteExt as _;
 
 use super::Message;
+use super::client::Failure;
+
+/// Where the outbox is.
+pub(super) fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("outbox.jsonl")
+}
 
 pub(super) struct Outbox(PathBuf);
 
 impl Outbox {
     pub(super) fn new(data_dir: &Path) -> Self {
-        Self(data_dir.join("outbox.jsonl"))
+        Self(path(data_dir))
     }
 
-    pub(super) async fn append(&self, message: &Message) -> Result<(), String> {
-        let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
+    pub(super) async fn append(&self, message: &Message) -> Result<(), Failure> {
+        let mut line =
+            serde_json::to_vec(message).map_err(|error| Failure::fatal(error.to_string()))?;
         line.push(b'\n');
         let mut options = OpenOptions::new();
         options.append(true).create(true);
@@ -27,6 +34,8 @@ impl Outbox {
             file.write_all(&line).await?;
             file.flush().await
         };
-        written.await.map_err(|error| error.to_string())
+        written
+            .await
+            .map_err(|error| Failure::transient(error.to_string()))
     }
 }

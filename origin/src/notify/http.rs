@@ -1,38 +1,39 @@
-//! A provider's endpoint: one POST for each message, as Twilio and its like want it.
+//! An HTTP endpoint: one POST for each message, as a provider wants it or as you wrote it.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, redirect};
 
-use super::Message;
+use super::client::{self, Failure};
+use super::signature::Key;
+use super::transport::Attempt;
 use crate::config::{HttpFormat, HttpHook};
-
-/// A provider that takes longer is tried again.
-const TIMEOUT: Duration = Duration::from_secs(10);
+use crate::vault::Secret;
 
 pub(super) struct Hook {
     client: Client,
     settings: HttpHook,
+    key: Option<Key>,
 }
 
 impl Hook {
     pub(super) fn new(settings: &HttpHook) -> Result<Self, String> {
-        let client = Client::builder()
-            .timeout(TIMEOUT)
-            // A redirect would carry the credentials and the message elsewhere.
-            .redirect(redirect::Policy::none())
-            .build()
-            .map_err(|error| format!("notify: {error}"))?;
+        let key = match &settings.secret {
+            None => None,
+            Some(secret) => Some(
+                Key::parse(secret).ok_or("notify: secret: expected 24 to 64 bytes in base64")?,
+            ),
+        };
         Ok(Self {
-            client,
+            client: client::client(&settings.url)?,
             settings: settings.clone(),
+            key,
         })
     }
 
-    pub(super) async fn send(&self, message: &Message) -> Result<(), String> {
-        let settings = &self.settings;
+    pub(super) async fn send(&self, attempt: Attempt<'_>) -> Result<(), Failure> {
+        let (settings, message) = (&self.settings, attempt.message);
         let mut fields: BTreeMap<&str, &str> = settings
             .extra
             .iter()
@@ -43,67 +44,47 @@ impl Hook {
         if let (Some(field), Some(subject)) = (&settings.subject_field, message.subject) {
             fields.insert(field, subject);
         }
-        let mut request = self.client.post(&settings.url);
-        request = match settings.format {
-            HttpFormat::Form => request
-                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-                .body(form(&fields)),
-            HttpFormat::Json => request.json(&fields),
+        let (content_type, body) = match settings.format {
+            HttpFormat::Form => (
+                "application/x-www-form-urlencoded",
+                client::form(fields).into_bytes(),
+            ),
+            HttpFormat::Json => (
+                "application/json",
+                serde_json::to_vec(&fields).map_err(|error| Failure::fatal(error.to_string()))?,
+            ),
         };
+        let mut request = self
+            .client
+            .post(&settings.url)
+            .header(CONTENT_TYPE, content_type);
         if let Some(username) = &settings.username {
-            let password = settings.password.as_ref().map(crate::vault::Secret::expose);
+            let password = settings.password.as_ref().map(Secret::expose);
             request = request.basic_auth(username, password);
         } else if let Some(bearer) = &settings.bearer {
             request = request.bearer_auth(bearer.expose());
         }
-        // The URL may hold an account's name, so the error is kept without it.
-        let response = request
-            .send()
-            .await
-            .map_err(|error| error.without_url().to_string())?;
-        let status = response.status();
-        if status.is_success() {
+        if let Some(key) = &self.key {
+            // The same id over all attempts, so that a receiver can tell a repetition; the time is
+            // the attempt's.
+            let id = message_id(attempt.id);
+            let timestamp = attempt.now.unix_seconds();
+            request = request
+                .header("webhook-signature", key.sign(&id, timestamp, &body))
+                .header("webhook-id", id)
+                .header("webhook-timestamp", timestamp);
+        }
+        let answer = client::ask(request.body(body)).await?;
+        if answer.status.is_success() {
             Ok(())
         } else {
-            Err(format!("provider answered {status}"))
+            Err(answer.failure(None))
         }
     }
 }
 
-/// `application/x-www-form-urlencoded` with everything but unreserved characters escaped.
-fn form(fields: &BTreeMap<&str, &str>) -> String {
-    let mut body = String::new();
-    for (key, value) in fields {
-        if !body.is_empty() {
-            body.push('&');
-        }
-        escape(key, &mut body);
-        body.push('=');
-        escape(value, &mut body);
-    }
-    body
-}
-
-fn escape(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            for nibble in [byte >> 4, byte & 0xf] {
-                out.push(char::from(b"0123456789ABCDEF"[usize::from(nibble)]));
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forms_escape_what_would_end_a_field() {
-        let fields = BTreeMap::from([("To", "+41 79"), ("Body", "a&b=ü")]);
-        assert_eq!(form(&fields), "Body=a%26b%3D%C3%BC&To=%2B41%2079");
-    }
+/// The id of a message in a header.
+fn message_id(id: [u8; 16]) -> String {
+    let id = uuid::Builder::from_random_bytes(id).into_uuid();
+    format!("msg_{}", id.simple())
 }

@@ -1,38 +1,27 @@
 //! Mail and SMS: what is said, and who carries it.
 //!
-//! A message is handed over after the change that causes it is committed, and is sent by a task
-//! of its own: how long sending takes, or whether anything is sent at all, must not show in the
-//! time of an answer.
+//! A message is handed over after the change that causes it is committed, and is judged and sent
+//! by a task of its own: how long that takes, or whether anything is sent at all, must not show in
+//! the time of an answer, nor in the answer itself.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::net::IpAddr;
 
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinHandle;
 
-use crate::config::Config;
-use crate::metrics::{Delivery, MessageLabels, Messages};
+use crate::clock::Timestamp;
 
+mod client;
 mod file;
 mod http;
+mod mailer;
+pub(crate) mod signature;
 mod smtp;
+mod sns;
 mod transport;
+mod twilio;
 
-use transport::Transport;
-
-/// Messages that may wait to be sent. Beyond it new ones are dropped and logged: memory is
-/// bounded, and a code that comes minutes late is no use.
-const QUEUE: usize = 1_024;
-
-/// Messages on their way at a time.
-const CONCURRENT: usize = 8;
-
-/// Attempts for one message, with a growing pause between.
-const ATTEMPTS: u32 = 3;
-
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+pub use mailer::Mailer;
 
 /// By which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -69,6 +58,58 @@ pub struct Message {
     /// The code or link token in the text, for tests to read from the development outbox.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// The address of whoever asked for it without having proved who they are.
+    #[serde(skip)]
+    pub asked_by: Option<IpAddr>,
+    /// When it is no use any more. Unset, with a code: a code's life after it was handed over.
+    #[serde(skip)]
+    pub good_until: Option<Timestamp>,
+}
+
+impl Message {
+    /// The same, asked for from `address` by somebody who proved nothing yet.
+    #[must_use]
+    pub fn asked_by(self, address: Option<IpAddr>) -> Self {
+        Self {
+            asked_by: address,
+            ..self
+        }
+    }
+
+    /// The same, of use until `at`.
+    #[must_use]
+    pub fn good_until(self, at: Timestamp) -> Self {
+        Self {
+            good_until: Some(at),
+            ..self
+        }
+    }
+
+    /// Whether a stranger can cause such messages, as many as they like: those with a code or a
+    /// link in them, and those that say so. The others tell a person what was done in their name.
+    pub fn is_solicited(&self) -> bool {
+        self.code.is_some() || self.asked_by.is_some()
+    }
+
+    /// To whom it goes, as a log may have it: `a…@example.org`, `+41…67`.
+    pub fn masked(&self) -> String {
+        match self.channel {
+            Medium::Email => {
+                let (local, domain) = self.to.rsplit_once('@').unwrap_or_default();
+                let first: String = local.chars().take(1).collect();
+                format!("{first}…@{domain}")
+            }
+            Medium::Sms => {
+                let digits: Vec<char> = self.to.chars().collect();
+                match digits.as_slice() {
+                    [plus, one, two, _, _, .., last, end] => {
+                        format!("{plus}{one}{two}…{last}{end}")
+                    }
+                    _ => "…".to_owned(),
+                }
+            }
+        }
+    }
 }
 
 impl fmt::Debug for Message {
@@ -80,161 +121,49 @@ impl fmt::Debug for Message {
     }
 }
 
-/// Where messages are handed over.
-pub struct Mailer {
-    queue: Mutex<Option<mpsc::Sender<Message>>>,
-    worker: Mutex<Option<JoinHandle<()>>>,
-    memory: Option<Mutex<Vec<Message>>>,
-    permits: Arc<Semaphore>,
-    counts: Messages,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Mailer {
-    /// Starts the task that sends; needs a Tokio runtime.
-    ///
-    /// # Errors
-    /// When a sender's settings are not usable.
-    pub fn start(config: &Config) -> Result<Self, String> {
-        let permits = Arc::new(Semaphore::new(CONCURRENT));
-        let counts = Messages::default();
-        if matches!(config.notify.email, crate::config::Channel::Memory) {
-            return Ok(Self {
-                queue: Mutex::new(None),
-                worker: Mutex::new(None),
-                memory: Some(Mutex::new(Vec::new())),
-                permits,
-                counts,
-            });
+    fn to(channel: Medium, to: &str) -> Message {
+        Message {
+            channel,
+            to: to.to_owned(),
+            subject: None,
+            text: String::new(),
+            code: None,
+            asked_by: None,
+            good_until: None,
         }
-        let email = Arc::new(Transport::new(&config.notify.email, &config.data_dir)?);
-        let sms = Arc::new(Transport::new(&config.notify.sms, &config.data_dir)?);
-        let (queue, mut messages) = mpsc::channel::<Message>(QUEUE);
-        let (free, outcomes) = (Arc::clone(&permits), counts.clone());
-        let worker = tokio::spawn(async move {
-            while let Some(message) = messages.recv().await {
-                let transport = match message.channel {
-                    Medium::Email => Arc::clone(&email),
-                    Medium::Sms => Arc::clone(&sms),
-                };
-                let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
-                    break;
-                };
-                let outcomes = outcomes.clone();
-                tokio::spawn(async move {
-                    let outcome = deliver(&transport, &message).await;
-                    count(&outcomes, message.channel, outcome);
-                    drop(permit);
-                });
+    }
+
+    #[test]
+    fn recipients_are_masked() {
+        for (channel, address, masked) in [
+            (Medium::Email, "alice@example.org", "a…@example.org"),
+            (Medium::Email, "a@example.org", "a…@example.org"),
+            (Medium::Email, "éa@example.org", "é…@example.org"),
+            (Medium::Email, "nobody", "…@"),
+            (Medium::Email, "", "…@"),
+            (Medium::Sms, "+41791234567", "+41…67"),
+            (Medium::Sms, "+123456", "+12…56"),
+            (Medium::Sms, "+12345", "…"),
+            (Medium::Sms, "", "…"),
+        ] {
+            assert_eq!(to(channel, address).masked(), masked);
+        }
+    }
+
+    proptest::proptest! {
+        /// Of a number of ten digits, six at least are not in it.
+        #[test]
+        fn no_mask_panics_or_holds_the_whole(text in "\\PC{0,40}", number in "\\+[0-9]{10,15}") {
+            for channel in [Medium::Email, Medium::Sms] {
+                let _ = to(channel, &text).masked();
             }
-            // All permits back: nothing is on its way any more.
-            let all = u32::try_from(CONCURRENT).unwrap_or(u32::MAX);
-            let _ = free.acquire_many(all).await;
-        });
-        Ok(Self {
-            queue: Mutex::new(Some(queue)),
-            worker: Mutex::new(Some(worker)),
-            memory: None,
-            permits,
-            counts,
-        })
-    }
-
-    /// Hands a message over; returns at once.
-    pub fn send(&self, message: Message) {
-        if let Some(memory) = &self.memory {
-            memory
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(message);
-            return;
-        }
-        let channel = message.channel;
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue
-            .as_ref()
-            .is_none_or(|queue| queue.try_send(message).is_err())
-        {
-            tracing::error!("a message was dropped: the queue is full or closed");
-            count(&self.counts, channel, Delivery::dropped);
+            let masked = to(Medium::Sms, &number).masked();
+            let digits = masked.chars().filter(char::is_ascii_digit).count();
+            proptest::prop_assert!(digits <= number.len() - 7);
         }
     }
-
-    /// What became of messages so far; cheap to clone, and stays current.
-    pub fn counts(&self) -> Messages {
-        self.counts.clone()
-    }
-
-    /// How many wait or are on their way.
-    pub fn waiting(&self) -> usize {
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let queued = queue
-            .as_ref()
-            .map_or(0, |queue| queue.max_capacity() - queue.capacity());
-        queued + CONCURRENT.saturating_sub(self.permits.available_permits())
-    }
-
-    /// What was handed over so far, where messages are kept in memory.
-    pub fn sent(&self) -> Vec<Message> {
-        self.memory
-            .as_ref()
-            .map(|memory| {
-                memory
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone()
-            })
-            .unwrap_or_default()
-    }
-
-    /// Takes no more messages and waits, at most `limit`, until those waiting are sent.
-    pub async fn drain(&self, limit: Duration) {
-        drop(
-            self.queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(),
-        );
-        let worker = self
-            .worker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(worker) = worker
-            && tokio::time::timeout(limit, worker).await.is_err()
-        {
-            tracing::warn!("messages were still waiting to be sent");
-        }
-    }
-}
-
-impl fmt::Debug for Mailer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mailer").finish_non_exhaustive()
-    }
-}
-
-fn count(counts: &Messages, channel: Medium, outcome: Delivery) {
-    let labels = MessageLabels {
-        channel: channel.as_str(),
-        outcome,
-    };
-    counts.get_or_create(&labels).inc();
-}
-
-async fn deliver(transport: &Transport, message: &Message) -> Delivery {
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1..=ATTEMPTS {
-        match transport.send(message).await {
-            Ok(()) => return Delivery::sent,
-            Err(cause) if attempt == ATTEMPTS => {
-                tracing::error!(channel = ?message.channel, cause, "a message was not sent");
-            }
-            Err(cause) => {
-                tracing::warn!(channel = ?message.channel, attempt, cause, "sending failed");
-                tokio::time::sleep(pause).await;
-                pause *= 4;
-            }
-        }
-    }
-    Delivery::failed
 }

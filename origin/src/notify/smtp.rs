@@ -7,6 +7,7 @@ use lettre::transport::smtp::authentication::Credentials;
 use lettre::{AsyncSmtpTransport, AsyncTransport as _, Tokio1Executor};
 
 use super::Message;
+use super::client::Failure;
 use crate::config::{Smtp, SmtpTls};
 
 /// For a connection, and for each command: a server that takes longer is tried again.
@@ -48,24 +49,29 @@ impl Server {
         })
     }
 
-    pub(super) async fn send(&self, message: &Message) -> Result<(), String> {
+    pub(super) async fn send(&self, message: &Message) -> Result<(), Failure> {
         let address = message
             .to
             .parse()
-            .map_err(|_| "address not usable".to_owned())?;
+            .map_err(|_| Failure::fatal("address not usable"))?;
         let mail = lettre::Message::builder()
             .from(self.from.clone())
             .to(Mailbox::new(None, address))
             .subject(message.subject.unwrap_or_default())
             .body(message.text.clone())
-            .map_err(|_| "mail not buildable".to_owned())?;
+            .map_err(|_| Failure::fatal("mail not buildable"))?;
         // The error may quote the recipient: only its kind is kept.
         self.client.send(mail).await.map(drop).map_err(|error| {
             let status = error.status().map(|code| code.to_string());
-            format!(
-                "smtp failed, status {}",
-                status.as_deref().unwrap_or("none")
-            )
+            let status = status.as_deref().unwrap_or("none");
+            let cause = format!("smtp failed, status {status}");
+            // 5xx (RFC 5321 §4.2.1): the same mail will be refused again. Without a status the
+            // server was not reached, or something broke off.
+            if error.is_permanent() || error.is_client() {
+                Failure::fatal(cause)
+            } else {
+                Failure::transient(cause)
+            }
         })
     }
 }

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use super::{Message, file::Outbox, http::Hook, smtp::Server};
+use super::client::Failure;
+use super::mailer::MessageId;
+use super::{Message, file::Outbox, http::Hook, smtp::Server, sns, twilio};
+use crate::clock::Timestamp;
 use crate::config::Channel;
 
 pub(super) enum Transport {
@@ -10,6 +13,17 @@ pub(super) enum Transport {
     Off,
     Smtp(Box<Server>),
     Http(Hook),
+    Twilio(twilio::Account),
+    Sns(sns::Publisher),
+}
+
+/// One attempt to send a message.
+#[derive(Clone, Copy)]
+pub(super) struct Attempt<'a> {
+    /// The same for every attempt.
+    pub(super) id: MessageId,
+    pub(super) message: &'a Message,
+    pub(super) now: Timestamp,
 }
 
 impl Transport {
@@ -19,16 +33,20 @@ impl Transport {
             Channel::Off | Channel::Memory => Self::Off,
             Channel::Smtp(smtp) => Self::Smtp(Box::new(Server::new(smtp)?)),
             Channel::Http(hook) => Self::Http(Hook::new(hook)?),
+            Channel::Twilio(settings) => Self::Twilio(twilio::Account::new(settings)?),
+            Channel::Sns(settings) => Self::Sns(sns::Publisher::new(settings)?),
         })
     }
 
-    /// Sends `message`; the error is for the log and names neither recipient nor text.
-    pub(super) async fn send(&self, message: &Message) -> Result<(), String> {
+    /// Sends a message; the failure is for the log and names neither recipient nor text.
+    pub(super) async fn send(&self, attempt: Attempt<'_>) -> Result<(), Failure> {
         match self {
-            Self::File(outbox) => outbox.append(message).await,
+            Self::File(outbox) => outbox.append(attempt.message).await,
             Self::Off => Ok(()),
-            Self::Smtp(server) => server.send(message).await,
-            Self::Http(hook) => hook.send(message).await,
+            Self::Smtp(server) => server.send(attempt.message).await,
+            Self::Http(hook) => hook.send(attempt).await,
+            Self::Twilio(account) => account.send(attempt).await,
+            Self::Sns(publisher) => publisher.send(attempt).await,
         }
     }
 }

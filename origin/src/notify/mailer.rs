@@ -1,0 +1,286 @@
+//! The tasks that send, one for mail and one for SMS.
+//!
+//! Each has a queue of its own, so that a provider of SMS that hangs holds up no mail. A queue
+//! holds a bounded number of messages from the moment that one is handed over until it is sent or
+//! given up; one more is dropped, counted and logged. So a burst or a stopped provider costs
+//! neither memory without end nor a request its time.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
+
+use super::client::Failure;
+use super::transport::{Attempt, Transport};
+use super::{Medium, Message};
+use crate::clock::Clock;
+use crate::config::{Channel, Config};
+use crate::metrics::{Delivery, MessageLabels, Messages};
+use crate::random::Random;
+
+/// Messages of one sort that may wait or be on their way. Each is less than 2 KiB, and a code that
+/// comes minutes late is no use: eight at a time, a thousand take a slow provider two minutes.
+const QUEUE: usize = 1_024;
+
+/// Messages of one sort on their way at a time.
+const CONCURRENT: usize = 8;
+
+/// Attempts for one message, with a growing pause between.
+const ATTEMPTS: u32 = 3;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The longest that a provider's `Retry-After` is followed. A message keeps its place among those
+/// on their way meanwhile, which is the slowing down that was asked for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Identifies a message: the same over all attempts to send it.
+pub(crate) type MessageId = [u8; 16];
+
+/// Where messages are handed over.
+pub struct Mailer {
+    post: Post,
+    clock: Clock,
+    random: Random,
+    code_life: Duration,
+    counts: Messages,
+}
+
+enum Post {
+    /// Kept for tests to read.
+    Memory(Mutex<Vec<Message>>),
+    Queues {
+        email: Queue,
+        sms: Queue,
+    },
+}
+
+struct Queue {
+    jobs: Mutex<Option<mpsc::Sender<Job>>>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+    places: Arc<Semaphore>,
+}
+
+/// A message with its place in the queue, which it gives back when it is dropped.
+struct Job {
+    id: MessageId,
+    message: Message,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What a task needs to send.
+#[derive(Clone)]
+struct Sender {
+    transport: Arc<Transport>,
+    clock: Clock,
+    counts: Messages,
+}
+
+impl Mailer {
+    /// Starts the tasks that send; needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// When a sender's settings are not usable.
+    pub fn start(config: &Config, clock: &Clock, random: &Random) -> Result<Self, String> {
+        let counts = Messages::default();
+        let post = if matches!(config.notify.email, Channel::Memory) {
+            Post::Memory(Mutex::default())
+        } else {
+            let queue = |channel| -> Result<Queue, String> {
+                let transport = Transport::new(channel, &config.data_dir)?;
+                Ok(Queue::start(Sender {
+                    transport: Arc::new(transport),
+                    clock: clock.clone(),
+                    counts: counts.clone(),
+                }))
+            };
+            Post::Queues {
+                email: queue(&config.notify.email)?,
+                sms: queue(&config.notify.sms)?,
+            }
+        };
+        Ok(Self {
+            post,
+            clock: clock.clone(),
+            random: random.clone(),
+            code_life: Duration::from_secs(config.otp.ttl_seconds),
+            counts,
+        })
+    }
+
+    /// Hands a message over; returns at once.
+    pub fn send(&self, mut message: Message) {
+        if message.code.is_some() && message.good_until.is_none() {
+            message.good_until = Some(self.clock.now() + self.code_life);
+        }
+        let channel = message.channel;
+        let queue = match &self.post {
+            Post::Memory(kept) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.push(message);
+                return;
+            }
+            Post::Queues { email, .. } if channel == Medium::Email => email,
+            Post::Queues { sms, .. } => sms,
+        };
+        if !queue.take_in(self.random.bytes(), message) {
+            tracing::error!(
+                ?channel,
+                "a message was dropped: the queue is full or closed"
+            );
+            count(&self.counts, channel, Delivery::dropped);
+        }
+    }
+
+    /// What became of messages so far; cheap to clone, and stays current.
+    pub fn counts(&self) -> Messages {
+        self.counts.clone()
+    }
+
+    /// How many wait or are on their way.
+    pub fn waiting(&self) -> usize {
+        match &self.post {
+            Post::Memory(_) => 0,
+            Post::Queues { email, sms } => email.waiting() + sms.waiting(),
+        }
+    }
+
+    /// What was handed over so far, where messages are kept in memory.
+    pub fn sent(&self) -> Vec<Message> {
+        match &self.post {
+            Post::Memory(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            Post::Queues { .. } => Vec::new(),
+        }
+    }
+
+    /// Takes no more messages and waits, at most `limit`, until those waiting are sent.
+    pub async fn drain(&self, limit: Duration) {
+        let Post::Queues { email, sms } = &self.post else {
+            return;
+        };
+        let (mail_workers, sms_workers) = (email.close(), sms.close());
+        let all = async {
+            for worker in [mail_workers, sms_workers].into_iter().flatten() {
+                // A task that panicked has nothing left to wait for.
+                let _ = worker.await;
+            }
+        };
+        if tokio::time::timeout(limit, all).await.is_err() {
+            tracing::warn!("messages were still waiting to be sent");
+        }
+    }
+}
+
+impl fmt::Debug for Mailer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mailer").finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    fn start(sender: Sender) -> Self {
+        let (jobs, waiting) = mpsc::channel(QUEUE);
+        Self {
+            jobs: Mutex::new(Some(jobs)),
+            worker: Mutex::new(Some(tokio::spawn(sender.run(waiting)))),
+            places: Arc::new(Semaphore::new(QUEUE)),
+        }
+    }
+
+    /// Whether there was a place for `message`.
+    fn take_in(&self, id: MessageId, message: Message) -> bool {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return false;
+        };
+        let job = Job {
+            id,
+            message,
+            _place: place,
+        };
+        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok())
+    }
+
+    fn waiting(&self) -> usize {
+        QUEUE.saturating_sub(self.places.available_permits())
+    }
+
+    /// Takes nothing more in; the task that sends ends when nothing is left.
+    fn close(&self) -> Option<JoinHandle<()>> {
+        drop(
+            self.jobs
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        self.worker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl Sender {
+    async fn run(self, mut waiting: mpsc::Receiver<Job>) {
+        let free = Arc::new(Semaphore::new(CONCURRENT));
+        while let Some(job) = waiting.recv().await {
+            let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
+                return;
+            };
+            let sender = self.clone();
+            tokio::spawn(async move {
+                sender.deliver(&job).await;
+                drop((job, permit));
+            });
+        }
+        // All permits back: nothing is on its way any more.
+        let all = u32::try_from(CONCURRENT).unwrap_or(u32::MAX);
+        let _ = free.acquire_many(all).await;
+    }
+
+    async fn deliver(&self, job: &Job) {
+        let outcome = self.attempt(job).await;
+        count(&self.counts, job.message.channel, outcome);
+    }
+
+    async fn attempt(&self, Job { id, message, .. }: &Job) -> Delivery {
+        let (channel, to) = (message.channel.as_str(), message.masked());
+        let mut pause = FIRST_PAUSE;
+        for number in 1..=ATTEMPTS {
+            let now = self.clock.now();
+            if message.good_until.is_some_and(|until| until <= now) {
+                tracing::warn!(channel, to, "a message was not sent: its code has expired");
+                return Delivery::expired;
+            }
+            let attempt = Attempt {
+                id: *id,
+                message,
+                now,
+            };
+            match self.transport.send(attempt).await {
+                Ok(()) => return Delivery::sent,
+                Err(Failure::Transient { cause, wait }) if number < ATTEMPTS => {
+                    tracing::warn!(channel, to, number, cause, "sending failed");
+                    let wait = wait.unwrap_or_default().max(pause);
+                    tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
+                    pause *= 4;
+                }
+                Err(Failure::Transient { cause, .. } | Failure::Final { cause }) => {
+                    tracing::error!(channel, to, cause, "a message was not sent");
+                    return Delivery::failed;
+                }
+            }
+        }
+        Delivery::failed
+    }
+}
+
+fn count(counts: &Messages, channel: Medium, outcome: Delivery) {
+    let labels = MessageLabels {
+        channel: channel.as_str(),
+        outcome,
+    };
+    counts.get_or_create(&labels).inc();
+}
