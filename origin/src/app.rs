@@ -40,7 +40,7 @@ use crate::revocation::{self, Signal};
 use crate::tokens::keyring::Keyring;
 use crate::vault::master::MasterKeyError;
 use crate::vault::{self, MasterKeys, Vault};
-use crate::{accounts, events, listen, login, metrics, openapi, sessions, tokens};
+use crate::{accounts, events, listen, login, metrics, notify, openapi, sessions, tokens};
 
 /// What every handler may use; cheap to clone.
 #[derive(Clone)]
@@ -220,6 +220,7 @@ pub fn app(state: State) -> Router {
     let (router, document) = documented().split_for_parts();
     router
         .merge(openapi::routes(&openapi::complete(document)))
+        .merge(notify::routes(&state.config))
         .fallback(|| async { Error::NotFound })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .layer(middleware::from_fn_with_state(state.clone(), deadline))
@@ -439,6 +440,14 @@ pub async fn serve(state: State) -> Result<(), StartError> {
         tasks.spawn(revocation::kv_rest::run(writer, state.clone()));
     }
     tracing::info!(%address, issuer = state.config.issuer(), "ready");
+    if notify::has_outbox_page(&state.config) {
+        let file = notify::outbox(&state.config);
+        tracing::info!(
+            page = format!("http://{address}{}", notify::OUTBOX_PATH),
+            file = %file.display(),
+            "mail and SMS are not sent: they are in the development outbox"
+        );
+    }
     let grace = Duration::from_secs(state.config.server.shutdown_seconds);
     let connections = listen::affordable(state.config.server.max_connections);
     let (stopped, stopping) = tokio::sync::oneshot::channel();

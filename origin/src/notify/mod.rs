@@ -15,6 +15,7 @@ mod client;
 mod file;
 mod http;
 mod mailer;
+mod page;
 pub(crate) mod signature;
 mod smtp;
 mod sns;
@@ -22,6 +23,7 @@ mod transport;
 mod twilio;
 
 pub use mailer::Mailer;
+pub use page::{PATH as OUTBOX_PATH, has_outbox_page, outbox, routes};
 
 /// By which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
