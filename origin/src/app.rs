@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 
 use crate::abuse::PerIp;
 use crate::abuse::lockout::Gate;
+use crate::abuse::sends::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, OpenError};
@@ -66,6 +67,8 @@ pub struct Parts {
     pub gate: Gate,
     /// Counts by IP address.
     pub per_ip: PerIp,
+    /// What may leave by mail and SMS.
+    pub admission: Admission,
     /// Where mail and SMS are handed over.
     pub mailer: Mailer,
     /// The keys that sign access tokens.
@@ -134,7 +137,8 @@ impl State {
         let strength = Strength::new(&config)
             .map_err(|error| Error::internal(format!("password.breached: {error}")))?;
         let gate = Gate::new(config.lockout.max_failures);
-        let mailer = Mailer::start(&config, &clock, &random);
+        let admission = Admission::new(&config, &db, &vault, &clock);
+        let mailer = Mailer::start(&config, &clock, &random, &admission);
         let mailer = mailer.map_err(StartError::Notify)?;
         let policy = revocation::read_policy(&config).map_err(|source| StartError::Io {
             what: "gate.policy_file".to_owned(),
@@ -166,6 +170,7 @@ impl State {
             gate,
             per_ip: PerIp::default(),
             metrics: Metrics::new(&mailer),
+            admission,
             mailer,
             accepting: AtomicBool::new(true),
             probed: Mutex::new(None),

@@ -126,7 +126,7 @@ impl PerIp {
 }
 
 /// The unit that is counted: an IPv4 address, or the /64 that an IPv6 host chooses from freely.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
         v4 @ IpAddr::V4(_) => v4,

@@ -84,8 +84,13 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
         .as_ref()
         .is_some_and(|before| before.phc.is_none() || before.password_mac != password_mac);
     let limit = state.config.otp.sends_per_hour;
-    let counted = sends::count(&mut tx, CodeFor::Registration.as_str(), &blind, limit, now).await;
-    if let Err(refusal) = counted {
+    let counted = async {
+        if address.kind() == Kind::Phone {
+            sends::pace(state, &mut tx, &blind, now).await?;
+        }
+        sends::count(&mut tx, CodeFor::Registration.as_str(), &blind, limit, now).await
+    };
+    if let Err(refusal) = counted.await {
         // The code that waits is not replaced, but whose password it would confirm is no longer
         // clear: that must be remembered although the request is refused.
         if let (true, Some(before)) = (contested, before) {

@@ -21,6 +21,7 @@ mod restored;
 mod revoke;
 mod serve;
 mod tune_argon2;
+mod sms;
 mod users;
 mod vault;
 mod verify;
@@ -70,6 +71,9 @@ enum Action {
     Audit(audit::Action),
     /// Measure argon2 on this machine and print settings for it.
     TuneArgon2(tune_argon2::Options),
+    /// See what SMS cost and whether their codes come back; close the breaker.
+    #[command(subcommand)]
+    Sms(sms::Action),
     /// Judge tokens from standard input.
     Verify(verify::Options),
 }
@@ -103,6 +107,7 @@ impl Command {
                 Action::Restored(options) => restored::run(&options, file).await,
                 Action::Audit(action) => audit::run(action, file).await,
                 Action::TuneArgon2(options) => tune_argon2::run(&options),
+                Action::Sms(action) => sms::run(action, file).await,
                 Action::Verify(options) => verify::run(&options),
             }
         });

@@ -36,6 +36,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../migrations/0001_accounts.sql"),
     ),
     (2, "login", include_str!("../../migrations/0002_login.sql")),
+    (11, "sends", include_str!("../../migrations/0011_sends.sql")),
     (
         100,
         "tokens",

@@ -12,8 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::{AnyConnection, Row as _};
 use zeroize::Zeroizing;
 
-use crate::abuse::Subject;
 use crate::abuse::guesses::{self, Counted};
+use crate::abuse::{Subject, sends};
 use crate::accounts::{self, Blind, Kind};
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -67,6 +67,7 @@ pub struct Guess {
     pub payload: Zeroizing<Vec<u8>>,
     token_hash: Vec<u8>,
     counted: Counted,
+    guessed_at: Timestamp,
 }
 
 /// Issues a code to `recipient`, ending the one before; `payload` waits sealed beside it.
@@ -239,6 +240,7 @@ pub async fn guess(
         payload,
         token_hash,
         counted,
+        guessed_at: now,
     })
 }
 
@@ -262,6 +264,7 @@ pub async fn consume(
     if deleted.rows_affected() != 1 {
         return Err(Error::CodeInvalid("used meanwhile"));
     }
+    sends::answered(connection, &guess.recipient, guess.guessed_at).await?;
     guesses::take_back(connection, guess.counted).await
 }
 

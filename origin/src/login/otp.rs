@@ -28,6 +28,9 @@ pub(super) async fn send(
     let blind = address.blind(&state.vault)?;
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
+    if address.kind() == Kind::Phone {
+        sends::pace(state, &mut tx, &blind, now).await?;
+    }
     let limit = state.config.otp.sends_per_hour;
     sends::count(&mut tx, CodeFor::Login.as_str(), &blind, limit, now).await?;
     let holder = accounts::holder(&mut tx, address.kind(), &blind).await?;

@@ -34,6 +34,9 @@ pub(super) async fn forgot(
         URL_SAFE_NO_PAD.encode(state.random.bytes::<32>())
     ));
     let mut tx = state.db.write().await?;
+    if identifier.kind() == Kind::Phone {
+        sends::pace(state, &mut tx, &blind, now).await?;
+    }
     sends::count(&mut tx, SENDS, &blind, state.config.otp.sends_per_hour, now).await?;
     let holder = accounts::holder(&mut tx, identifier.kind(), &blind)
         .await?

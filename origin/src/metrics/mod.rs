@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::abuse::sends::{self, BreakerState, Status};
 use crate::app::State;
 use crate::notify::Mailer;
 use crate::tokens::keyring::KeyState;
@@ -67,6 +68,8 @@ pub enum Delivery {
     dropped,
     /// Its code expired before it could be sent.
     expired,
+    /// A rule of `[sms]` or `[mail]` was in the way.
+    refused,
 }
 
 /// By which way, and what became of it.
@@ -81,11 +84,39 @@ pub struct MessageLabels {
 /// Messages, counted by the mailer.
 pub type Messages = Family<MessageLabels, Counter>;
 
+/// By which way a message was not sent, and which rule was in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RefusalLabels {
+    /// `email` or `sms`.
+    pub channel: &'static str,
+    /// The rule.
+    pub reason: &'static str,
+}
+
+/// Refusals, counted by the mailer.
+pub type Refusals = Family<RefusalLabels, Counter>;
+
+/// A breaker of SMS: a country, or `*`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ScopeLabel {
+    scope: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PeriodLabel {
+    period: &'static str,
+}
+
+type Ratio = Gauge<f64, std::sync::atomic::AtomicU64>;
+
 /// Upper ends of the buckets of durations, in seconds: a read is under 5 ms, a password hash about
 /// 50, and the default deadline is 15 s.
 const BUCKETS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0,
 ];
+
+/// As long as the numbers wait for those in the database.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The numbers of one process.
 pub struct Metrics {
@@ -99,7 +130,10 @@ pub struct Metrics {
     messages_waiting: Gauge,
     revocation_entries: Gauge,
     revocation_sequence: Gauge,
-    revocation_age: Gauge<f64, std::sync::atomic::AtomicU64>,
+    revocation_age: Ratio,
+    sms_spent: Family<PeriodLabel, Gauge>,
+    sms_conversion: Family<ScopeLabel, Ratio>,
+    sms_breakers: Family<ScopeLabel, Gauge>,
     keys: Family<KeyLabel, Gauge>,
 }
 
@@ -136,8 +170,12 @@ impl Metrics {
             revocation_sequence: Gauge::default(),
             revocation_age: Gauge::default(),
             keys: Family::default(),
+            sms_spent: Family::default(),
+            sms_conversion: Family::default(),
+            sms_breakers: Family::default(),
         };
         metrics.register(mailer.counts());
+        metrics.register_sends(mailer.refusals());
         metrics
     }
 
@@ -193,6 +231,57 @@ impl Metrics {
         registry.register("keys", "Signing keys by state", self.keys.clone());
     }
 
+    fn register_sends(&mut self, refusals: Refusals) {
+        let registry = &mut self.registry;
+        registry.register(
+            "messages_refused",
+            "Mail and SMS that a rule kept from being sent",
+            refusals,
+        );
+        registry.register(
+            "sms_spent",
+            "What the SMS of the last hour and day cost, in the unit of sms.prices",
+            self.sms_spent.clone(),
+        );
+        registry.register(
+            "sms_conversion_ratio",
+            "Of the latest codes sent by SMS, the part that came back",
+            self.sms_conversion.clone(),
+        );
+        registry.register(
+            "sms_breaker",
+            "0: codes are sent, 1: a few are, as a trial, 2: none is",
+            self.sms_breakers.clone(),
+        );
+    }
+
+    /// Takes over how the SMS budgets and breakers stand.
+    fn set_sends(&self, status: &Status) {
+        for (period, spent) in [("hour", status.spent_hour), ("day", status.spent_day)] {
+            self.sms_spent
+                .get_or_create(&PeriodLabel { period })
+                .set(spent);
+        }
+        // A country that no SMS went to for a week is not spoken of any more.
+        self.sms_conversion.clear();
+        self.sms_breakers.clear();
+        for breaker in &status.breakers {
+            let label = ScopeLabel {
+                scope: breaker.scope.to_string(),
+            };
+            let state = match breaker.state {
+                BreakerState::Closed => 0,
+                BreakerState::Trial => 1,
+                BreakerState::Open(_) => 2,
+            };
+            self.sms_breakers.get_or_create(&label).set(state);
+            if breaker.sent > 0 {
+                let ratio = f64::from(breaker.answered) / f64::from(breaker.sent);
+                self.sms_conversion.get_or_create(&label).set(ratio);
+            }
+        }
+    }
+
     /// Counts an answer, and what it means: the routes that log in and refresh have counts of
     /// their own.
     pub fn count(&self, answer: Answer<'_>) {
@@ -234,8 +323,13 @@ impl Metrics {
             .inc();
     }
 
-    /// Everything as text, with the state of now.
-    pub fn render(&self, state: &State) -> String {
+    /// Everything as text, with the state of now; what only the database knows is as of the last
+    /// time that it answered.
+    pub async fn render(&self, state: &State) -> String {
+        let sends = tokio::time::timeout(PATIENCE, sends::status(&state.admission));
+        if let Ok(Ok(status)) = sends.await {
+            self.set_sends(&status);
+        }
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.hashes_waiting.set(whole(state.hasher.waiting()));
         self.messages_waiting.set(whole(state.mailer.waiting()));

@@ -37,7 +37,7 @@ pub fn routes() -> OpenApiRouter<State> {
 async fn metrics(Shared(state): Shared<State>, headers: HeaderMap) -> Result<Response, Error> {
     let expected = state.config.server.metrics_token.as_ref();
     authorize(expected.ok_or(Error::NotFound)?, &headers)?;
-    Ok(text(&state))
+    Ok(text(&state).await)
 }
 
 fn authorize(expected: &Secret, headers: &HeaderMap) -> Result<(), Error> {
@@ -50,9 +50,9 @@ fn authorize(expected: &Secret, headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
-fn text(state: &State) -> Response {
+async fn text(state: &State) -> Response {
     let headers = [(header::CONTENT_TYPE, CONTENT_TYPE)];
-    (headers, state.metrics.render(state)).into_response()
+    (headers, state.metrics.render(state).await).into_response()
 }
 
 /// Serves `GET /metrics`, and nothing else, on `listener` until it is dropped. Asks for the token
@@ -69,7 +69,7 @@ fn own(state: State) -> Router {
             Some(expected) => authorize(expected, &headers),
         };
         if allowed.is_ok() {
-            return text(&state);
+            return text(&state).await;
         }
         let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
         (StatusCode::UNAUTHORIZED, challenge).into_response()

@@ -15,9 +15,10 @@ use tokio::task::JoinHandle;
 use super::client::Failure;
 use super::transport::{Attempt, Transport};
 use super::{Medium, Message};
+use crate::abuse::sends::{Admission, Refusal};
 use crate::clock::Clock;
 use crate::config::{Channel, Config};
-use crate::metrics::{Delivery, MessageLabels, Messages};
+use crate::metrics::{Delivery, MessageLabels, Messages, RefusalLabels, Refusals};
 use crate::random::Random;
 
 /// Messages of one sort that may wait or be on their way. Each is less than 2 KiB, and a code that
@@ -26,6 +27,9 @@ const QUEUE: usize = 1_024;
 
 /// Messages of one sort on their way at a time.
 const CONCURRENT: usize = 8;
+
+/// Messages that are judged in one transaction: under a burst one sync of the disk serves many.
+const BATCH: usize = 32;
 
 /// Attempts for one message, with a growing pause between.
 const ATTEMPTS: u32 = 3;
@@ -46,6 +50,7 @@ pub struct Mailer {
     random: Random,
     code_life: Duration,
     counts: Messages,
+    refusals: Refusals,
 }
 
 enum Post {
@@ -74,8 +79,11 @@ struct Job {
 #[derive(Clone)]
 struct Sender {
     transport: Arc<Transport>,
+    /// None where nothing is judged.
+    admission: Option<Admission>,
     clock: Clock,
     counts: Messages,
+    refusals: Refusals,
 }
 
 impl Mailer {
@@ -83,22 +91,30 @@ impl Mailer {
     ///
     /// # Errors
     /// When a sender's settings are not usable.
-    pub fn start(config: &Config, clock: &Clock, random: &Random) -> Result<Self, String> {
+    pub fn start(
+        config: &Config,
+        clock: &Clock,
+        random: &Random,
+        admission: &Admission,
+    ) -> Result<Self, String> {
         let counts = Messages::default();
+        let refusals = Refusals::default();
         let post = if matches!(config.notify.email, Channel::Memory) {
             Post::Memory(Mutex::default())
         } else {
-            let queue = |channel| -> Result<Queue, String> {
+            let queue = |medium, channel| -> Result<Queue, String> {
                 let transport = Transport::new(channel, &config.data_dir)?;
                 Ok(Queue::start(Sender {
                     transport: Arc::new(transport),
+                    admission: admission.judges(medium).then(|| admission.clone()),
                     clock: clock.clone(),
                     counts: counts.clone(),
+                    refusals: refusals.clone(),
                 }))
             };
             Post::Queues {
-                email: queue(&config.notify.email)?,
-                sms: queue(&config.notify.sms)?,
+                email: queue(Medium::Email, &config.notify.email)?,
+                sms: queue(Medium::Sms, &config.notify.sms)?,
             }
         };
         Ok(Self {
@@ -107,6 +123,7 @@ impl Mailer {
             random: random.clone(),
             code_life: Duration::from_secs(config.otp.ttl_seconds),
             counts,
+            refusals,
         })
     }
 
@@ -137,6 +154,11 @@ impl Mailer {
     /// What became of messages so far; cheap to clone, and stays current.
     pub fn counts(&self) -> Messages {
         self.counts.clone()
+    }
+
+    /// What was not sent and why; cheap to clone, and stays current.
+    pub fn refusals(&self) -> Refusals {
+        self.refusals.clone()
     }
 
     /// How many wait or are on their way.
@@ -225,24 +247,73 @@ impl Queue {
 impl Sender {
     async fn run(self, mut waiting: mpsc::Receiver<Job>) {
         let free = Arc::new(Semaphore::new(CONCURRENT));
-        while let Some(job) = waiting.recv().await {
-            let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
-                return;
-            };
-            let sender = self.clone();
-            tokio::spawn(async move {
-                sender.deliver(&job).await;
-                drop((job, permit));
-            });
+        let mut batch = Vec::with_capacity(BATCH);
+        while waiting.recv_many(&mut batch, BATCH).await > 0 {
+            for job in self.admitted(&mut batch).await {
+                let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
+                    return;
+                };
+                let sender = self.clone();
+                tokio::spawn(async move {
+                    sender.deliver(&job).await;
+                    drop((job, permit));
+                });
+            }
         }
         // All permits back: nothing is on its way any more.
         let all = u32::try_from(CONCURRENT).unwrap_or(u32::MAX);
         let _ = free.acquire_many(all).await;
     }
 
+    /// Of a batch, those that may be sent: what that counts is committed first.
+    async fn admitted(&self, batch: &mut Vec<Job>) -> Vec<Job> {
+        let jobs: Vec<Job> = std::mem::take(batch);
+        let Some(admission) = &self.admission else {
+            return jobs;
+        };
+        let messages: Vec<_> = jobs.iter().map(|job| (job.id, &job.message)).collect();
+        let verdicts = match admission.judge(&messages).await {
+            Ok(verdicts) => verdicts,
+            Err(error) => {
+                // What is not counted is not sent.
+                tracing::error!(%error, "messages were not sent: they could not be counted");
+                for job in &jobs {
+                    count(&self.counts, job.message.channel, Delivery::failed);
+                }
+                return Vec::new();
+            }
+        };
+        let mut admitted = Vec::with_capacity(jobs.len());
+        for (job, verdict) in jobs.into_iter().zip(verdicts) {
+            match verdict {
+                Ok(()) => admitted.push(job),
+                Err(refusal) => self.refuse(&job.message, refusal),
+            }
+        }
+        admitted
+    }
+
+    fn refuse(&self, message: &Message, refusal: Refusal) {
+        let channel = message.channel.as_str();
+        let reason = refusal.as_str();
+        tracing::info!(
+            channel,
+            to = message.masked(),
+            reason,
+            "a message was refused"
+        );
+        count(&self.counts, message.channel, Delivery::refused);
+        self.refusals
+            .get_or_create(&RefusalLabels { channel, reason })
+            .inc();
+    }
+
     async fn deliver(&self, job: &Job) {
         let outcome = self.attempt(job).await;
         count(&self.counts, job.message.channel, outcome);
+        if let (true, Some(admission)) = (outcome != Delivery::sent, &self.admission) {
+            admission.not_sent(job.id).await;
+        }
     }
 
     async fn attempt(&self, Job { id, message, .. }: &Job) -> Delivery {

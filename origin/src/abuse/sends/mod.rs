@@ -1,0 +1,216 @@
+//! How many messages leave, and to whom.
+//!
+//! Two bounds. What a caller is told about, because it is the same whoever has the address: how
+//! many messages one recipient gets ([`count`]), and at what pace a number does ([`pace`]). They
+//! refuse before a new code ends the old one.
+//!
+//! And what nobody is told about: [`Admission`] judges every message after the answer is given.
+//! Whether a country, a sort of number, a budget or the breaker was in the way does not show, so
+//! whoever makes money from messages cannot find out by asking what still goes through.
+
+use std::time::Duration;
+
+use sqlx::{AnyConnection, Row as _};
+
+use crate::app::State;
+use crate::clock::Timestamp;
+use crate::config::Sms;
+use crate::error::Error;
+
+mod admission;
+mod breaker;
+mod number;
+mod status;
+mod store;
+
+pub use admission::{Admission, Refusal};
+pub use breaker::{Scope, reset};
+pub use status::{BreakerState, BreakerStatus, Status, status};
+
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// Counts one message to `recipient` (a blind index), at most `limit` in an hour.
+///
+/// # Errors
+/// [`Error::RateLimited`] with the time until the next is allowed.
+pub async fn count(
+    connection: &mut AnyConnection,
+    purpose: &str,
+    recipient: &[u8; 32],
+    limit: u32,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM message_sends WHERE sent_at <= $1")
+        .bind(now - DAY)
+        .execute(&mut *connection)
+        .await?;
+    let inserted = sqlx::query(
+        "INSERT INTO message_sends (purpose, recipient, sent_at)
+         SELECT $1, $2, $3
+         WHERE (SELECT COUNT(*) FROM message_sends
+                WHERE purpose = $1 AND recipient = $2 AND sent_at > $5) < $4",
+    )
+    .bind(purpose)
+    .bind(recipient.as_slice())
+    .bind(now)
+    .bind(i64::from(limit))
+    .bind(now - HOUR)
+    .execute(&mut *connection)
+    .await?;
+    if inserted.rows_affected() == 1 {
+        return Ok(());
+    }
+    let oldest = sqlx::query(
+        "SELECT sent_at FROM message_sends WHERE purpose = $1 AND recipient = $2 AND sent_at > $3
+         ORDER BY sent_at LIMIT 1",
+    )
+    .bind(purpose)
+    .bind(recipient.as_slice())
+    .bind(now - HOUR)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let oldest = match oldest {
+        Some(row) => row.try_get::<Timestamp, _>("sent_at")?,
+        None => now,
+    };
+    Err(Error::RateLimited((oldest + HOUR).since(now)))
+}
+
+/// Refuses a message to a number (a blind index) that had one too lately, or enough of them today;
+/// call it before [`count`], within the same transaction.
+///
+/// The pause grows with every message that was not answered by a code, and is told: whoever waits
+/// for an SMS asks again, and the code that is under way should then still be good.
+///
+/// # Errors
+/// [`Error::RateLimited`] with the time until the next is allowed.
+pub async fn pace(
+    state: &State,
+    connection: &mut AnyConnection,
+    recipient: &[u8; 32],
+    now: Timestamp,
+) -> Result<(), Error> {
+    let sms = &state.config.sms;
+    if !sms.defended(&state.config.notify.sms) {
+        return Ok(());
+    }
+    let rows = sqlx::query(
+        "SELECT sent_at, answered FROM message_sends WHERE recipient = $1 AND sent_at > $2
+         ORDER BY sent_at",
+    )
+    .bind(recipient.as_slice())
+    .bind(now - DAY)
+    .fetch_all(connection)
+    .await?;
+    let mut sent = Vec::with_capacity(rows.len());
+    for row in rows {
+        let answered: i64 = row.try_get("answered")?;
+        sent.push((row.try_get("sent_at")?, answered != 0));
+    }
+    match next_at(sms, &sent) {
+        Some(at) if at > now => Err(Error::RateLimited(at.since(now))),
+        _ => Ok(()),
+    }
+}
+
+/// When the next message is allowed after those of a day, oldest first, each with whether it was
+/// answered.
+fn next_at(sms: &Sms, sent: &[(Timestamp, bool)]) -> Option<Timestamp> {
+    let unanswered: Vec<Timestamp> = sent
+        .iter()
+        .filter_map(|&(at, answered)| (!answered).then_some(at))
+        .collect();
+    let delay = unanswered.len().checked_sub(1).and_then(|index| {
+        let delays = &sms.delays_seconds;
+        delays.get(index).or(delays.last())
+    });
+    let by_pace = match (unanswered.last(), delay) {
+        (Some(&last), Some(&delay)) => Some(last + Duration::from_secs(delay)),
+        _ => None,
+    };
+    // The one whose going frees a place: with `n` allowed the n-th from the end.
+    let allowed = sms.per_number_per_day as usize;
+    let by_day = sent
+        .len()
+        .checked_sub(allowed)
+        .and_then(|index| sent.get(index))
+        .map(|&(at, _)| at + DAY);
+    by_pace.max(by_day)
+}
+
+/// Notes that a code of `recipient` (a blind index) came back: its messages were worth sending.
+///
+/// # Errors
+/// When the database fails.
+pub async fn answered(
+    connection: &mut AnyConnection,
+    recipient: &[u8; 32],
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE message_sends SET answered = 1 WHERE recipient = $1 AND answered = 0")
+        .bind(recipient.as_slice())
+        .execute(&mut *connection)
+        .await?;
+    // Of several that somebody asked for in a row only one comes back; all were meant for them.
+    sqlx::query(
+        "UPDATE sent_messages SET answered_at = $2
+         WHERE recipient = $1 AND answered_at IS NULL AND sent_at > $3",
+    )
+    .bind(recipient.as_slice())
+    .bind(now)
+    .bind(now - HOUR)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wait(sent: &[(i64, bool)], now: i64) -> i64 {
+        let at = |seconds| Timestamp::from_unix_seconds(seconds);
+        let sent: Vec<_> = sent
+            .iter()
+            .map(|&(s, answered)| (at(s), answered))
+            .collect();
+        next_at(&Sms::default(), &sent).map_or(0, |next| {
+            i64::try_from(next.since(at(now)).as_secs()).unwrap()
+        })
+    }
+
+    #[test]
+    fn the_pause_grows_with_messages_that_nobody_answers() {
+        const DAY: i64 = 86_400;
+        for (sent, now, expected) in [
+            (&[][..], 0, 0),
+            (&[(0, false)], 0, 60),
+            (&[(0, false)], 59, 1),
+            (&[(0, false)], 60, 0),
+            (&[(0, false), (60, false)], 60, 120),
+            (&[(0, false), (60, false), (180, false)], 180, 300),
+            (
+                &[(0, false), (60, false), (180, false), (480, false)],
+                480,
+                900,
+            ),
+            // An answer begins it anew.
+            (&[(0, true), (60, true), (180, true)], 180, 0),
+            (&[(0, true), (60, true), (180, false)], 180, 60),
+            // Five are a day's, answered or not.
+            (
+                &[(0, true), (1, true), (2, true), (3, true), (4, true)],
+                10,
+                DAY - 10,
+            ),
+            (
+                &[(0, true), (1, true), (2, true), (3, true), (4, true)],
+                DAY,
+                0,
+            ),
+        ] {
+            assert_eq!(wait(sent, now), expected, "{sent:?} at {now}");
+        }
+    }
+}
