@@ -36,7 +36,6 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../migrations/0001_accounts.sql"),
     ),
     (2, "login", include_str!("../../migrations/0002_login.sql")),
-    (11, "sends", include_str!("../../migrations/0011_sends.sql")),
     (
         100,
         "tokens",
@@ -66,6 +65,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         105,
         "vault",
         include_str!("../../migrations/0105_vault.sql"),
+    ),
+    (
+        106,
+        "sends",
+        include_str!("../../migrations/0106_sends.sql"),
     ),
 ];
 
