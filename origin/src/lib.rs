@@ -23,6 +23,7 @@ pub mod config;
 pub mod db;
 pub mod error;
 pub mod events;
+mod html;
 pub mod ids;
 pub mod listen;
 pub mod login;

@@ -2,21 +2,16 @@
 
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use utoipa::openapi::OpenApi;
+
+use crate::html;
 
 const STYLE: &str = include_str!("page.css");
 
 /// What the page may load: its own style, by its hash.
 pub(super) fn content_security_policy() -> String {
-    let hash = STANDARD.encode(Sha256::digest(STYLE));
-    format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'"
-    )
+    html::content_security_policy(STYLE)
 }
 
 /// The page.
@@ -76,15 +71,7 @@ impl Page {
     }
 
     fn escaped(&mut self, text: &str) {
-        for c in text.chars() {
-            match c {
-                '&' => self.raw("&amp;"),
-                '<' => self.raw("&lt;"),
-                '>' => self.raw("&gt;"),
-                '"' => self.raw("&quot;"),
-                c => self.0.push(c),
-            }
-        }
+        html::escape(text, &mut self.0);
     }
 
     fn text(&mut self, value: &Value) {
