@@ -339,8 +339,7 @@ async fn accounts_of(instance: &Instance, key: &str, count: usize) {
             identifiers: &[(email, true), (username, true)],
             password: Some(&phc),
             name: Some("Anna"),
-            roles: &[],
-            kyc_level: 0,
+            ..NewAccount::default()
         };
         accounts::create(&state, &mut tx, &account).await.unwrap();
     }
