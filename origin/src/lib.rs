@@ -17,6 +17,7 @@ pub mod abuse;
 pub mod accounts;
 pub mod app;
 pub mod cli;
+pub mod client_address;
 pub mod clock;
 pub mod config;
 pub mod db;

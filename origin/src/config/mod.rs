@@ -31,7 +31,7 @@ pub use notify::{Channel, HttpFormat, HttpHook, Notify, Smtp, SmtpTls};
 pub use otp::{Otp, Registration};
 pub use password::{Lockout, Password};
 pub use revocation::{Gate, KvRest, Revocation};
-pub use server::{Database, Server};
+pub use server::{ClientAddressHeader, Database, Server, TrustedProxy};
 pub use sessions::{ReuseEnds, Sessions};
 pub use tokens::{Algorithm, Keys, Tokens};
 
