@@ -37,6 +37,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     ),
     (2, "login", include_str!("../../migrations/0002_login.sql")),
     (
+        12,
+        "limits",
+        include_str!("../../migrations/0012_limits.sql"),
+    ),
+    (
         100,
         "tokens",
         include_str!("../../migrations/0100_tokens.sql"),
