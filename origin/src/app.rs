@@ -21,8 +21,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::abuse::PerIp;
 use crate::abuse::lockout::Gate;
+use crate::abuse::{self, Limiter};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, OpenError};
@@ -61,8 +61,8 @@ pub struct Parts {
     pub hasher: Hasher,
     /// How many passwords of an account are compared at a time.
     pub gate: Gate,
-    /// Counts by IP address.
-    pub per_ip: PerIp,
+    /// How often one may ask.
+    pub limiter: Limiter,
     /// Where mail and SMS are handed over.
     pub mailer: Mailer,
     /// The keys that sign access tokens.
@@ -128,6 +128,7 @@ impl State {
         vault::binding::bind(&db, &vault).await?;
         let hasher = Hasher::new(&config.password, vault.clone(), random.clone()).await?;
         let gate = Gate::new(config.lockout.max_failures);
+        let limiter = Limiter::new(&config.limits, clock.clone());
         let mailer = Mailer::start(&config).map_err(StartError::Notify)?;
         let policy = revocation::read_policy(&config).map_err(|source| StartError::Io {
             what: "gate.policy_file".to_owned(),
@@ -156,8 +157,8 @@ impl State {
             vault,
             hasher,
             gate,
-            per_ip: PerIp::default(),
-            metrics: Metrics::new(&mailer),
+            metrics: Metrics::new(&mailer, &limiter),
+            limiter,
             mailer,
             accepting: AtomicBool::new(true),
             probed: Mutex::new(None),
@@ -219,6 +220,7 @@ pub fn app(state: State) -> Router {
             Error::internal("a handler panicked").into_response()
         }))
         .layer(DefaultBodyLimit::max(state.config.server.max_body_bytes))
+        .layer(middleware::from_fn(abuse::headers::layer))
         .layer(middleware::from_fn_with_state(state.clone(), correlate))
         .with_state(state)
 }

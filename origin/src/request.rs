@@ -12,6 +12,7 @@ use edgekeep_shared::json;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use crate::abuse::Readings;
 use crate::app::State;
 use crate::client_address::client_address;
 use crate::error::Error;
@@ -195,6 +196,8 @@ pub struct Caller {
     pub address: Option<IpAddr>,
     /// `User-Agent`, at most 512 bytes, no control characters.
     pub user_agent: Option<String>,
+    /// Where limits note what the answer says about them.
+    pub readings: Readings,
 }
 
 impl FromRequestParts<State> for Caller {
@@ -236,6 +239,7 @@ impl Caller {
                 )
             }),
             user_agent,
+            readings: parts.extensions.get().cloned().unwrap_or_default(),
         }
     }
 }

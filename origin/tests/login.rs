@@ -416,28 +416,6 @@ async fn three_sends_an_hour_and_the_same_for_strangers() {
 }
 
 #[tokio::test]
-async fn addresses_are_counted_by_ip_when_configured() {
-    let origin = Origin::with(|config| {
-        config.limits.per_ip = true;
-        config.limits.attempts_per_minute = 2;
-    })
-    .await;
-    for _ in 0..2 {
-        log_in(&origin, "nobody", "wrong password")
-            .await
-            .expect(401, "credentials_invalid");
-    }
-    let reply = log_in(&origin, "somebody", "wrong password")
-        .await
-        .expect(429, "rate_limited");
-    assert!(reply.headers.contains_key("retry-after"));
-    origin.advance(60);
-    log_in(&origin, "nobody", "wrong password")
-        .await
-        .expect(401, "credentials_invalid");
-}
-
-#[tokio::test]
 async fn nobody_bars_an_address_that_has_no_account_for_good() {
     let origin = Origin::new().await;
     for _ in 0..4 {

@@ -84,7 +84,9 @@ pub(super) async fn begin(state: &State, wanted: Wanted) -> Result<(), Error> {
         .as_ref()
         .is_some_and(|before| before.phc.is_none() || before.password_mac != password_mac);
     let limit = state.config.otp.sends_per_hour;
-    let counted = sends::count(&mut tx, CodeFor::Registration.as_str(), &blind, limit, now).await;
+    let counted = sends::count(&mut tx, CodeFor::Registration.as_str(), &blind, limit, now)
+        .await
+        .and_then(|()| state.limiter.message());
     if let Err(refusal) = counted {
         // The code that waits is not replaced, but whose password it would confirm is no longer
         // clear: that must be remembered although the request is refused.

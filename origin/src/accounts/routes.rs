@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::registration::{self, Wanted};
 use super::{Identifier, User};
-use crate::abuse;
+use crate::abuse::Limit;
 use crate::app::State;
 use crate::error::Error;
 use crate::login::hasher;
@@ -70,7 +70,6 @@ async fn register(
     caller: Caller,
     Json(body): Json<Register>,
 ) -> Result<Response, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Send)?;
     hasher::check_length(&body.password)?;
     let country = body.country_code.as_deref();
     let wanted = Wanted {
@@ -88,6 +87,7 @@ async fn register(
         password: body.password,
         name: super::checked_name(body.name)?,
     };
+    state.limiter.by_address(&caller, Limit::SendsByAddress)?;
     registration::begin(&state, wanted).await?;
     let answer = Registered {
         status: "verification_required",
@@ -129,12 +129,15 @@ async fn verify(
     caller: Caller,
     Json(body): Json<Verify>,
 ) -> Result<Json<Tokens>, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
     let address = address(body.email, body.phone_number, body.country_code.as_deref())?;
     let device_id = crate::request::checked_device_id(body.device_id)?;
-    registration::finish(&state, &caller, &address, &body.code, device_id)
-        .await
-        .map(Json)
+    let attempt = state
+        .limiter
+        .attempt(&caller, Limit::CodeFailuresByAddress)
+        .await?;
+    let outcome = registration::finish(&state, &caller, &address, &body.code, device_id).await;
+    attempt.settle(&outcome);
+    outcome.map(Json)
 }
 
 /// The one address of a request that names a mail address or a number.

@@ -24,7 +24,7 @@ mod sessions;
 mod tokens;
 
 pub use audit::Audit;
-pub use limits::Limits;
+pub use limits::{LOGIN_WINDOW, Limits};
 pub use load::{ConfigError, Environment};
 pub use log::{Log, LogFormat};
 pub use notify::{Channel, HttpFormat, HttpHook, Notify, Smtp, SmtpTls};
@@ -70,7 +70,7 @@ pub struct Config {
     pub notify: Notify,
     /// Keys that must not be lost.
     pub secrets: Secrets,
-    /// Limits by IP address.
+    /// How often one may ask.
     pub limits: Limits,
     /// The audit trail.
     pub audit: Audit,

@@ -26,6 +26,7 @@ pub(super) async fn send(state: &State, address: &Identifier) -> Result<Secret, 
     let mut tx = state.db.write().await?;
     let limit = state.config.otp.sends_per_hour;
     sends::count(&mut tx, CodeFor::Login.as_str(), &blind, limit, now).await?;
+    state.limiter.message()?;
     let holder = accounts::holder(&mut tx, address.kind(), &blind).await?;
     let subject = Subject::of(&state.vault, holder.map(|holder| holder.user_id), &blind)?;
     let deliverable =

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{hasher, otp, password, reset};
-use crate::abuse::{self, Subject, lockout};
+use crate::abuse::{Limit, Subject, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
 use crate::error::Error;
@@ -54,7 +54,7 @@ struct Login {
         (status = 200, description = "Logged in.", body = Tokens),
         (status = 401, description = "`credentials_invalid`"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
-        (status = 429, description = "`rate_limited`"),
+        (status = 429, description = "`rate_limited`: too many failures of the address"),
     ),
 )]
 /// `POST /login`: tokens, or `credentials_invalid` whatever was wrong, or `account_locked`.
@@ -63,16 +63,19 @@ async fn login(
     caller: Caller,
     Json(body): Json<Login>,
 ) -> Result<Json<Tokens>, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
     let identifier = Identifier::typed(&body.identifier)?;
     let device_id = checked_device_id(body.device_id)?;
     // A password that cannot be anybody's is not worth a hash, and tells nothing about anybody.
     if body.password.expose().is_empty() || body.password.expose().len() > hasher::MAX_BYTES {
         return Err(Error::invalid("password: expected 1 to 1024 bytes."));
     }
-    password::log_in(&state, &caller, &identifier, &body.password, device_id)
-        .await
-        .map(Json)
+    let attempt = state
+        .limiter
+        .attempt(&caller, Limit::LoginFailuresByAddress)
+        .await?;
+    let outcome = password::log_in(&state, &caller, &identifier, &body.password, device_id).await;
+    attempt.settle(&outcome);
+    outcome.map(Json)
 }
 
 /// Whether passwords are refused for now.
@@ -101,7 +104,9 @@ async fn lock_status(
     caller: Caller,
     Path(identifier): Path<String>,
 ) -> Result<Json<LockStatus>, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
+    state
+        .limiter
+        .by_address(&caller, Limit::LockStatusByAddress)?;
     let blind = Identifier::typed(&identifier)?.blind(&state.vault)?;
     let subject = Subject::identifier(&state.vault, &blind)?;
     let mut reader = state.db.read().await?;
@@ -151,8 +156,8 @@ async fn otp_send(
     caller: Caller,
     Json(body): Json<OtpSend>,
 ) -> Result<Json<OtpSent>, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Send)?;
     let address = accounts::address(body.email, body.phone_number, body.country_code.as_deref())?;
+    state.limiter.by_address(&caller, Limit::SendsByAddress)?;
     let token = otp::send(&state, &address).await?;
     Ok(Json(OtpSent {
         otp_token: token.expose().to_owned(),
@@ -192,11 +197,14 @@ async fn otp_verify(
     caller: Caller,
     Json(body): Json<OtpVerify>,
 ) -> Result<Json<Tokens>, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
     let device_id = checked_device_id(body.device_id)?;
-    otp::verify(&state, &caller, &body.otp_token, &body.code, device_id)
-        .await
-        .map(Json)
+    let attempt = state
+        .limiter
+        .attempt(&caller, Limit::CodeFailuresByAddress)
+        .await?;
+    let outcome = otp::verify(&state, &caller, &body.otp_token, &body.code, device_id).await;
+    attempt.settle(&outcome);
+    outcome.map(Json)
 }
 
 /// Whose password was forgotten.
@@ -231,8 +239,9 @@ async fn forgot_password(
     caller: Caller,
     Json(body): Json<ForgotPassword>,
 ) -> Result<Response, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Send)?;
-    reset::forgot(&state, &Identifier::typed(&body.identifier)?).await?;
+    let identifier = Identifier::typed(&body.identifier)?;
+    state.limiter.by_address(&caller, Limit::ForgotByAddress)?;
+    reset::forgot(&state, &identifier).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { status: "accepted" })).into_response())
 }
 
@@ -264,7 +273,7 @@ async fn reset_password(
     caller: Caller,
     Json(body): Json<ResetPassword>,
 ) -> Result<StatusCode, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
+    state.limiter.by_address(&caller, Limit::ResetByAddress)?;
     reset::reset(&state, &body.token, &body.password).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -289,21 +298,28 @@ struct ChangePassword {
         (status = 204, description = "Changed."),
         (status = 401, description = "`credentials_invalid`, or the access token is not accepted"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
+        (status = 429, description = "`rate_limited`"),
     ),
 )]
 /// `POST /change-password`: ends every other session.
 async fn change_password(
     Shared(state): Shared<State>,
-    caller: Authenticated,
+    authenticated: Authenticated,
+    caller: Caller,
     Json(body): Json<ChangePassword>,
 ) -> Result<StatusCode, Error> {
-    password::change(
+    let attempt = state
+        .limiter
+        .attempt(&caller, Limit::LoginFailuresByAddress)
+        .await?;
+    let outcome = password::change(
         &state,
-        caller.user_id,
-        caller.session_id,
+        authenticated.user_id,
+        authenticated.session_id,
         &body.current_password,
         &body.new_password,
     )
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    .await;
+    attempt.settle(&outcome);
+    outcome.map(|()| StatusCode::NO_CONTENT)
 }

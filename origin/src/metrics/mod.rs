@@ -17,6 +17,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::abuse::Limiter;
 use crate::app::State;
 use crate::notify::Mailer;
 use crate::tokens::keyring::KeyState;
@@ -119,8 +120,8 @@ pub struct Answer<'a> {
 }
 
 impl Metrics {
-    /// Nothing counted yet; messages are counted by `mailer`.
-    pub fn new(mailer: &Mailer) -> Self {
+    /// Nothing counted yet; messages are counted by `mailer`, refusals by `limiter`.
+    pub fn new(mailer: &Mailer, limiter: &Limiter) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("edgekeep"),
             requests: Family::default(),
@@ -136,6 +137,11 @@ impl Metrics {
             keys: Family::default(),
         };
         metrics.register(mailer.counts());
+        metrics.registry.register(
+            "rate_limited",
+            "Requests refused, by limit of address, user or session",
+            limiter.refusals(),
+        );
         metrics
     }
 
