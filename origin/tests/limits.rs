@@ -397,12 +397,25 @@ fn settings_are_read_and_impossible_ones_stop_the_start() {
         let config = load("SERVER__CLIENT_ADDRESS_HEADER", text).unwrap();
         assert_eq!(config.server.client_address_header, header);
     }
+    for (text, delays) in [
+        ("[2, 4]", &[2, 4][..]),
+        ("2,4", &[2, 4]),
+        ("7", &[7]),
+        ("", &[]),
+    ] {
+        let config = load("LOCKOUT__DELAY_SECONDS", text).unwrap();
+        assert_eq!(config.lockout.delay_seconds, delays);
+    }
     for (name, value) in [
         ("SERVER__TRUSTED_PROXIES", "0.0.0.0/0"),
         ("SERVER__TRUSTED_PROXIES", "::/0"),
         ("SERVER__TRUSTED_PROXIES", "10.0.0.0/33"),
         ("SERVER__TRUSTED_PROXIES", "proxy.example.org"),
         ("SERVER__CLIENT_ADDRESS_HEADER", "x-real-ip"),
+        ("LOCKOUT__DELAY_FOR", "nobody"),
+        ("LOCKOUT__DELAY_SECONDS", "[31622401]"),
+        ("LOCKOUT__LOCK_SECONDS", "0"),
+        ("LOCKOUT__DEVICE_DAYS", "367"),
         ("LIMITS__LOGIN_FAILURES_PER_IP", "0"),
         ("LIMITS__API_PER_USER_PER_MINUTE", "0"),
         ("LIMITS__REFRESH_PER_SESSION_PER_MINUTE", "1000000001"),

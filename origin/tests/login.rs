@@ -68,7 +68,16 @@ async fn five_failures_lock_for_fifteen_minutes() {
     let status = origin
         .get(&format!("/api/v1/auth/lock-status/{ALICE}"))
         .await;
-    assert_eq!(status.body, json!({"locked": true, "retry_after": 900}));
+    assert_eq!(
+        status.body,
+        json!({
+            "locked": true,
+            "retry_after": 900,
+            "failed_attempts": 5,
+            "locked_until": "2026-01-01T00:15:00Z",
+            "last_attempt": "2026-01-01T00:00:00Z",
+        })
+    );
     // Neither the other identifier nor a code is a way round.
     log_in(&origin, "alice", PASSWORD)
         .await

@@ -11,6 +11,8 @@ use crate::error::Error;
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// A wrong password.
+    Login,
     /// A reset link that was asked for.
     Forgot,
     /// A password that was set by a link.
@@ -19,8 +21,9 @@ pub enum Kind {
 
 impl Kind {
     /// The word that the database keeps.
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
+            Self::Login => "login",
             Self::Forgot => "forgot",
             Self::Reset => "reset",
         }
@@ -34,7 +37,7 @@ const LONGEST: Duration = Duration::from_hours(1);
 ///
 /// # Errors
 /// When the database fails.
-async fn add(
+pub(super) async fn add(
     connection: &mut AnyConnection,
     kind: Kind,
     subject: &Subject,
@@ -89,4 +92,28 @@ pub async fn count(
     .await?;
     let made_at = row.map_or(Ok(now), |row| row.try_get("made_at"))?;
     Err(Error::RateLimited((made_at + LONGEST).since(now)))
+}
+
+/// Forgets what counts against `subject`; with `source`, only what came from there.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn forget(
+    connection: &mut AnyConnection,
+    kind: Kind,
+    subject: &Subject,
+    source: Option<&Subject>,
+) -> Result<(), Error> {
+    let query = match source {
+        None => sqlx::query("DELETE FROM attempts WHERE kind = $1 AND subject = $2"),
+        Some(_) => {
+            sqlx::query("DELETE FROM attempts WHERE kind = $1 AND subject = $2 AND source = $3")
+        }
+    };
+    let query = query.bind(kind.as_str()).bind(subject.bytes());
+    match source {
+        None => query.execute(connection).await?,
+        Some(source) => query.bind(source.bytes()).execute(connection).await?,
+    };
+    Ok(())
 }

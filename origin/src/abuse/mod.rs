@@ -3,7 +3,8 @@
 //! | file | counts | where |
 //! |---|---|---|
 //! | `limits` (`counters`, `window`, `headers`) | requests and failures by address, user, session | memory |
-//! | `lockout` | wrong passwords in a row, of an account | database |
+//! | `lockout` | wrong passwords in a row, and within 15 minutes, of an account | database |
+//! | `devices` | wrong passwords on a device that is trusted | database |
 //! | `attempts` | what else an account may be asked for in a while | database |
 //! | `guesses` | wrong codes of an account | database |
 //! | `sends` | messages to a recipient | database |
@@ -13,6 +14,7 @@ use crate::vault::{Purpose, Vault, VaultError};
 
 pub mod attempts;
 mod counters;
+pub mod devices;
 pub mod guesses;
 pub mod headers;
 pub mod limits;
@@ -24,6 +26,18 @@ mod window;
 pub use headers::Readings;
 pub use limits::{Attempt, Limit, Limiter};
 pub use network::Network;
+
+/// What somebody tries to prove themselves with. Each has failures of its own: guesses of a code
+/// must not hide behind a password's count, nor use it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factor {
+    /// A password.
+    Password,
+    /// A code that was sent.
+    Code,
+    /// A code of an authenticator.
+    Totp,
+}
 
 /// What is counted, as a keyed hash: the tables tell nothing about whom they count.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -56,6 +70,32 @@ impl Subject {
         vault.mac(Purpose::Abuse, &[b"nobody", blind]).map(Self)
     }
 
+    /// Where a request comes from, so that the tables do not say it.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn source(vault: &Vault, network: Network) -> Result<Self, VaultError> {
+        vault
+            .mac(Purpose::Abuse, &[b"source", &network.bytes()])
+            .map(Self)
+    }
+
+    /// The same account or identifier, as far as `factor` is concerned.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn with(self, vault: &Vault, factor: Factor) -> Result<Self, VaultError> {
+        let label: &[u8] = match factor {
+            // What was counted before there were others.
+            Factor::Password => return Ok(self),
+            Factor::Code => b"code",
+            Factor::Totp => b"totp",
+        };
+        vault
+            .mac(Purpose::Abuse, &[b"factor", label, &self.0])
+            .map(Self)
+    }
+
     /// The account where there is one, else its stand-in.
     ///
     /// # Errors
@@ -73,5 +113,34 @@ impl Subject {
 
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+    use crate::vault::MasterKeys;
+
+    #[test]
+    fn every_factor_of_every_subject_is_counted_apart() {
+        let keys = MasterKeys::from_versions([(1, [7; 32])]).unwrap();
+        let vault = Vault::new(&keys, Random::seeded(1));
+        let id = UserId::from_bytes([1; 16]);
+        let blind = [1; 32];
+        let subjects = [
+            Subject::account(&vault, id).unwrap(),
+            Subject::account(&vault, UserId::from_bytes([2; 16])).unwrap(),
+            Subject::identifier(&vault, &blind).unwrap(),
+            Subject::nobody(&vault, &blind).unwrap(),
+        ];
+        let mut all = std::collections::BTreeSet::new();
+        for subject in subjects {
+            for factor in [Factor::Password, Factor::Code, Factor::Totp] {
+                all.insert(subject.with(&vault, factor).unwrap().0);
+            }
+            assert_eq!(subject.with(&vault, Factor::Password).unwrap().0, subject.0);
+        }
+        assert_eq!(all.len(), 12);
     }
 }

@@ -14,6 +14,7 @@ mod audit;
 mod check;
 mod limits;
 mod load;
+mod lockout;
 mod log;
 mod notify;
 mod otp;
@@ -26,10 +27,11 @@ mod tokens;
 pub use audit::Audit;
 pub use limits::{LOGIN_WINDOW, Limits};
 pub use load::{ConfigError, Environment};
+pub use lockout::{DelayFor, Lockout};
 pub use log::{Log, LogFormat};
 pub use notify::{Channel, HttpFormat, HttpHook, Notify, Smtp, SmtpTls};
 pub use otp::{Otp, Registration};
-pub use password::{Lockout, Password};
+pub use password::Password;
 pub use revocation::{Gate, KvRest, Revocation};
 pub use server::{ClientAddressHeader, Database, Server, TrustedProxy};
 pub use sessions::{ReuseEnds, Sessions};
@@ -60,7 +62,7 @@ pub struct Config {
     pub gate: Gate,
     /// Password hashing.
     pub password: Password,
-    /// Locking after failures.
+    /// What follows wrong passwords.
     pub lockout: Lockout,
     /// One-time codes by mail and SMS.
     pub otp: Otp,

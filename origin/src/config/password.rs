@@ -1,4 +1,4 @@
-//! `[password]` and `[lockout]`: hashing, resetting, and locking after failures.
+//! `[password]`: hashing and resetting.
 
 use serde::Deserialize;
 
@@ -75,35 +75,6 @@ impl Password {
             self.reset_url.as_deref().is_none_or(is_page),
             "password.reset_url",
             "expected an absolute http or https URL without query and fragment",
-        );
-    }
-}
-
-/// `[lockout]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Lockout {
-    /// Consecutive wrong passwords that lock an account.
-    pub max_failures: u32,
-    /// For how long.
-    pub lock_seconds: u64,
-}
-
-impl Default for Lockout {
-    fn default() -> Self {
-        Self {
-            max_failures: 5,
-            lock_seconds: 900,
-        }
-    }
-}
-
-impl Lockout {
-    pub(super) fn check(&self, wrong: &mut Wrong) {
-        wrong.expect(
-            (1..=100).contains(&self.max_failures),
-            "lockout.max_failures",
-            "expected 1 to 100",
         );
     }
 }

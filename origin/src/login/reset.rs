@@ -143,7 +143,7 @@ pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> R
     accounts::set_password(state, &mut tx, link.user_id, &phc).await?;
     sessions::end_all(state, &mut tx, link.user_id, Ending::All).await?;
     let address = Subject::identifier(&state.vault, &link.recipient)?;
-    lockout::clear(&mut tx, &[account, address]).await?;
+    lockout::clear(&mut tx, &[account, address], None).await?;
     guesses::lift(&mut tx, &account, now).await?;
     let contact = accounts::contact(state, &mut tx, link.user_id).await?;
     tx.commit().await?;

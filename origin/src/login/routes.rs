@@ -13,6 +13,7 @@ use super::{hasher, otp, password, reset};
 use crate::abuse::{Limit, Subject, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::{Caller, Json, checked_device_id};
 use crate::sessions::Tokens;
@@ -41,6 +42,10 @@ struct Login {
     /// A name for the device, which its session then carries.
     #[schema(max_length = 128)]
     device_id: Option<String>,
+    /// What an earlier login on this device has answered. It is then held up by its own failures
+    /// only. One that is unknown, foreign or expired is as if absent.
+    #[schema(value_type = Option<String>)]
+    device_token: Option<Secret>,
     #[serde(rename = "captcha")]
     _captcha: Option<Value>,
 }
@@ -54,7 +59,7 @@ struct Login {
         (status = 200, description = "Logged in.", body = Tokens),
         (status = 401, description = "`credentials_invalid`"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
-        (status = 429, description = "`rate_limited`: too many failures of the address"),
+        (status = 429, description = "`rate_limited`: too many failures of the address or the account, or too soon after one"),
     ),
 )]
 /// `POST /login`: tokens, or `credentials_invalid` whatever was wrong, or `account_locked`.
@@ -69,28 +74,42 @@ async fn login(
     if body.password.expose().is_empty() || body.password.expose().len() > hasher::MAX_BYTES {
         return Err(Error::invalid("password: expected 1 to 1024 bytes."));
     }
+    let given = password::Given {
+        identifier,
+        password: body.password,
+        device_id,
+        device_token: body.device_token,
+    };
     let attempt = state
         .limiter
         .attempt(&caller, Limit::LoginFailuresByAddress)
         .await?;
-    let outcome = password::log_in(&state, &caller, &identifier, &body.password, device_id).await;
+    let outcome = password::log_in(&state, &caller, given).await;
     attempt.settle(&outcome);
     outcome.map(Json)
 }
 
-/// Whether passwords are refused for now.
+/// How passwords of an identifier fare, whether or not anybody has it.
 #[derive(Serialize, ToSchema)]
 struct LockStatus {
     locked: bool,
     /// Seconds until a password is looked at again; 0 if not locked.
     #[schema(value_type = u64)]
     retry_after: u128,
+    /// Wrong passwords in a row; 0 once a lock is over.
+    failed_attempts: u32,
+    /// When the lock ends (RFC 3339); null if not locked.
+    #[schema(format = DateTime)]
+    locked_until: Option<String>,
+    /// When the last wrong password was given (RFC 3339); null if none was in 30 days.
+    #[schema(format = DateTime)]
+    last_attempt: Option<String>,
 }
 
 #[utoipa::path(
     get, path = "/lock-status/{identifier}", tag = "login",
     summary = "Whether an identifier is locked",
-    description = "The same shape for identifiers that nobody has.",
+    description = "The same for identifiers that nobody has: their failures count and lock alike.",
     params(("identifier" = String, Path, description = "Address, number or user name")),
     responses(
         (status = 200, description = "As of now.", body = LockStatus),
@@ -98,7 +117,7 @@ struct LockStatus {
         (status = 429, description = "`rate_limited`"),
     ),
 )]
-/// `GET /lock-status/{identifier}`: the same shape for identifiers that nobody has.
+/// `GET /lock-status/{identifier}`: the same for identifiers that nobody has.
 async fn lock_status(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -113,10 +132,13 @@ async fn lock_status(
     let standing = lockout::standing(&mut reader, &subject, state.clock.now()).await?;
     let retry_after = standing
         .locked_for
-        .map_or(0, |wait| wait.as_millis().div_ceil(1_000));
+        .map_or(0, |wait| wait.as_micros().div_ceil(1_000_000));
     Ok(Json(LockStatus {
         locked: standing.locked_for.is_some(),
         retry_after,
+        failed_attempts: standing.failures,
+        locked_until: standing.locked_until.map(Timestamp::to_rfc3339),
+        last_attempt: standing.failed_at.map(Timestamp::to_rfc3339),
     }))
 }
 
@@ -314,8 +336,8 @@ async fn change_password(
         .await?;
     let outcome = password::change(
         &state,
-        authenticated.user_id,
-        authenticated.session_id,
+        &caller,
+        &authenticated,
         &body.current_password,
         &body.new_password,
     )

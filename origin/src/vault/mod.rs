@@ -53,6 +53,8 @@ pub enum Purpose {
     Session,
     /// Details of audit events, and the ends of their chain.
     Audit,
+    /// The tokens of devices that are trusted.
+    Device,
 }
 
 impl Purpose {
@@ -69,6 +71,7 @@ impl Purpose {
             Self::RefreshToken => "refresh-token",
             Self::Session => "session",
             Self::Audit => "audit",
+            Self::Device => "device",
         }
     }
 }
