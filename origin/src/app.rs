@@ -22,6 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::abuse::lockout::Gate;
+use crate::abuse::stuffing::Watch;
 use crate::abuse::{self, Limiter};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -63,6 +64,8 @@ pub struct Parts {
     pub gate: Gate,
     /// How often one may ask.
     pub limiter: Limiter,
+    /// Signs of credential stuffing.
+    pub watch: Watch,
     /// Where mail and SMS are handed over.
     pub mailer: Mailer,
     /// The keys that sign access tokens.
@@ -129,6 +132,7 @@ impl State {
         let hasher = Hasher::new(&config.password, vault.clone(), random.clone()).await?;
         let gate = Gate::new(config.lockout.max_failures);
         let limiter = Limiter::new(&config.limits, clock.clone());
+        let watch = Watch::default();
         let mailer = Mailer::start(&config).map_err(StartError::Notify)?;
         let policy = revocation::read_policy(&config).map_err(|source| StartError::Io {
             what: "gate.policy_file".to_owned(),
@@ -157,8 +161,9 @@ impl State {
             vault,
             hasher,
             gate,
-            metrics: Metrics::new(&mailer, &limiter),
+            metrics: Metrics::new(&mailer, &limiter, &watch),
             limiter,
+            watch,
             mailer,
             accepting: AtomicBool::new(true),
             probed: Mutex::new(None),

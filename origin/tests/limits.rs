@@ -602,12 +602,45 @@ async fn answers_tell_what_is_left_as_structured_fields() {
 }
 
 #[tokio::test]
-async fn what_is_refused_is_counted() {
-    let origin = counting().await;
-    for _ in 0..70 {
-        origin.get("/api/v1/auth/lock-status/nobody").await;
+async fn what_is_refused_and_what_looks_like_stuffing_is_counted() {
+    let origin = counting_with(|config| {
+        config.limits.login_failures_per_ip = 100;
+        config.lockout.delay_seconds = Vec::new();
+    })
+    .await;
+    let fail = async |address: &str, identifier: &str| {
+        let body = json!({"identifier": identifier, "password": "wrong password"});
+        post(&origin, address, "/login", body).await
+    };
+    let value = |name: &str| {
+        let text = origin.state.metrics.render(&origin.state);
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+            .unwrap_or(0)
+    };
+    let accounts = "edgekeep_credential_stuffing_signs_total{sign=\"many_accounts\"}";
+    let networks = "edgekeep_credential_stuffing_signs_total{sign=\"many_networks\"}";
+    // Neighbours in one network, nine identifiers, one of them twice.
+    for number in 0..9 {
+        fail(&format!("203.0.113.{number}"), &format!("somebody{number}")).await;
     }
-    let text = origin.state.metrics.render(&origin.state);
-    let line = "edgekeep_rate_limited_total{limit=\"lock-status-ip\"} 10";
-    assert!(text.lines().any(|said| said == line), "{text}");
+    fail("203.0.113.77", "somebody0").await;
+    assert_eq!(value(accounts), 0);
+    fail("203.0.113.78", "somebody9").await;
+    assert_eq!((value(accounts), value(networks)), (1, 0));
+    for (address, told) in [("192.0.2.1", 0), ("192.0.2.1", 0), ("198.51.100.1", 0)] {
+        fail(address, ALICE).await;
+        assert_eq!(value(networks), told);
+    }
+    fail("2001:db8::1", ALICE).await;
+    assert_eq!((value(accounts), value(networks)), (1, 1));
+
+    for _ in 0..70 {
+        let path = "/api/v1/auth/lock-status/nobody";
+        origin.get(path).await;
+    }
+    assert_eq!(
+        value("edgekeep_rate_limited_total{limit=\"lock-status-ip\"}"),
+        10
+    );
 }

@@ -8,6 +8,7 @@
 //! | `attempts` | what else an account may be asked for in a while | database |
 //! | `guesses` | wrong codes of an account | database |
 //! | `sends` | messages to a recipient | database |
+//! | `stuffing` | who fails at many accounts, and who is failed at from many networks | memory |
 
 use crate::ids::UserId;
 use crate::vault::{Purpose, Vault, VaultError};
@@ -21,6 +22,7 @@ pub mod limits;
 pub mod lockout;
 mod network;
 pub mod sends;
+pub mod stuffing;
 mod window;
 
 pub use headers::Readings;

@@ -60,6 +60,7 @@ pub(super) async fn log_in(state: &State, caller: &Caller, given: Given) -> Resu
             Door::Account(_) => lockout::count_failure(state, &guesser).await?,
             Door::Device(device) => devices::failed(state, device).await?,
         }
+        state.watch.failed(state, caller, &guesser);
         return Err(Error::CredentialsInvalid);
     };
     let mut tx = state.db.write().await?;
@@ -122,6 +123,7 @@ pub(super) async fn change(
     let entry = state.gate.enter(state, &guesser).await?;
     if compare(state, current, stored.as_deref()).await?.is_none() {
         lockout::count_failure(state, &guesser).await?;
+        state.watch.failed(state, caller, &guesser);
         return Err(Error::CredentialsInvalid);
     }
     let phc = state.hasher.hash(new).await?;

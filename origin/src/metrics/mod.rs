@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::abuse::Limiter;
+use crate::abuse::stuffing::Watch;
 use crate::app::State;
 use crate::notify::Mailer;
 use crate::tokens::keyring::KeyState;
@@ -120,8 +121,9 @@ pub struct Answer<'a> {
 }
 
 impl Metrics {
-    /// Nothing counted yet; messages are counted by `mailer`, refusals by `limiter`.
-    pub fn new(mailer: &Mailer, limiter: &Limiter) -> Self {
+    /// Nothing counted yet; messages are counted by `mailer`, refusals by `limiter`, signs of
+    /// credential stuffing by `watch`.
+    pub fn new(mailer: &Mailer, limiter: &Limiter, watch: &Watch) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("edgekeep"),
             requests: Family::default(),
@@ -141,6 +143,11 @@ impl Metrics {
             "rate_limited",
             "Requests refused, by limit of address, user or session",
             limiter.refusals(),
+        );
+        metrics.registry.register(
+            "credential_stuffing_signs",
+            "Networks that failed at many accounts, accounts failed at from many networks",
+            watch.signs(),
         );
         metrics
     }
