@@ -522,6 +522,18 @@ async fn trust_ends_with_all_sessions_and_with_a_reset() {
 }
 
 #[tokio::test]
+async fn a_restored_database_trusts_no_device() {
+    use edgekeep_origin::sessions::{Since, restored};
+    for (since, code) in [(Since::Nothing, 200), (Since::Unknown, 423)] {
+        let origin = origin().await;
+        let device = registered(&origin, ALICE, "alice").await;
+        restored(&origin.state, since).await.unwrap();
+        fail(&origin, ELSEWHERE, 5).await;
+        assert_eq!(log_in_on(&origin, &device, PASSWORD).await.status, code);
+    }
+}
+
+#[tokio::test]
 async fn an_account_has_ten_devices_and_none_where_they_are_off() {
     let origin = origin().await;
     registered(&origin, ALICE, "alice").await;

@@ -192,6 +192,17 @@ pub async fn forget_all(connection: &mut AnyConnection, user_id: UserId) -> Resu
     Ok(())
 }
 
+/// Trusts no device of anybody any more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_every(connection: &mut AnyConnection) -> Result<(), Error> {
+    sqlx::query("DELETE FROM trusted_devices")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 fn life(state: &State) -> Duration {
     DAY * state.config.lockout.device_days
 }
