@@ -602,6 +602,29 @@ async fn answers_tell_what_is_left_as_structured_fields() {
 }
 
 #[tokio::test]
+async fn a_refusal_tells_of_no_limit_but_the_one_that_refused() {
+    let origin = counting().await;
+    let user = keep::user(&origin.state).await;
+    let mut token = keep::open(&origin.state, user).await.refresh_token;
+    for _ in 0..10 {
+        let body = json!({"refresh_token": token});
+        let reply = post(&origin, HERE, "/refresh", body).await.expect(200, "");
+        reply.text("refresh_token").clone_into(&mut token);
+        origin.advance(1);
+    }
+    // The address has 19 left, and its first is forgotten when the session's is.
+    let body = json!({"refresh_token": token});
+    let reply = post(&origin, HERE, "/refresh", body).await;
+    let names: Vec<String> = items(&reply.headers, "ratelimit")
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, ["refresh-session"]);
+    let reply = reply.expect(429, "rate_limited");
+    assert_eq!(left(&reply.headers, "refresh-session"), 0);
+}
+
+#[tokio::test]
 async fn what_is_refused_and_what_looks_like_stuffing_is_counted() {
     let origin = counting_with(|config| {
         config.limits.login_failures_per_ip = 100;
