@@ -107,7 +107,10 @@ fn environment(command: &mut std::process::Command, folder: &std::path::Path) {
     command
         .env("EDGEKEEP_DATA_DIR", folder)
         .env("EDGEKEEP_CONFIG", folder.join("edgekeep.toml"))
-        .env("EDGEKEEP_LIMITS__PER_IP", "false");
+        .env("EDGEKEEP_LIMITS__PER_IP", "false")
+        // A few sessions and one user stand for very many.
+        .env("EDGEKEEP_LIMITS__REFRESH_PER_SESSION_PER_MINUTE", "1000000")
+        .env("EDGEKEEP_LIMITS__API_PER_USER_PER_MINUTE", "1000000");
 }
 
 /// Logs in with a body of [`Keep::create_user`].

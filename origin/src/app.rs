@@ -21,9 +21,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::abuse::PerIp;
 use crate::abuse::lockout::Gate;
 use crate::abuse::sends::Admission;
+use crate::abuse::stuffing::Watch;
+use crate::abuse::{self, Limiter};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, OpenError};
@@ -65,8 +66,10 @@ pub struct Parts {
     pub strength: Strength,
     /// How many passwords of an account are compared at a time.
     pub gate: Gate,
-    /// Counts by IP address.
-    pub per_ip: PerIp,
+    /// How often one may ask.
+    pub limiter: Limiter,
+    /// Signs of credential stuffing.
+    pub watch: Watch,
     /// What may leave by mail and SMS.
     pub admission: Admission,
     /// Where mail and SMS are handed over.
@@ -137,6 +140,8 @@ impl State {
         let strength = Strength::new(&config)
             .map_err(|error| Error::internal(format!("password.breached: {error}")))?;
         let gate = Gate::new(config.lockout.max_failures);
+        let limiter = Limiter::new(&config.limits, clock.clone());
+        let watch = Watch::default();
         let admission = Admission::new(&config, &db, &vault, &clock);
         let mailer = Mailer::start(&config, &clock, &random, &admission);
         let mailer = mailer.map_err(StartError::Notify)?;
@@ -168,8 +173,9 @@ impl State {
             hasher,
             strength,
             gate,
-            per_ip: PerIp::default(),
-            metrics: Metrics::new(&mailer),
+            metrics: Metrics::new(&mailer, &limiter, &watch),
+            limiter,
+            watch,
             admission,
             mailer,
             accepting: AtomicBool::new(true),
@@ -233,6 +239,7 @@ pub fn app(state: State) -> Router {
             Error::internal("a handler panicked").into_response()
         }))
         .layer(DefaultBodyLimit::max(state.config.server.max_body_bytes))
+        .layer(middleware::from_fn(abuse::headers::layer))
         .layer(middleware::from_fn_with_state(state.clone(), correlate))
         .with_state(state)
 }

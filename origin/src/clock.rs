@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use sqlx::any::AnyTypeInfo;
 use sqlx::encode::IsNull;
@@ -38,6 +38,14 @@ impl Timestamp {
     /// Whole seconds since the epoch, rounded down: what a JWT calls `NumericDate`.
     pub const fn unix_seconds(self) -> i64 {
         self.0.div_euclid(MICROS_PER_SECOND)
+    }
+
+    /// RFC 3339 in UTC, whole seconds rounded down, within the years 1970 to 9999 that it can
+    /// tell: `2026-01-01T00:00:00Z`.
+    pub fn to_rfc3339(self) -> String {
+        const END: u64 = 253_402_300_799;
+        let seconds = u64::try_from(self.unix_seconds()).unwrap_or(0).min(END);
+        humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(seconds)).to_string()
     }
 
     /// How long after `earlier` this is, or zero if it is not after.
@@ -127,6 +135,16 @@ impl Clock {
         }
     }
 
+    /// Microseconds of a clock that is never set back, from some instant on: for limits, which a
+    /// correction of the time must not lift.
+    pub fn ticks(&self) -> u64 {
+        static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
+        match self {
+            Self::System => u64::try_from(STARTED.elapsed().as_micros()).unwrap_or(u64::MAX),
+            Self::Fixed(_) => u64::try_from(self.now().0).unwrap_or(0),
+        }
+    }
+
     /// Moves a fixed clock forward; the machine's clock is left alone.
     pub fn advance(&self, by: Duration) {
         if let Self::Fixed(micros) = self {
@@ -147,6 +165,25 @@ mod tests {
     fn seconds_round_down_on_both_sides_of_the_epoch() {
         assert_eq!(Timestamp::from_micros(1_999_999).unix_seconds(), 1);
         assert_eq!(Timestamp::from_micros(-1).unix_seconds(), -1);
+    }
+
+    #[test]
+    fn ticks_never_go_back() {
+        let before = Clock::System.ticks();
+        assert!(Clock::System.ticks() >= before);
+    }
+
+    #[test]
+    fn rfc_3339_is_in_utc_and_rounds_down() {
+        for (micros, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_767_225_600_999_999, "2026-01-01T00:00:00Z"),
+            (1_709_251_199_000_000, "2024-02-29T23:59:59Z"),
+            (-1, "1970-01-01T00:00:00Z"),
+            (i64::MAX, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(Timestamp::from_micros(micros).to_rfc3339(), text);
+        }
     }
 
     #[test]

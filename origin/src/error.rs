@@ -265,7 +265,7 @@ impl IntoResponse for Error {
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after(status) {
             // Rounded up: a client that waits exactly this long must not come too early.
-            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            let seconds = wait.as_micros().div_ceil(1_000_000).max(1);
             if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
                 headers.insert(header::RETRY_AFTER, value);
             }

@@ -18,6 +18,7 @@ pub mod accounts;
 pub mod app;
 pub mod aws;
 pub mod cli;
+pub mod client_address;
 pub mod clock;
 pub mod config;
 pub mod db;

@@ -1,6 +1,7 @@
-//! What is read from a request before a slice sees it: the JSON body, the caller's address.
+//! What is read from a request before a slice sees it: the JSON body, who is calling.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::body::Bytes;
@@ -11,7 +12,9 @@ use edgekeep_shared::json;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use crate::abuse::Readings;
 use crate::app::State;
+use crate::client_address::client_address;
 use crate::error::Error;
 
 /// A JSON body, read strictly: one object, members unique at every level, bounded depth, no NUL.
@@ -193,17 +196,26 @@ pub struct Caller {
     pub address: Option<IpAddr>,
     /// `User-Agent`, at most 512 bytes, no control characters.
     pub user_agent: Option<String>,
+    /// Where limits note what the answer says about them.
+    pub readings: Readings,
 }
 
 impl FromRequestParts<State> for Caller {
-    type Rejection = std::convert::Infallible;
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Infallible> {
+        Ok(Self::of(parts, state))
+    }
+}
+
+impl Caller {
+    /// Who sent the request.
+    pub fn of(parts: &Parts, state: &State) -> Self {
         let peer = parts
             .extensions
             .get::<ConnectInfo<SocketAddr>>()
             .map(|info| info.0.ip());
-        let trusted = &state.config.server.trusted_proxies;
+        let server = &state.config.server;
         let user_agent = parts
             .headers
             .get(header::USER_AGENT)
@@ -216,127 +228,27 @@ impl FromRequestParts<State> for Caller {
                 text[..end].to_owned()
             });
         let request_id = parts.extensions.get::<CorrelationId>();
-        Ok(Self {
+        Self {
             request_id: request_id.map(|id| id.0.clone()),
-            address: peer.map(|peer| client_address(peer, &parts.headers, trusted)),
+            address: peer.map(|peer| {
+                client_address(
+                    peer,
+                    &parts.headers,
+                    &server.trusted_proxies,
+                    server.client_address_header,
+                )
+            }),
             user_agent,
-        })
-    }
-}
-
-/// The nearest address in `X-Forwarded-For` that is not a trusted proxy's.
-///
-/// The header counts only when the connection itself comes from a trusted proxy, and is read
-/// from the right: whatever a client put in stands left of what the proxies added. An entry that
-/// is not an address ends the reading at the proxy that sent it.
-pub fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
-    let mut nearest = peer;
-    if !trusted.contains(&peer) {
-        return nearest;
-    }
-    let values: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .map(|value| value.to_str().unwrap_or_default())
-        .flat_map(|value| value.split(','))
-        .collect();
-    for text in values.into_iter().rev() {
-        let Ok(address) = text.trim().parse::<IpAddr>() else {
-            break;
-        };
-        nearest = address;
-        if !trusted.contains(&address) {
-            break;
+            readings: parts.extensions.get().cloned().unwrap_or_default(),
         }
     }
-    nearest
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seen(peer: &str, forwarded: &[&str], trusted: &[&str]) -> Option<String> {
-        let mut headers = HeaderMap::new();
-        for value in forwarded {
-            headers.append("x-forwarded-for", value.parse().ok()?);
-        }
-        let trusted: Vec<IpAddr> = trusted
-            .iter()
-            .filter_map(|text| text.parse().ok())
-            .collect();
-        Some(client_address(peer.parse().ok()?, &headers, &trusted).to_string())
-    }
-
-    #[test]
-    fn forwarded_addresses_count_only_from_trusted_proxies() {
-        let cases: [(&str, &[&str], &[&str], &str); 7] = [
-            ("203.0.113.9", &["198.51.100.1"], &[], "203.0.113.9"),
-            (
-                "203.0.113.9",
-                &["198.51.100.1"],
-                &["10.0.0.1"],
-                "203.0.113.9",
-            ),
-            ("10.0.0.1", &["198.51.100.1"], &["10.0.0.1"], "198.51.100.1"),
-            (
-                "10.0.0.1",
-                &["6.6.6.6, 198.51.100.1"],
-                &["10.0.0.1"],
-                "198.51.100.1",
-            ),
-            (
-                "10.0.0.1",
-                &["6.6.6.6", "198.51.100.1, 10.0.0.2"],
-                &["10.0.0.1", "10.0.0.2"],
-                "198.51.100.1",
-            ),
-            ("10.0.0.1", &["6.6.6.6, garbage"], &["10.0.0.1"], "10.0.0.1"),
-            ("10.0.0.1", &[], &["10.0.0.1"], "10.0.0.1"),
-        ];
-        for (peer, forwarded, trusted, expected) in cases {
-            assert_eq!(
-                seen(peer, forwarded, trusted).as_deref(),
-                Some(expected),
-                "{forwarded:?}"
-            );
-        }
-    }
-
     proptest::proptest! {
-        /// Whatever stands in the header: without a trusted proxy it is not read; with one, the
-        /// answer is the peer or an address that stands in the header, and everything right of it
-        /// is a trusted proxy's.
-        #[test]
-        fn forwarded_garbage_is_nobodys_address(
-            values: Vec<Vec<u8>>,
-            entries in proptest::collection::vec("(10\\.0\\.0\\.[1-3]|198\\.51\\.100\\.[1-9]|::1|[0-9.:a-f]{0,9}| ?unknown|\"[a-z]\")", 0..6),
-        ) {
-            let trusted: Vec<IpAddr> = ["10.0.0.1", "10.0.0.2"].iter().map(|t| t.parse().unwrap()).collect();
-            let stranger: IpAddr = "203.0.113.9".parse().unwrap();
-            let mut headers = HeaderMap::new();
-            for value in values.iter().filter_map(|value| header::HeaderValue::from_bytes(value).ok()) {
-                headers.append("x-forwarded-for", value);
-            }
-            headers.append("x-forwarded-for", entries.join(",").parse().unwrap());
-            proptest::prop_assert_eq!(client_address(stranger, &headers, &trusted), stranger);
-            let seen = client_address(trusted[0], &headers, &trusted);
-            let mut expected = trusted[0];
-            for entry in entries.iter().rev() {
-                match entry.trim().parse::<IpAddr>() {
-                    Ok(address) => expected = address,
-                    Err(_) => break,
-                }
-                if !trusted.contains(&expected) {
-                    break;
-                }
-            }
-            // What stands further left is reached only through trusted proxies.
-            if entries.is_empty() || !trusted.contains(&expected) || entries.iter().any(|entry| entry.trim().parse::<IpAddr>().is_err()) {
-                proptest::prop_assert_eq!(seen, expected);
-            }
-        }
-
         #[test]
         fn no_body_panics_and_only_objects_are_read(bytes: Vec<u8>, text in "[\\[\\]{}\":,a1\\\\u0 ]{0,40}") {
             for bytes in [&bytes[..], text.as_bytes()] {

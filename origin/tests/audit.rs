@@ -196,6 +196,7 @@ async fn people_read_their_own_events_and_administrators_all() {
         request_id: Some("request-17".to_owned()),
         address: Some([198, 51, 100, 7].into()),
         user_agent: Some("agent".to_owned()),
+        ..Caller::default()
     };
     let change = Event::new(Kind::Roles, Outcome::Success, Actor::User(admin))
         .about(person)

@@ -37,8 +37,11 @@ fn set_up(config: &mut Config, hook: HttpHook) {
     config.notify.email = Channel::Off;
     config.notify.sms = Channel::Http(hook);
     config.limits.per_ip = true;
-    config.limits.sends_per_minute = 100_000;
-    config.limits.attempts_per_minute = 100_000;
+    // What is tested here is what holds beside the limits of the routes.
+    config.limits.otp_send_per_minute = 100_000;
+    config.limits.otp_send_per_ip_per_hour = 100_000;
+    config.limits.otp_verify_failures_per_ip_per_hour = 100_000;
+    config.limits.forgot_password_per_ip_per_hour = 100_000;
     config.otp.sends_per_hour = 100;
     config.server.metrics_token = Some(Secret::new("m3trics".to_owned()));
 }

@@ -1,11 +1,28 @@
-//! Consecutive wrong passwords lock an account for a while.
+//! Wrong passwords: a delay that grows, then a lock.
 //!
-//! Two counters, one for the identifier that was typed and one for the account behind it. The
+//! After the second failure in a row the next attempt must stay away for a second, after the third
+//! for five, after the fourth for thirty; the fifth locks for fifteen minutes. Apart from that, an
+//! account has five failures within fifteen minutes whatever comes between: somebody who guesses
+//! must not get five more each time its owner logs in. (An owner's success takes back the failures
+//! from the owner's own network, which were typing errors.) All of it is configuration.
+//!
+//! **Whom a delay is for.** An attempt that comes too soon is refused (429, with the time to wait)
+//! before it is compared, and is not counted. By default that holds for those who come from another
+//! network than the failure did. Guesses from many networks are thereby taken one after the other
+//! once two have failed, while somebody who hammers from one place is not held up but runs into the
+//! lock, at once and for much longer. Holding answers back instead would keep connections open for
+//! whoever wants to fill them, and make a person wait half a minute at a blank page; refusing
+//! everybody would let whoever fails once a second keep the owner out without ever locking the
+//! account, and callers that try five times in a row would be told nothing of a lock. Where every
+//! caller should wait, `lockout.delay_for = "everybody"`.
+//!
+//! **Two counters**, one for the identifier that was typed and one for the account behind it. The
 //! identifier's is what callers are told about; it counts the same whether or not there is an
 //! account. The account's bounds the guesses over all its identifiers, and shows as a wrong
 //! password only: otherwise locking one identifier would tell which others are the same person's.
+//! Devices on which somebody logged in before are counted apart ([`devices`](super::devices)).
 //!
-//! A failure is counted by one statement, committed before the answer. That alone would let a
+//! A failure is counted by one transaction, committed before the answer. That alone would let a
 //! hundred guesses that arrive together all be compared before the first is counted; the [`Gate`]
 //! lets only as many be compared at a time as are left.
 
@@ -16,10 +33,13 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Subject;
+use super::attempts::{self, Kind};
+use super::{Network, Subject};
 use crate::app::State;
 use crate::clock::Timestamp;
+use crate::config::{DelayFor, LOGIN_WINDOW};
 use crate::error::Error;
+use crate::request::Caller;
 
 /// Accounts are spread over this many gates; two that share one only wait for each other.
 const GATES: usize = 1_024;
@@ -28,12 +48,56 @@ const GATES: usize = 1_024;
 const FORGOTTEN_AFTER: Duration = Duration::from_hours(30 * 24);
 
 /// How things stand with one subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     /// Consecutive failures, zero once a lock is over.
     pub failures: u32,
+    /// When the lock ends, if it runs.
+    pub locked_until: Option<Timestamp>,
     /// What is left of the lock.
     pub locked_for: Option<Duration>,
+    /// When the last failure was; not forgotten by a success.
+    pub failed_at: Option<Timestamp>,
+    /// What is left of the delay, and the network that it is not for.
+    delayed: Option<(Duration, Vec<u8>)>,
+    /// Failures within [`LOGIN_WINDOW`], and how long until one of them is forgotten.
+    recent: u32,
+    recent_for: Duration,
+}
+
+/// What bounds the guesses of one account. The subjects of an attempt, and where it comes from.
+#[derive(Clone, Copy)]
+pub struct Guesser {
+    /// What was typed.
+    pub identifier: Subject,
+    /// Whose it is, or what stands in for nobody.
+    pub account: Subject,
+    /// The network that the attempt comes from; the same for all where addresses do not count.
+    pub source: Subject,
+}
+
+impl Guesser {
+    /// Whoever `caller` is.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn new(
+        state: &State,
+        caller: &Caller,
+        identifier: Subject,
+        account: Subject,
+    ) -> Result<Self, Error> {
+        let network = if state.config.limits.per_ip {
+            Network::of(caller)
+        } else {
+            Network::of(&Caller::default())
+        };
+        Ok(Self {
+            identifier,
+            account,
+            source: Subject::source(&state.vault, network)?,
+        })
+    }
 }
 
 /// Bounds the passwords of one account that are compared at a time.
@@ -61,33 +125,26 @@ impl Gate {
     /// failures allowed: so failures and comparisons under way never exceed that number.
     ///
     /// # Errors
-    /// [`Error::AccountLocked`] when the identifier is locked; when the database fails.
-    pub async fn enter(
-        &self,
-        state: &State,
-        identifier: &Subject,
-        account: &Subject,
-    ) -> Result<Entry, Error> {
-        let index = usize::from(u16::from_be_bytes([account.0[0], account.0[1]])) % GATES;
+    /// [`Error::AccountLocked`] when the identifier is locked, [`Error::RateLimited`] when it must
+    /// wait; when the database fails.
+    pub async fn enter(&self, state: &State, guesser: &Guesser) -> Result<Entry, Error> {
+        let first = guesser.account.0;
+        let index = usize::from(u16::from_be_bytes([first[0], first[1]])) % GATES;
         loop {
-            let standing = both(state, identifier, account).await?;
-            let wanted = (standing.worst() + 1).min(self.max_failures);
+            let wanted = both(state, guesser).await?.spent(state) + 1;
+            let wanted = wanted.min(self.max_failures);
             let permit = Arc::clone(&self.gates[index])
                 .acquire_many_owned(wanted)
                 .await
                 .map_err(|_| Error::Unavailable("stopping"))?;
             // Others may have failed while this one waited.
-            let standing = both(state, identifier, account).await?;
-            if let Some(wait) = standing.identifier.locked_for {
-                return Err(Error::AccountLocked(wait));
-            }
+            let both = both(state, guesser).await?;
+            both.identifier.refuse(state, guesser)?;
+            let account_locked = both.account.locked_for.is_some() || both.account.is_full(state);
             // Holding every permit it is alone, whatever the count has become.
-            if standing.worst() < wanted
-                || wanted == self.max_failures
-                || standing.account.locked_for.is_some()
-            {
+            if both.spent(state) < wanted || wanted == self.max_failures || account_locked {
                 return Ok(Entry {
-                    account_locked: standing.account.locked_for.is_some(),
+                    account_locked,
                     _permit: permit,
                 });
             }
@@ -110,55 +167,120 @@ struct Both {
 }
 
 impl Both {
-    fn worst(&self) -> u32 {
-        self.identifier.failures.max(self.account.failures)
+    /// Of the failures that lock an account, those that may not be made any more.
+    fn spent(&self, state: &State) -> u32 {
+        self.identifier.spent(state).max(self.account.spent(state))
     }
 }
 
-async fn both(state: &State, identifier: &Subject, account: &Subject) -> Result<Both, Error> {
+/// The columns of [`Standing::read`]; `$1` is the beginning of the window.
+macro_rules! standing {
+    ($condition:literal) => {
+        concat!(
+            "SELECT subject, failures, locked_until, updated_at, delayed_until, source,
+                    (SELECT COUNT(*) FROM attempts
+                     WHERE kind = 'login' AND attempts.subject = lockouts.subject
+                       AND made_at > $1) AS recent,
+                    (SELECT MIN(made_at) FROM attempts
+                     WHERE kind = 'login' AND attempts.subject = lockouts.subject
+                       AND made_at > $1) AS oldest
+             FROM lockouts WHERE ",
+            $condition
+        )
+    };
+}
+
+async fn both(state: &State, guesser: &Guesser) -> Result<Both, Error> {
     let now = state.clock.now();
     let mut reader = state.db.read().await?;
     // One statement, one snapshot: a failure is counted for both or seen for neither.
-    let rows = sqlx::query(
-        "SELECT subject, failures, locked_until FROM lockouts WHERE subject = $1 OR subject = $2",
-    )
-    .bind(identifier.bytes())
-    .bind(account.bytes())
-    .fetch_all(&mut *reader)
-    .await?;
+    let rows = sqlx::query(standing!("subject = $2 OR subject = $3"))
+        .bind(now - LOGIN_WINDOW)
+        .bind(guesser.identifier.bytes())
+        .bind(guesser.account.bytes())
+        .fetch_all(&mut *reader)
+        .await?;
     let mut both = Both {
-        identifier: Standing::CLEAR,
-        account: Standing::CLEAR,
+        identifier: Standing::clear(),
+        account: Standing::clear(),
     };
     for row in rows {
         let subject: Vec<u8> = row.try_get("subject")?;
         let standing = Standing::read(&row, now)?;
-        if subject == identifier.bytes() {
-            both.identifier = standing;
+        if subject == guesser.account.bytes() {
+            both.account = standing.clone();
         }
-        if subject == account.bytes() {
-            both.account = standing;
+        if subject == guesser.identifier.bytes() {
+            both.identifier = standing;
         }
     }
     Ok(both)
 }
 
 impl Standing {
-    const CLEAR: Self = Self {
-        failures: 0,
-        locked_for: None,
-    };
+    const fn clear() -> Self {
+        Self {
+            failures: 0,
+            locked_until: None,
+            locked_for: None,
+            failed_at: None,
+            delayed: None,
+            recent: 0,
+            recent_for: Duration::ZERO,
+        }
+    }
 
     fn read(row: &AnyRow, now: Timestamp) -> Result<Self, Error> {
         let locked_until: Timestamp = row.try_get("locked_until")?;
-        if locked_until.micros() > 0 && locked_until <= now {
-            return Ok(Self::CLEAR);
-        }
-        let failures: i64 = row.try_get("failures")?;
+        let delayed_until: Timestamp = row.try_get("delayed_until")?;
+        let source: Option<Vec<u8>> = row.try_get("source")?;
+        let oldest: Option<Timestamp> = row.try_get("oldest")?;
+        let number = |column| -> Result<u32, Error> {
+            let number: i64 = row.try_get(column)?;
+            Ok(u32::try_from(number).unwrap_or(u32::MAX))
+        };
+        let was_locked = locked_until.micros() > 0 && locked_until <= now;
         Ok(Self {
-            failures: u32::try_from(failures).unwrap_or(u32::MAX),
+            failures: if was_locked { 0 } else { number("failures")? },
+            locked_until: (locked_until > now).then_some(locked_until),
             locked_for: (locked_until > now).then(|| locked_until.since(now)),
+            failed_at: Some(row.try_get("updated_at")?),
+            delayed: source
+                .filter(|_| delayed_until > now)
+                .map(|source| (delayed_until.since(now), source)),
+            recent: number("recent")?,
+            recent_for: oldest.map_or(Duration::ZERO, |at| (at + LOGIN_WINDOW).since(now)),
         })
+    }
+
+    /// Whether the window has as many failures as it may.
+    fn is_full(&self, state: &State) -> bool {
+        self.recent >= state.config.limits.login_failures_per_account
+    }
+
+    /// Of the failures that lock an account, those that may not be made any more.
+    fn spent(&self, state: &State) -> u32 {
+        let most = state.config.lockout.max_failures;
+        let window = state.config.limits.login_failures_per_account;
+        let left_in_window = window.saturating_sub(self.recent);
+        self.failures.max(most.saturating_sub(left_in_window))
+    }
+
+    /// Refuses an attempt on an identifier that is locked or must wait.
+    fn refuse(&self, state: &State, guesser: &Guesser) -> Result<(), Error> {
+        if let Some(wait) = self.locked_for {
+            return Err(Error::AccountLocked(wait));
+        }
+        if self.is_full(state) {
+            return Err(Error::RateLimited(self.recent_for));
+        }
+        if let Some((wait, source)) = &self.delayed
+            && (state.config.lockout.delay_for == DelayFor::Everybody
+                || source != guesser.source.bytes())
+        {
+            return Err(Error::RateLimited(*wait));
+        }
+        Ok(())
     }
 }
 
@@ -171,28 +293,35 @@ pub async fn standing(
     subject: &Subject,
     now: Timestamp,
 ) -> Result<Standing, Error> {
-    let row = sqlx::query("SELECT failures, locked_until FROM lockouts WHERE subject = $1")
+    let row = sqlx::query(standing!("subject = $2"))
+        .bind(now - LOGIN_WINDOW)
         .bind(subject.bytes())
         .fetch_optional(connection)
         .await?;
-    row.map_or(Ok(Standing::CLEAR), |row| Standing::read(&row, now))
+    row.map_or_else(|| Ok(Standing::clear()), |row| Standing::read(&row, now))
 }
 
-/// Counts a failure of every subject, in a transaction of its own.
+/// Counts a failure of identifier and account, in a transaction of its own.
 ///
 /// # Errors
 /// When the database fails: the caller must then refuse, too.
-pub async fn count_failure(state: &State, subjects: &[Subject]) -> Result<(), Error> {
+pub async fn count_failure(state: &State, guesser: &Guesser) -> Result<(), Error> {
     let now = state.clock.now();
     let limits = &state.config.lockout;
+    let window = (state.config.limits.login_failures_per_account, LOGIN_WINDOW);
+    let source = guesser.source.bytes();
     let mut tx = state.db.write().await?;
     sqlx::query("DELETE FROM lockouts WHERE updated_at < $1")
         .bind(now - FORGOTTEN_AFTER)
         .execute(&mut *tx)
         .await?;
-    for subject in subjects {
+    let mut subjects = vec![guesser.identifier];
+    if guesser.account != guesser.identifier {
+        subjects.push(guesser.account);
+    }
+    for subject in &subjects {
         // While a lock runs nothing is added; after it the count begins anew.
-        sqlx::query(
+        let row = sqlx::query(
             "INSERT INTO lockouts (subject, failures, locked_until, updated_at)
              VALUES ($1, 1, CASE WHEN $2 <= 1 THEN $3 ELSE 0 END, $4)
              ON CONFLICT (subject) DO UPDATE SET
@@ -205,28 +334,56 @@ pub async fn count_failure(state: &State, subjects: &[Subject]) -> Result<(), Er
                  WHEN lockouts.locked_until > 0 THEN CASE WHEN $2 <= 1 THEN $3 ELSE 0 END
                  WHEN lockouts.failures + 1 >= $2 THEN $3
                  ELSE 0 END,
-               updated_at = $4",
+               updated_at = $4
+             RETURNING failures, locked_until",
         )
         .bind(subject.bytes())
         .bind(i64::from(limits.max_failures))
         .bind(now + Duration::from_secs(limits.lock_seconds))
         .bind(now)
-        .execute(&mut *tx)
+        .fetch_one(&mut *tx)
         .await?;
+        let failures: i64 = row.try_get("failures")?;
+        let delay = limits.delay(u32::try_from(failures).unwrap_or(u32::MAX));
+        sqlx::query("UPDATE lockouts SET delayed_until = $2, source = $3 WHERE subject = $1")
+            .bind(subject.bytes())
+            .bind(now + delay)
+            .bind(source)
+            .execute(&mut *tx)
+            .await?;
+        let locked_until: Timestamp = row.try_get("locked_until")?;
+        if locked_until > now {
+            // The lock is what these failures cost, however long it is.
+            attempts::forget(&mut tx, Kind::Login, subject, None).await?;
+        } else {
+            attempts::add(&mut tx, Kind::Login, subject, source, window, now).await?;
+        }
     }
     Ok(tx.commit().await?)
 }
 
-/// Forgets the failures of every subject after a success, within the caller's transaction.
+/// Forgets the failures of every subject after a success, within the caller's transaction: those
+/// in a row, and of those within the window the ones from `source`, or all of them without.
+///
+/// The row stays, with the time of the last failure: a row that vanished would tell whoever asks
+/// for the standing that somebody logged in just now.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn clear(connection: &mut AnyConnection, subjects: &[Subject]) -> Result<(), Error> {
+pub async fn clear(
+    connection: &mut AnyConnection,
+    subjects: &[Subject],
+    source: Option<&Subject>,
+) -> Result<(), Error> {
     for subject in subjects {
-        sqlx::query("DELETE FROM lockouts WHERE subject = $1")
-            .bind(subject.bytes())
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(
+            "UPDATE lockouts SET failures = 0, locked_until = 0, delayed_until = 0
+             WHERE subject = $1",
+        )
+        .bind(subject.bytes())
+        .execute(&mut *connection)
+        .await?;
+        attempts::forget(&mut *connection, Kind::Login, subject, source).await?;
     }
     Ok(())
 }

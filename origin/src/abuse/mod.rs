@@ -1,19 +1,45 @@
-//! Bounds on guessing and on messages: by account, by recipient, by address.
+//! Bounds on guessing, on messages and on load: by account, by recipient, by address.
+//!
+//! | file | counts | where |
+//! |---|---|---|
+//! | `limits` (`counters`, `window`, `headers`) | requests and failures by address, user, session | memory |
+//! | `lockout` | wrong passwords in a row, and within 15 minutes, of an account | database |
+//! | `devices` | wrong passwords on a device that is trusted | database |
+//! | `attempts` | what else an account may be asked for in a while | database |
+//! | `guesses` | wrong codes of an account | database |
+//! | `sends` | messages to a recipient | database |
+//! | `stuffing` | who fails at many accounts, and who is failed at from many networks | memory |
 
-use std::collections::HashMap;
-use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-use crate::app::State;
-use crate::error::Error;
 use crate::ids::UserId;
-use crate::request::Caller;
 use crate::vault::{Purpose, Vault, VaultError};
 
+pub mod attempts;
+mod counters;
+pub mod devices;
 pub mod guesses;
+pub mod headers;
+pub mod limits;
 pub mod lockout;
+mod network;
 pub mod sends;
+pub mod stuffing;
+mod window;
+
+pub use headers::Readings;
+pub use limits::{Attempt, Limit, Limiter};
+pub use network::Network;
+
+/// What somebody tries to prove themselves with. Each has failures of its own: guesses of a code
+/// must not hide behind a password's count, nor use it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Factor {
+    /// A password.
+    Password,
+    /// A code that was sent.
+    Code,
+    /// A code of an authenticator.
+    Totp,
+}
 
 /// What is counted, as a keyed hash: the tables tell nothing about whom they count.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,6 +72,32 @@ impl Subject {
         vault.mac(Purpose::Abuse, &[b"nobody", blind]).map(Self)
     }
 
+    /// Where a request comes from, so that the tables do not say it.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn source(vault: &Vault, network: Network) -> Result<Self, VaultError> {
+        vault
+            .mac(Purpose::Abuse, &[b"source", &network.bytes()])
+            .map(Self)
+    }
+
+    /// The same account or identifier, as far as `factor` is concerned.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn with(self, vault: &Vault, factor: Factor) -> Result<Self, VaultError> {
+        let label: &[u8] = match factor {
+            // What was counted before there were others.
+            Factor::Password => return Ok(self),
+            Factor::Code => b"code",
+            Factor::Totp => b"totp",
+        };
+        vault
+            .mac(Purpose::Abuse, &[b"factor", label, &self.0])
+            .map(Self)
+    }
+
     /// The account where there is one, else its stand-in.
     ///
     /// # Errors
@@ -66,85 +118,31 @@ impl Subject {
     }
 }
 
-/// What an address asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// Proof of who one is: a password, a code, a link.
-    Attempt,
-    /// A message to somebody.
-    Send,
-}
-
-const WINDOW: Duration = Duration::from_mins(1);
-
-/// Addresses remembered at a time: 64 bytes each. When more come within a minute, the count
-/// begins anew rather than grow.
-const MAX_ADDRESSES: usize = 100_000;
-
-/// Counts requests by address in windows of a minute, in memory.
-#[derive(Debug, Default)]
-pub struct PerIp(Mutex<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    window: i64,
-    seen: HashMap<(Kind, IpAddr), u32>,
-}
-
-impl PerIp {
-    /// Counts one request of `caller`.
-    ///
-    /// # Errors
-    /// [`Error::RateLimited`] when the address has had its share of this minute.
-    pub fn count(&self, state: &State, caller: &Caller, kind: Kind) -> Result<(), Error> {
-        let limits = &state.config.limits;
-        let (true, Some(address)) = (limits.per_ip, caller.address) else {
-            return Ok(());
-        };
-        let limit = match kind {
-            Kind::Attempt => limits.attempts_per_minute,
-            Kind::Send => limits.sends_per_minute,
-        };
-        let length = i64::try_from(WINDOW.as_secs()).unwrap_or(60);
-        let seconds = state.clock.now().unix_seconds();
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let window = seconds.div_euclid(length);
-        if counts.window != window || counts.seen.len() >= MAX_ADDRESSES {
-            counts.seen.clear();
-            counts.window = window;
-        }
-        let count = counts.seen.entry((kind, network(address))).or_insert(0);
-        if *count >= limit {
-            let left = length - seconds.rem_euclid(length);
-            return Err(Error::RateLimited(Duration::from_secs(
-                u64::try_from(left).unwrap_or(1),
-            )));
-        }
-        *count += 1;
-        Ok(())
-    }
-}
-
-/// The unit that is counted: an IPv4 address, or the /64 that an IPv6 host chooses from freely.
-pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
+    use crate::vault::MasterKeys;
 
     #[test]
-    fn ipv6_hosts_of_one_network_share_a_count() {
-        let same = |one: &str, other: &str| {
-            one.parse().map(network).ok() == other.parse().map(network).ok()
-        };
-        assert!(same("2001:db8::1", "2001:db8::ffff:1"));
-        assert!(!same("2001:db8::1", "2001:db8:0:1::1"));
-        assert!(same("::ffff:192.0.2.1", "192.0.2.1"));
-        assert!(!same("192.0.2.1", "192.0.2.2"));
+    fn every_factor_of_every_subject_is_counted_apart() {
+        let keys = MasterKeys::from_versions([(1, [7; 32])]).unwrap();
+        let vault = Vault::new(&keys, Random::seeded(1));
+        let id = UserId::from_bytes([1; 16]);
+        let blind = [1; 32];
+        let subjects = [
+            Subject::account(&vault, id).unwrap(),
+            Subject::account(&vault, UserId::from_bytes([2; 16])).unwrap(),
+            Subject::identifier(&vault, &blind).unwrap(),
+            Subject::nobody(&vault, &blind).unwrap(),
+        ];
+        let mut all = std::collections::BTreeSet::new();
+        for subject in subjects {
+            for factor in [Factor::Password, Factor::Code, Factor::Totp] {
+                all.insert(subject.with(&vault, factor).unwrap().0);
+            }
+            assert_eq!(subject.with(&vault, Factor::Password).unwrap().0, subject.0);
+        }
+        assert_eq!(all.len(), 12);
     }
 }

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Identifier, Kind, NewAccount};
-use crate::abuse::sends;
+use crate::abuse::{devices, sends};
 use crate::app::State;
 use crate::error::Error;
 use crate::login::codes::{self, CodeFor};
@@ -88,7 +88,8 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
         if address.kind() == Kind::Phone {
             sends::pace(state, &mut tx, &blind, now).await?;
         }
-        sends::count(&mut tx, CodeFor::Registration.as_str(), &blind, limit, now).await
+        sends::count(&mut tx, CodeFor::Registration.as_str(), &blind, limit, now).await?;
+        state.limiter.message()
     };
     if let Err(refusal) = counted.await {
         // The code that waits is not replaced, but whose password it would confirm is no longer
@@ -202,7 +203,8 @@ pub(super) async fn finish(
     };
     let amr = ["otp"];
     let session = NewSession::first_party(state, user_id, caller, device_id, &amr);
-    let tokens = sessions::open(state, &mut tx, session).await?;
+    let mut tokens = sessions::open(state, &mut tx, session).await?;
+    tokens.device_token = devices::trust(state, &mut tx, user_id).await?;
     tx.commit().await?;
     Ok(tokens)
 }

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::registration::{self, Wanted};
 use super::{Identifier, User};
-use crate::abuse;
+use crate::abuse::Limit;
 use crate::app::State;
 use crate::error::Error;
 use crate::login::strength::{self, Person};
@@ -70,7 +70,6 @@ async fn register(
     caller: Caller,
     Json(body): Json<Register>,
 ) -> Result<Response, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Send)?;
     let country = body.country_code.as_deref();
     let wanted = Wanted {
         email: body.email.as_deref().map(Identifier::email).transpose()?,
@@ -95,6 +94,7 @@ async fn register(
         name: wanted.name.as_deref(),
     };
     strength::judge(&state, &wanted.password, person).await?;
+    state.limiter.by_address(&caller, Limit::SendsByAddress)?;
     registration::begin(&state, &caller, wanted).await?;
     let answer = Registered {
         status: "verification_required",
@@ -136,12 +136,15 @@ async fn verify(
     caller: Caller,
     Json(body): Json<Verify>,
 ) -> Result<Json<Tokens>, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
     let address = address(body.email, body.phone_number, body.country_code.as_deref())?;
     let device_id = crate::request::checked_device_id(body.device_id)?;
-    registration::finish(&state, &caller, &address, &body.code, device_id)
-        .await
-        .map(Json)
+    let attempt = state
+        .limiter
+        .attempt(&caller, Limit::CodeFailuresByAddress)
+        .await?;
+    let outcome = registration::finish(&state, &caller, &address, &body.code, device_id).await;
+    attempt.settle(&outcome);
+    outcome.map(Json)
 }
 
 /// The one address of a request that names a mail address or a number.

@@ -158,12 +158,14 @@ fn set(table: &mut Table, variable: &str, path: &[String], text: &str) -> Result
         text,
     };
     let mut readings = vec![Value::String(text.to_owned())];
-    // As TOML: numbers, truth values, lists, tables.
-    if let Ok(mut parsed) = toml::from_str::<Table>(&format!("value = {text}"))
-        && let Some(value) = parsed.remove("value")
-        && parsed.is_empty()
-    {
-        readings.push(value);
+    // As TOML: numbers, truth values, lists, tables; then a list's items without its brackets.
+    for text in [format!("value = {text}"), format!("value = [{text}]")] {
+        if let Ok(mut parsed) = toml::from_str::<Table>(&text)
+            && let Some(value) = parsed.remove("value")
+            && parsed.is_empty()
+        {
+            readings.push(value);
+        }
     }
     readings.push(Value::Array(
         text.split(',')

@@ -12,6 +12,7 @@ mod audit;
 mod check;
 mod limits;
 mod load;
+mod lockout;
 mod log;
 mod notify;
 mod otp;
@@ -24,16 +25,17 @@ mod sessions;
 mod tokens;
 
 pub use audit::Audit;
-pub use limits::Limits;
+pub use limits::{LOGIN_WINDOW, Limits};
 pub use load::{ConfigError, Environment};
+pub use lockout::{DelayFor, Lockout};
 pub use log::{Log, LogFormat};
 pub use notify::{Channel, HttpFormat, HttpHook, Notify, Smtp, SmtpTls, Sns, Twilio};
 pub use otp::{Otp, Registration};
-pub use password::{Breached, Lockout, OnFailure, Password};
+pub use password::{Breached, OnFailure, Password};
 pub use revocation::{Gate, KvRest, Revocation};
 pub use secrets::{AwsKms, Provider, Secrets, VaultTransit};
 pub use sends::{Conversion, Mail, NumberType, Sms};
-pub use server::{Database, Server};
+pub use server::{ClientAddressHeader, Database, Server, TrustedProxy};
 pub use sessions::{ReuseEnds, Sessions};
 pub use tokens::{Algorithm, Keys, Tokens};
 
@@ -62,7 +64,7 @@ pub struct Config {
     pub gate: Gate,
     /// Password hashing.
     pub password: Password,
-    /// Locking after failures.
+    /// What follows wrong passwords.
     pub lockout: Lockout,
     /// One-time codes by mail and SMS.
     pub otp: Otp,
@@ -76,7 +78,7 @@ pub struct Config {
     pub mail: Mail,
     /// Keys that must not be lost.
     pub secrets: Secrets,
-    /// Limits by IP address.
+    /// How often one may ask.
     pub limits: Limits,
     /// The audit trail.
     pub audit: Audit,

@@ -1,4 +1,4 @@
-//! `[password]` and `[lockout]`: hashing, what is refused, resetting, and locking after failures.
+//! `[password]`: hashing, what is refused, and resetting.
 
 use serde::Deserialize;
 
@@ -130,35 +130,6 @@ impl Password {
             (1..=10_000).contains(&self.breached.timeout_milliseconds),
             "password.breached.timeout_milliseconds",
             "expected 1 to 10000",
-        );
-    }
-}
-
-/// `[lockout]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Lockout {
-    /// Consecutive wrong passwords that lock an account.
-    pub max_failures: u32,
-    /// For how long.
-    pub lock_seconds: u64,
-}
-
-impl Default for Lockout {
-    fn default() -> Self {
-        Self {
-            max_failures: 5,
-            lock_seconds: 900,
-        }
-    }
-}
-
-impl Lockout {
-    pub(super) fn check(&self, wrong: &mut Wrong) {
-        wrong.expect(
-            (1..=100).contains(&self.max_failures),
-            "lockout.max_failures",
-            "expected 1 to 100",
         );
     }
 }

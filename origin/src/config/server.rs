@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use serde::Deserialize;
+use ipnet::{IpNet, Ipv4Net};
+use serde::{Deserialize, Deserializer, de};
 
 use super::check::Wrong;
 use crate::vault::Secret;
@@ -35,8 +36,65 @@ pub struct Server {
     pub request_timeout_seconds: u64,
     /// Seconds that requests in flight may take to finish after a signal to stop.
     pub shutdown_seconds: u64,
-    /// Addresses of proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Addresses and networks (`10.0.0.0/8`) of proxies that are believed about who asks.
+    pub trusted_proxies: Vec<TrustedProxy>,
+    /// The one header in which they tell: `x-forwarded-for`, `forwarded` (RFC 7239) or
+    /// `cf-connecting-ip`. Choose the one that your proxy writes whatever its clients send.
+    pub client_address_header: ClientAddressHeader,
+}
+
+/// Where a trusted proxy tells the client's address.
+///
+/// One header and not whichever is there: what the proxy does not write itself, its client wrote.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientAddressHeader {
+    /// `X-Forwarded-For`, which each proxy adds to.
+    #[default]
+    XForwardedFor,
+    /// `Forwarded` (RFC 7239), which each proxy adds to.
+    Forwarded,
+    /// `CF-Connecting-IP`, which Cloudflare writes.
+    CfConnectingIp,
+}
+
+/// An address, or a network of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustedProxy(IpNet);
+
+impl TrustedProxy {
+    /// Whether the address is in it. IPv4 that was mapped into IPv6 is IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.contains(&address.to_canonical())
+    }
+}
+
+impl std::str::FromStr for TrustedProxy {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self(address.to_canonical().into()));
+        }
+        let network: IpNet = text.parse().map_err(|_| ())?;
+        Ok(Self(match network {
+            IpNet::V6(v6) if v6.prefix_len() >= 96 => match v6.addr().to_ipv4_mapped() {
+                Some(v4) => Ipv4Net::new(v4, v6.prefix_len() - 96)
+                    .map_err(|_| ())?
+                    .into(),
+                None => network,
+            },
+            _ => network,
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for TrustedProxy {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse()
+            .map_err(|()| de::Error::custom("expected an address or a network like 10.0.0.0/8"))
+    }
 }
 
 impl Default for Server {
@@ -53,6 +111,7 @@ impl Default for Server {
             request_timeout_seconds: 15,
             shutdown_seconds: 10,
             trusted_proxies: Vec::new(),
+            client_address_header: ClientAddressHeader::default(),
         }
     }
 }
@@ -72,6 +131,13 @@ impl Server {
         );
         wrong.expect_token("server.kv_token", self.kv_token.as_ref());
         wrong.expect_token("server.metrics_token", self.metrics_token.as_ref());
+        wrong.expect(
+            self.trusted_proxies
+                .iter()
+                .all(|proxy| proxy.0.prefix_len() > 0),
+            "server.trusted_proxies",
+            "expected no network that is everybody: anyone could then say to be anyone",
+        );
         wrong.expect(
             (1..=1_000_000).contains(&self.max_connections),
             "server.max_connections",

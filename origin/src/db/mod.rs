@@ -71,6 +71,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "sends",
         include_str!("../../migrations/0106_sends.sql"),
     ),
+    (
+        107,
+        "limits",
+        include_str!("../../migrations/0107_limits.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

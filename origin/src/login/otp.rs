@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::{self, CodeFor, Key};
 use super::messages;
-use crate::abuse::{Subject, guesses, lockout, sends};
+use crate::abuse::{Subject, devices, guesses, lockout, sends};
 use crate::accounts::{self, Identifier, Kind, NewAccount};
 use crate::app::State;
 use crate::error::Error;
@@ -33,6 +33,7 @@ pub(super) async fn send(
     }
     let limit = state.config.otp.sends_per_hour;
     sends::count(&mut tx, CodeFor::Login.as_str(), &blind, limit, now).await?;
+    state.limiter.message()?;
     let holder = accounts::holder(&mut tx, address.kind(), &blind).await?;
     let subject = Subject::of(&state.vault, holder.map(|holder| holder.user_id), &blind)?;
     let deliverable =
@@ -119,7 +120,8 @@ pub(super) async fn verify(
         }
     };
     let session = NewSession::first_party(state, user_id, caller, device_id, &["otp"]);
-    let tokens = sessions::open(state, &mut tx, session).await?;
+    let mut tokens = sessions::open(state, &mut tx, session).await?;
+    tokens.device_token = devices::trust(state, &mut tx, user_id).await?;
     tx.commit().await?;
     Ok(tokens)
 }

@@ -1,14 +1,24 @@
 //! Logging in with a password.
 
 use super::strength::{self, Person};
-use crate::abuse::{Subject, guesses, lockout};
+use crate::abuse::lockout::{Entry, Guesser};
+use crate::abuse::{Subject, devices, guesses, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::request::Caller;
 use crate::sessions::{self, NewSession, Tokens};
+use crate::tokens::Authenticated;
 use crate::vault::Secret;
+
+/// What somebody logs in with.
+pub(super) struct Given {
+    pub(super) identifier: Identifier,
+    pub(super) password: Secret,
+    pub(super) device_id: Option<String>,
+    pub(super) device_token: Option<Secret>,
+}
 
 /// A password that is the account's own.
 struct Proved {
@@ -16,18 +26,20 @@ struct Proved {
     rehashed: Option<String>,
 }
 
+/// By which count a password may be compared.
+enum Door {
+    /// Identifier and account have failures left.
+    Account(Entry),
+    /// The device is trusted and has failures of its own left.
+    Device(devices::Trusted),
+}
+
 /// Logs in; unknown accounts take the same steps and get the same answers.
-pub(super) async fn log_in(
-    state: &State,
-    caller: &Caller,
-    identifier: &Identifier,
-    password: &Secret,
-    device_id: Option<String>,
-) -> Result<Tokens, Error> {
-    let blind = identifier.blind(&state.vault)?;
+pub(super) async fn log_in(state: &State, caller: &Caller, given: Given) -> Result<Tokens, Error> {
+    let blind = given.identifier.blind(&state.vault)?;
     let mut reader = state.db.read().await?;
     let require_proof = state.config.registration.require_proof;
-    let holder = accounts::holder(&mut reader, identifier.kind(), &blind)
+    let holder = accounts::holder(&mut reader, given.identifier.kind(), &blind)
         .await?
         .filter(|holder| holder.active && (holder.verified || !require_proof));
     let user_id = holder.map(|holder| holder.user_id);
@@ -35,14 +47,21 @@ pub(super) async fn log_in(
     let looked_up = user_id.unwrap_or(UserId::from_bytes([0; 16]));
     let stored = accounts::password(&mut reader, looked_up).await?;
     drop(reader);
-    let subjects = [
+    let guesser = Guesser::new(
+        state,
+        caller,
         Subject::identifier(&state.vault, &blind)?,
         Subject::of(&state.vault, user_id, &blind)?,
-    ];
-    let entry = state.gate.enter(state, &subjects[0], &subjects[1]).await?;
-    let proved = compare(state, password, stored.as_deref()).await?;
-    let (Some(user_id), Some(proved), false) = (user_id, proved, entry.account_locked) else {
-        lockout::count_failure(state, &subjects).await?;
+    )?;
+    let door = open_door(state, &guesser, user_id, given.device_token.as_ref()).await?;
+    let proved = compare(state, &given.password, stored.as_deref()).await?;
+    let account_locked = matches!(&door, Door::Account(entry) if entry.account_locked);
+    let (Some(user_id), Some(proved), false) = (user_id, proved, account_locked) else {
+        match &door {
+            Door::Account(_) => lockout::count_failure(state, &guesser).await?,
+            Door::Device(device) => devices::failed(state, device).await?,
+        }
+        state.watch.failed(state, caller, &guesser);
         return Err(Error::CredentialsInvalid);
     };
     let mut tx = state.db.write().await?;
@@ -50,36 +69,64 @@ pub(super) async fn log_in(
     if accounts::password(&mut tx, user_id).await? != stored {
         return Err(Error::CredentialsInvalid);
     }
-    lockout::clear(&mut tx, &subjects).await?;
-    guesses::lift(&mut tx, &subjects[1], state.clock.now()).await?;
+    let device_token = match (&door, given.device_token) {
+        (Door::Device(device), Some(token)) if devices::renew(state, &mut tx, device).await? => {
+            Some(token.expose().to_owned())
+        }
+        _ => devices::trust(state, &mut tx, user_id).await?,
+    };
+    if matches!(door, Door::Account(_)) {
+        let subjects = [guesser.identifier, guesser.account];
+        lockout::clear(&mut tx, &subjects, Some(&guesser.source)).await?;
+    }
+    guesses::lift(&mut tx, &guesser.account, state.clock.now()).await?;
     if let Some(phc) = proved.rehashed {
         accounts::set_password(state, &mut tx, user_id, &phc).await?;
     }
-    let session = NewSession::first_party(state, user_id, caller, device_id, &["pwd"]);
-    let tokens = sessions::open(state, &mut tx, session).await?;
+    let session = NewSession::first_party(state, user_id, caller, given.device_id, &["pwd"]);
+    let mut tokens = sessions::open(state, &mut tx, session).await?;
+    tokens.device_token = device_token;
     tx.commit().await?;
     Ok(tokens)
+}
+
+/// The trusted device's door where there is one, else the account's.
+async fn open_door(
+    state: &State,
+    guesser: &Guesser,
+    user_id: Option<UserId>,
+    device_token: Option<&Secret>,
+) -> Result<Door, Error> {
+    if let Some(token) = device_token
+        && let Some(device) = devices::enter(state, token, user_id).await?
+    {
+        return Ok(Door::Device(device));
+    }
+    state.gate.enter(state, guesser).await.map(Door::Account)
 }
 
 /// Changes the password of somebody who is logged in and knows the present one.
 pub(super) async fn change(
     state: &State,
-    user_id: UserId,
-    session_id: crate::ids::SessionId,
+    caller: &Caller,
+    authenticated: &Authenticated,
     current: &Secret,
     new: &Secret,
 ) -> Result<(), Error> {
+    let user_id = authenticated.user_id;
     let mut reader = state.db.read().await?;
     let user = accounts::load(state, &mut reader, user_id).await?;
     let stored = accounts::password(&mut reader, user_id).await?;
     drop(reader);
     let person = user.as_ref().map(Person::of).unwrap_or_default();
     strength::judge(state, new, person).await?;
-    let subject = Subject::account(&state.vault, user_id)?;
     // Who is logged in may know that their own account is locked.
-    let entry = state.gate.enter(state, &subject, &subject).await?;
+    let subject = Subject::account(&state.vault, user_id)?;
+    let guesser = Guesser::new(state, caller, subject, subject)?;
+    let entry = state.gate.enter(state, &guesser).await?;
     if compare(state, current, stored.as_deref()).await?.is_none() {
-        lockout::count_failure(state, &[subject]).await?;
+        lockout::count_failure(state, &guesser).await?;
+        state.watch.failed(state, caller, &guesser);
         return Err(Error::CredentialsInvalid);
     }
     let phc = state.hasher.hash(new).await?;
@@ -87,14 +134,14 @@ pub(super) async fn change(
     if accounts::password(&mut tx, user_id).await? != stored {
         return Err(Error::CredentialsInvalid);
     }
-    lockout::clear(&mut tx, &[subject]).await?;
+    lockout::clear(&mut tx, &[subject], Some(&guesser.source)).await?;
     accounts::set_password(state, &mut tx, user_id, &phc).await?;
     super::reset::withdraw(&mut tx, user_id).await?;
     sessions::end_all(
         state,
         &mut tx,
         user_id,
-        sessions::Ending::AllBut(session_id),
+        sessions::Ending::AllBut(authenticated.session_id),
     )
     .await?;
     let contact = accounts::contact(state, &mut tx, user_id).await?;

@@ -8,6 +8,7 @@ use sqlx::{AnyConnection, Row as _};
 
 use super::messages;
 use super::strength::{self, Person};
+use crate::abuse::attempts::{self, Kind as Attempts};
 use crate::abuse::{Subject, guesses, lockout, sends};
 use crate::accounts::{self, Blind, Identifier, Kind};
 use crate::app::State;
@@ -37,10 +38,22 @@ pub(super) async fn forgot(
     if identifier.kind() == Kind::Phone {
         sends::pace(state, &mut tx, &blind, now).await?;
     }
-    sends::count(&mut tx, SENDS, &blind, state.config.otp.sends_per_hour, now).await?;
+    let limit = state.config.limits.forgot_password_per_account_per_hour;
+    sends::count(&mut tx, SENDS, &blind, limit, now).await?;
     let holder = accounts::holder(&mut tx, identifier.kind(), &blind)
         .await?
         .filter(|holder| holder.active);
+    // The account's own count, over all its identifiers, shows in nothing but that no message
+    // comes: a refusal would tell which identifiers are the same person's.
+    let account = Subject::of(&state.vault, holder.map(|holder| holder.user_id), &blind)?;
+    let counted = attempts::count(&mut tx, Attempts::Forgot, &account, limit, now).await;
+    let may_send = match counted {
+        Ok(()) => true,
+        Err(Error::RateLimited(_)) => false,
+        Err(error) => return Err(error),
+    };
+    // Then the row is nobody's: as many writes as otherwise, and the last link stays good.
+    let holder = holder.filter(|_| may_send);
     let contact = match holder {
         Some(holder) => accounts::contact(state, &mut tx, holder.user_id).await?,
         None => None,
@@ -135,12 +148,15 @@ pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> R
         tx.commit().await?;
         return Err(Error::CodeExpired);
     }
+    let account = Subject::account(&state.vault, link.user_id)?;
+    let limit = state.config.limits.reset_password_per_account_per_hour;
+    // Refused, nothing is committed: the link stays good.
+    attempts::count(&mut tx, Attempts::Reset, &account, limit, now).await?;
     accounts::prove(state, &mut tx, link.user_id, link.kind, &link.recipient).await?;
     accounts::set_password(state, &mut tx, link.user_id, &phc).await?;
     sessions::end_all(state, &mut tx, link.user_id, Ending::All).await?;
-    let account = Subject::account(&state.vault, link.user_id)?;
     let address = Subject::identifier(&state.vault, &link.recipient)?;
-    lockout::clear(&mut tx, &[account, address]).await?;
+    lockout::clear(&mut tx, &[account, address], None).await?;
     guesses::lift(&mut tx, &account, now).await?;
     let contact = accounts::contact(state, &mut tx, link.user_id).await?;
     tx.commit().await?;

@@ -10,9 +10,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{hasher, otp, password, reset};
-use crate::abuse::{self, Subject, lockout};
+use crate::abuse::{Limit, Subject, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::{Caller, Json, checked_device_id};
 use crate::sessions::Tokens;
@@ -41,6 +42,10 @@ struct Login {
     /// A name for the device, which its session then carries.
     #[schema(max_length = 128)]
     device_id: Option<String>,
+    /// What an earlier login on this device has answered. It is then held up by its own failures
+    /// only. One that is unknown, foreign or expired is as if absent.
+    #[schema(value_type = Option<String>)]
+    device_token: Option<Secret>,
     #[serde(rename = "captcha")]
     _captcha: Option<Value>,
 }
@@ -54,7 +59,7 @@ struct Login {
         (status = 200, description = "Logged in.", body = Tokens),
         (status = 401, description = "`credentials_invalid`"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
-        (status = 429, description = "`rate_limited`"),
+        (status = 429, description = "`rate_limited`: too many failures of the address or the account, or too soon after one"),
     ),
 )]
 /// `POST /login`: tokens, or `credentials_invalid` whatever was wrong, or `account_locked`.
@@ -63,31 +68,48 @@ async fn login(
     caller: Caller,
     Json(body): Json<Login>,
 ) -> Result<Json<Tokens>, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
     let identifier = Identifier::typed(&body.identifier)?;
     let device_id = checked_device_id(body.device_id)?;
     // A password that cannot be anybody's is not worth a hash, and tells nothing about anybody.
     if body.password.expose().is_empty() || body.password.expose().len() > hasher::MAX_BYTES {
         return Err(Error::invalid("password: expected 1 to 1024 bytes."));
     }
-    password::log_in(&state, &caller, &identifier, &body.password, device_id)
-        .await
-        .map(Json)
+    let given = password::Given {
+        identifier,
+        password: body.password,
+        device_id,
+        device_token: body.device_token,
+    };
+    let attempt = state
+        .limiter
+        .attempt(&caller, Limit::LoginFailuresByAddress)
+        .await?;
+    let outcome = password::log_in(&state, &caller, given).await;
+    attempt.settle(&outcome);
+    outcome.map(Json)
 }
 
-/// Whether passwords are refused for now.
+/// How passwords of an identifier fare, whether or not anybody has it.
 #[derive(Serialize, ToSchema)]
 struct LockStatus {
     locked: bool,
     /// Seconds until a password is looked at again; 0 if not locked.
     #[schema(value_type = u64)]
     retry_after: u128,
+    /// Wrong passwords in a row; 0 once a lock is over.
+    failed_attempts: u32,
+    /// When the lock ends (RFC 3339); null if not locked.
+    #[schema(format = DateTime)]
+    locked_until: Option<String>,
+    /// When the last wrong password was given (RFC 3339); null if none was in 30 days.
+    #[schema(format = DateTime)]
+    last_attempt: Option<String>,
 }
 
 #[utoipa::path(
     get, path = "/lock-status/{identifier}", tag = "login",
     summary = "Whether an identifier is locked",
-    description = "The same shape for identifiers that nobody has.",
+    description = "The same for identifiers that nobody has: their failures count and lock alike.",
     params(("identifier" = String, Path, description = "Address, number or user name")),
     responses(
         (status = 200, description = "As of now.", body = LockStatus),
@@ -95,23 +117,28 @@ struct LockStatus {
         (status = 429, description = "`rate_limited`"),
     ),
 )]
-/// `GET /lock-status/{identifier}`: the same shape for identifiers that nobody has.
+/// `GET /lock-status/{identifier}`: the same for identifiers that nobody has.
 async fn lock_status(
     Shared(state): Shared<State>,
     caller: Caller,
     Path(identifier): Path<String>,
 ) -> Result<Json<LockStatus>, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
+    state
+        .limiter
+        .by_address(&caller, Limit::LockStatusByAddress)?;
     let blind = Identifier::typed(&identifier)?.blind(&state.vault)?;
     let subject = Subject::identifier(&state.vault, &blind)?;
     let mut reader = state.db.read().await?;
     let standing = lockout::standing(&mut reader, &subject, state.clock.now()).await?;
     let retry_after = standing
         .locked_for
-        .map_or(0, |wait| wait.as_millis().div_ceil(1_000));
+        .map_or(0, |wait| wait.as_micros().div_ceil(1_000_000));
     Ok(Json(LockStatus {
         locked: standing.locked_for.is_some(),
         retry_after,
+        failed_attempts: standing.failures,
+        locked_until: standing.locked_until.map(Timestamp::to_rfc3339),
+        last_attempt: standing.failed_at.map(Timestamp::to_rfc3339),
     }))
 }
 
@@ -151,8 +178,8 @@ async fn otp_send(
     caller: Caller,
     Json(body): Json<OtpSend>,
 ) -> Result<Json<OtpSent>, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Send)?;
     let address = accounts::address(body.email, body.phone_number, body.country_code.as_deref())?;
+    state.limiter.by_address(&caller, Limit::SendsByAddress)?;
     let token = otp::send(&state, &caller, &address).await?;
     Ok(Json(OtpSent {
         otp_token: token.expose().to_owned(),
@@ -192,11 +219,14 @@ async fn otp_verify(
     caller: Caller,
     Json(body): Json<OtpVerify>,
 ) -> Result<Json<Tokens>, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
     let device_id = checked_device_id(body.device_id)?;
-    otp::verify(&state, &caller, &body.otp_token, &body.code, device_id)
-        .await
-        .map(Json)
+    let attempt = state
+        .limiter
+        .attempt(&caller, Limit::CodeFailuresByAddress)
+        .await?;
+    let outcome = otp::verify(&state, &caller, &body.otp_token, &body.code, device_id).await;
+    attempt.settle(&outcome);
+    outcome.map(Json)
 }
 
 /// Whose password was forgotten.
@@ -231,8 +261,9 @@ async fn forgot_password(
     caller: Caller,
     Json(body): Json<ForgotPassword>,
 ) -> Result<Response, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Send)?;
-    reset::forgot(&state, &caller, &Identifier::typed(&body.identifier)?).await?;
+    let identifier = Identifier::typed(&body.identifier)?;
+    state.limiter.by_address(&caller, Limit::ForgotByAddress)?;
+    reset::forgot(&state, &caller, &identifier).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { status: "accepted" })).into_response())
 }
 
@@ -264,7 +295,7 @@ async fn reset_password(
     caller: Caller,
     Json(body): Json<ResetPassword>,
 ) -> Result<StatusCode, Error> {
-    state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
+    state.limiter.by_address(&caller, Limit::ResetByAddress)?;
     reset::reset(&state, &body.token, &body.password).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -289,21 +320,28 @@ struct ChangePassword {
         (status = 204, description = "Changed."),
         (status = 401, description = "`credentials_invalid`, or the access token is not accepted"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
+        (status = 429, description = "`rate_limited`"),
     ),
 )]
 /// `POST /change-password`: ends every other session.
 async fn change_password(
     Shared(state): Shared<State>,
-    caller: Authenticated,
+    authenticated: Authenticated,
+    caller: Caller,
     Json(body): Json<ChangePassword>,
 ) -> Result<StatusCode, Error> {
-    password::change(
+    let attempt = state
+        .limiter
+        .attempt(&caller, Limit::LoginFailuresByAddress)
+        .await?;
+    let outcome = password::change(
         &state,
-        caller.user_id,
-        caller.session_id,
+        &caller,
+        &authenticated,
         &body.current_password,
         &body.new_password,
     )
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    .await;
+    attempt.settle(&outcome);
+    outcome.map(|()| StatusCode::NO_CONTENT)
 }

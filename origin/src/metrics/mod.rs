@@ -17,7 +17,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::abuse::Limiter;
 use crate::abuse::sends::{self, BreakerState, Status};
+use crate::abuse::stuffing::Watch;
 use crate::app::State;
 use crate::notify::Mailer;
 use crate::tokens::keyring::KeyState;
@@ -155,8 +157,9 @@ pub struct Answer<'a> {
 }
 
 impl Metrics {
-    /// Nothing counted yet; messages are counted by `mailer`.
-    pub fn new(mailer: &Mailer) -> Self {
+    /// Nothing counted yet; messages are counted by `mailer`, refusals by `limiter`, signs of
+    /// credential stuffing by `watch`.
+    pub fn new(mailer: &Mailer, limiter: &Limiter, watch: &Watch) -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("edgekeep"),
             requests: Family::default(),
@@ -176,6 +179,16 @@ impl Metrics {
         };
         metrics.register(mailer.counts());
         metrics.register_sends(mailer.refusals());
+        metrics.registry.register(
+            "rate_limited",
+            "Requests refused, by limit of address, user or session",
+            limiter.refusals(),
+        );
+        metrics.registry.register(
+            "credential_stuffing_signs",
+            "Networks that failed at many accounts, accounts failed at from many networks",
+            watch.signs(),
+        );
         metrics
     }
 

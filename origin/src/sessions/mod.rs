@@ -16,6 +16,7 @@ pub use refresh::refresh;
 pub use refresh_token::RefreshToken;
 pub use restored::{Since, TakenBack, restored};
 
+use crate::abuse::devices;
 use crate::accounts::{self, User};
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -85,6 +86,10 @@ pub struct Tokens {
     pub session_id: SessionId,
     /// Whose session it is.
     pub user: User,
+    /// After a login, `ekd_…`: given back with the next one on this device, it keeps wrong
+    /// passwords of strangers from holding that up. It proves nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_token: Option<String>,
 }
 
 /// Which sessions of a user are ended.
@@ -202,6 +207,7 @@ async fn answer(
         refresh_expires_in: session.idle_expires_at.since(now).as_secs(),
         session_id: session.id,
         user,
+        device_token: None,
     })
 }
 
@@ -219,6 +225,7 @@ pub async fn is_live(
 }
 
 /// Ends a user's sessions within the caller's transaction and writes what the gates are told.
+/// Where none is left, no device is trusted any more either.
 ///
 /// # Errors
 /// When the database fails.
@@ -246,6 +253,9 @@ pub async fn end_of_user(
         Ending::All => None,
         Ending::AllBut(id) => Some(id),
     };
+    if ending == Ending::All {
+        devices::forget_all(connection, user_id).await?;
+    }
     let now = state.clock.now();
     let ended = store::end_of_user(connection, user_id, except, now, reason).await?;
     revoke(state, connection, &ended, reason).await

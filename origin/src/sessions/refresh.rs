@@ -7,6 +7,7 @@
 //! | less | `refresh_reused`: somebody has a copy; the session ends, the event is kept |
 //! | more, or of another restore epoch | `refresh_invalid`: the database was restored, nobody stole anything |
 //! | any, but the session ended or ran out | `session_ended` |
+//! | the row's, but the session rotated too often lately | `rate_limited`; it stays good |
 
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::config::ReuseEnds;
 use crate::db::Tx;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
+use crate::request::Caller;
 
 /// What a token that did not rotate its session is.
 enum Repeated {
@@ -33,9 +35,12 @@ enum Repeated {
 ///
 /// # Errors
 /// As in the table above; what must be remembered is committed before.
-pub async fn refresh(state: &State, text: &str) -> Result<Tokens, Error> {
+pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Tokens, Error> {
     let token =
         RefreshToken::parse(text, &state.vault).ok_or(Error::RefreshInvalid("not one of ours"))?;
+    state
+        .limiter
+        .refresh(caller, token.session_id, token.counter)?;
     let now = state.clock.now();
     let idle_until = now + Duration::from_secs(state.config.sessions.idle_seconds);
     let mut tx = state.db.write().await?;

@@ -3,12 +3,13 @@
 //! Nothing here can know what happened after the copy was made. So everything that could have been
 //! taken back since is: every session ends, every key that the copy knows is revoked, and with it
 //! every access token, whether or not its revocation is still known; codes and links that wait are
-//! void. People log in again.
+//! void, and no device is trusted. People log in again.
 //!
 //! A new restore epoch tells refresh tokens of before and after apart, so that one that is ahead
 //! of the copy is refused without an alarm of theft.
 
 use super::store;
+use crate::abuse::devices;
 use crate::app::State;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
@@ -50,6 +51,7 @@ pub async fn restored(state: &State, since: Since) -> Result<TakenBack, Error> {
     events::record(state, &mut tx, &event).await?;
     let sessions = store::end_every(&mut tx, state.clock.now(), "restored").await?;
     login::forget_pending(&mut tx).await?;
+    devices::forget_every(&mut tx).await?;
     tx.commit().await?;
     let keys = state.keyring.replace_all().await?;
     tracing::warn!(sessions, keys, "the database was restored; sessions ended");

@@ -11,10 +11,11 @@ use utoipa_axum::routes;
 
 use super::store::{self, SessionRow};
 use super::{Details, Ending, Tokens, end, end_of_user, end_own};
+use crate::abuse::Limit;
 use crate::app::State;
 use crate::error::Error;
 use crate::ids::SessionId;
-use crate::request::{Json, OptionalJson};
+use crate::request::{Caller, Json, OptionalJson};
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
@@ -45,6 +46,7 @@ struct Refresh {
     responses(
         (status = 200, description = "The successor, and a new access token.", body = Tokens),
         (status = 401, description = "`refresh_invalid`, `refresh_reused`, `session_ended`"),
+        (status = 429, description = "`rate_limited`; the refresh token stays good"),
     ),
 )]
 /// `POST /refresh`: the successor of a refresh token, and a new access token.
@@ -52,9 +54,11 @@ struct Refresh {
 /// 401 `refresh_invalid`, `refresh_reused`, `session_ended`.
 async fn refresh(
     Shared(state): Shared<State>,
+    caller: Caller,
     Json(body): Json<Refresh>,
 ) -> Result<Json<Tokens>, Error> {
-    super::refresh(&state, body.refresh_token.expose())
+    state.limiter.by_address(&caller, Limit::RefreshByAddress)?;
+    super::refresh(&state, &caller, body.refresh_token.expose())
         .await
         .map(Json)
 }

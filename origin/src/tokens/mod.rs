@@ -25,10 +25,12 @@ pub(crate) mod store;
 pub use claims::Grant;
 pub use published::Published;
 
+use crate::abuse::Limit;
 use crate::accounts::User;
 use crate::app::State;
 use crate::error::Error;
 use crate::ids::{SessionId, TokenId, UserId};
+use crate::request::Caller;
 use crate::{revocation, sessions};
 use claims::AccessClaims;
 
@@ -121,17 +123,23 @@ impl FromRequestParts<State> for Authenticated {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
-        let token = judge(state, bearer(&parts.headers)?).await?;
+        let bearer = bearer(&parts.headers)?;
+        let caller = Caller::of(parts, state);
+        // Before anything is verified: whoever floods with garbage is held up, too.
+        state.limiter.by_address(&caller, Limit::ApiByAddress)?;
+        let token = judge(state, bearer).await?;
         let claims = token.claims();
         let session = claims
             .session_id
             .as_deref()
             .ok_or(Rejection::ClaimMissing)?;
+        let user_id = claims
+            .subject
+            .parse()
+            .map_err(|_| Rejection::ClaimInvalid)?;
+        state.limiter.by_user(&caller, Limit::ApiByUser, user_id)?;
         Ok(Self {
-            user_id: claims
-                .subject
-                .parse()
-                .map_err(|_| Rejection::ClaimInvalid)?,
+            user_id,
             session_id: session.parse().map_err(|_| Rejection::ClaimInvalid)?,
             token,
         })

@@ -25,6 +25,8 @@ pub enum Purpose {
     Session,
     /// Details of audit events, and the ends of their chain.
     Audit,
+    /// Tokens of trusted devices.
+    Device,
     /// What tells a master key from another one.
     Check,
     /// Derived keys that outlive their master key.
@@ -48,7 +50,7 @@ pub enum Lasting {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Identifier,
         Self::Profile,
         Self::Password,
@@ -60,6 +62,7 @@ impl Purpose {
         Self::RefreshToken,
         Self::Session,
         Self::Audit,
+        Self::Device,
         Self::Check,
         Self::KeptKey,
     ];
@@ -77,6 +80,7 @@ impl Purpose {
             Self::RefreshToken => "refresh-token",
             Self::Session => "session",
             Self::Audit => "audit",
+            Self::Device => "device",
             Self::Check => "check",
             Self::KeptKey => "kept-key",
         }
@@ -96,7 +100,7 @@ impl Purpose {
             | Self::Check
             | Self::KeptKey => Lasting::No,
             Self::Password | Self::Audit => Lasting::Versioned,
-            Self::Abuse => Lasting::Always,
+            Self::Abuse | Self::Device => Lasting::Always,
         }
     }
 }

@@ -158,6 +158,27 @@ impl Origin {
         }
     }
 
+    /// Sends a `POST` of JSON to a route under `/api/v1/auth` from `address`, with more headers.
+    pub(crate) async fn post_from(
+        &self,
+        address: &str,
+        headers: &[(&str, &str)],
+        route: &str,
+        body: &Value,
+    ) -> Reply {
+        let mut request = Request::post(format!("/api/v1/auth{route}"))
+            .extension(ConnectInfo(SocketAddr::new(
+                address.parse().unwrap(),
+                40_000,
+            )))
+            .header(header::CONTENT_TYPE, "application/json");
+        for &(name, value) in headers {
+            request = request.header(name, value);
+        }
+        self.send(request.body(Body::from(body.to_string())).unwrap())
+            .await
+    }
+
     /// A request with a JSON body and, where given, a bearer token.
     pub(crate) async fn call(
         &self,

@@ -9,7 +9,7 @@ use sqlx::AnyConnection;
 use super::breaker;
 use super::number::Number;
 use super::store::{self, Sent};
-use crate::abuse::network;
+use crate::abuse::network::Network;
 use crate::accounts::Identifier;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Mail, Mode, Sms};
@@ -263,8 +263,8 @@ impl Rules {
     fn network(&self, address: Option<IpAddr>) -> Result<Option<[u8; 32]>, Error> {
         match address {
             Some(address) if self.per_ip => {
-                let text = network(address).to_string();
-                self.hash(b"network", text.as_bytes()).map(Some)
+                let network = Network::from(address).bytes();
+                self.hash(b"network", &network).map(Some)
             }
             _ => Ok(None),
         }

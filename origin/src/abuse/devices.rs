@@ -1,0 +1,224 @@
+//! Devices that are trusted: those on which somebody logged in before.
+//!
+//! Whoever knows an identifier can lock its account by failing five times. So that strangers cannot
+//! lock a person out of a device that the person uses, every login answers a `device_token` (what
+//! OWASP calls a device cookie: a slow guesser without one is held up, its owner with one is not).
+//! A login that shows it counts failures at the device and not at the account:
+//!
+//! - it may fail as often in a row as an account may; then the device is a stranger again, so that
+//!   a stolen token gives its thief so many guesses and no more;
+//! - a lock of the account does not hold it up, and its failures lock nobody else out;
+//! - its success leaves the account's lock alone, which holds for whoever caused it.
+//!
+//! A token is 32 random bytes, kept as a keyed hash, good for one account, for 90 days from its
+//! last login, until all sessions are ended at once. One that is foreign, stolen and used up, or
+//! expired is as if absent: the login then goes on like any other. It proves nothing: without the
+//! password it opens nothing.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sqlx::AnyConnection;
+
+use crate::app::State;
+use crate::error::Error;
+use crate::ids::UserId;
+use crate::vault::{Purpose, Secret};
+
+/// What leaked tokens are searched for by.
+const PREFIX: &str = "ekd_";
+
+const RANDOM_BYTES: usize = 32;
+
+/// Devices of one account; the one that was used longest ago gives way. A client that keeps no
+/// token makes a new device at each login.
+const PER_ACCOUNT: i64 = 10;
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// A device that may try one password, counted as wrong before it is compared.
+#[derive(Clone, Copy)]
+pub struct Trusted {
+    token_hash: [u8; 32],
+    user_id: UserId,
+}
+
+/// Counts a try of the device that `token` belongs to; `None` where it is none of the user's, its
+/// time is over, or its tries are used up.
+///
+/// # Errors
+/// When the database fails.
+pub async fn enter(
+    state: &State,
+    token: &Secret,
+    user_id: Option<UserId>,
+) -> Result<Option<Trusted>, Error> {
+    let token_hash = hash(state, token)?.filter(|_| !life(state).is_zero());
+    let Some(token_hash) = token_hash else {
+        return Ok(None);
+    };
+    let (now, most) = (
+        state.clock.now(),
+        i64::from(state.config.lockout.max_failures),
+    );
+    // Nobody has the id of zeroes: an unknown account costs the same look-up.
+    let user_id = user_id.unwrap_or(UserId::from_bytes([0; 16]));
+    let mut reader = state.db.read().await?;
+    let known = sqlx::query(
+        "SELECT 1 FROM trusted_devices
+         WHERE token_hash = $1 AND user_id = $2 AND failures < $3 AND expires_at > $4",
+    )
+    .bind(token_hash.as_slice())
+    .bind(user_id)
+    .bind(most)
+    .bind(now)
+    .fetch_optional(&mut *reader)
+    .await?;
+    drop(reader);
+    // Looked at first: what is no token must not cost a write.
+    if known.is_none() {
+        return Ok(None);
+    }
+    let mut tx = state.db.write().await?;
+    let counted = sqlx::query(
+        "UPDATE trusted_devices SET failures = failures + 1
+         WHERE token_hash = $1 AND user_id = $2 AND failures < $3 AND expires_at > $4",
+    )
+    .bind(token_hash.as_slice())
+    .bind(user_id)
+    .bind(most)
+    .bind(now)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok((counted.rows_affected() == 1).then_some(Trusted {
+        token_hash,
+        user_id,
+    }))
+}
+
+/// Ends the trust of a device whose tries are used up, after a wrong password.
+///
+/// # Errors
+/// When the database fails. The try is counted all the same.
+pub async fn failed(state: &State, device: &Trusted) -> Result<(), Error> {
+    let mut tx = state.db.write().await?;
+    sqlx::query("DELETE FROM trusted_devices WHERE token_hash = $1 AND failures >= $2")
+        .bind(device.token_hash.as_slice())
+        .bind(i64::from(state.config.lockout.max_failures))
+        .execute(&mut *tx)
+        .await?;
+    Ok(tx.commit().await?)
+}
+
+/// Begins the device's count and time anew after a right password; whether it is trusted still.
+///
+/// # Errors
+/// When the database fails.
+pub async fn renew(
+    state: &State,
+    connection: &mut AnyConnection,
+    device: &Trusted,
+) -> Result<bool, Error> {
+    let now = state.clock.now();
+    let renewed = sqlx::query(
+        "UPDATE trusted_devices SET failures = 0, used_at = $3, expires_at = $4
+         WHERE token_hash = $1 AND user_id = $2",
+    )
+    .bind(device.token_hash.as_slice())
+    .bind(device.user_id)
+    .bind(now)
+    .bind(now + life(state))
+    .execute(connection)
+    .await?;
+    Ok(renewed.rows_affected() == 1)
+}
+
+/// Trusts a device from now on, within the transaction of its login: its token, or none where
+/// there are to be no trusted devices.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trust(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+) -> Result<Option<String>, Error> {
+    if life(state).is_zero() {
+        return Ok(None);
+    }
+    let now = state.clock.now();
+    let token = Secret::new(format!(
+        "{PREFIX}{}",
+        URL_SAFE_NO_PAD.encode(state.random.bytes::<RANDOM_BYTES>())
+    ));
+    let token_hash = hash(state, &token)?.ok_or_else(|| Error::internal("device token"))?;
+    sqlx::query("DELETE FROM trusted_devices WHERE expires_at <= $1")
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "DELETE FROM trusted_devices WHERE token_hash IN (
+             SELECT token_hash FROM trusted_devices WHERE user_id = $1
+             ORDER BY used_at DESC, token_hash LIMIT 1000000 OFFSET $2)",
+    )
+    .bind(user_id)
+    .bind(PER_ACCOUNT - 1)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "INSERT INTO trusted_devices (token_hash, user_id, failures, used_at, expires_at)
+         VALUES ($1, $2, 0, $3, $4)",
+    )
+    .bind(token_hash.as_slice())
+    .bind(user_id)
+    .bind(now)
+    .bind(now + life(state))
+    .execute(connection)
+    .await?;
+    Ok(Some(token.expose().to_owned()))
+}
+
+/// Trusts none of a user's devices any more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_all(connection: &mut AnyConnection, user_id: UserId) -> Result<(), Error> {
+    sqlx::query("DELETE FROM trusted_devices WHERE user_id = $1")
+        .bind(user_id)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Trusts no device of anybody any more.
+///
+/// # Errors
+/// When the database fails.
+pub async fn forget_every(connection: &mut AnyConnection) -> Result<(), Error> {
+    sqlx::query("DELETE FROM trusted_devices")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+fn life(state: &State) -> Duration {
+    DAY * state.config.lockout.device_days
+}
+
+/// The keyed hash by which a device is found; `None` for what cannot be a token.
+fn hash(state: &State, token: &Secret) -> Result<Option<[u8; 32]>, Error> {
+    let text = token.expose();
+    let well_formed = text
+        .strip_prefix(PREFIX)
+        .is_some_and(|encoded| encoded.len() == (RANDOM_BYTES * 8).div_ceil(6));
+    if !well_formed {
+        return Ok(None);
+    }
+    Ok(Some(
+        state
+            .vault
+            .mac(Purpose::Device, &[b"token", text.as_bytes()])?,
+    ))
+}
