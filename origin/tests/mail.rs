@@ -2,45 +2,25 @@
 #![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 #![expect(clippy::expect_used, reason = "a failure is the test's failure")]
 
+mod npm;
 mod sent;
 mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use edgekeep_origin::config::{Channel, Config, Smtp, SmtpTls};
 use edgekeep_origin::notify::{Mailer, Medium, Message};
 use edgekeep_origin::vault::Secret;
+use npm::node_modules;
 use sent::logged;
 use serde_json::{Value, json};
 use support::Origin;
 
 /// Longest wait for something that should happen: three attempts and their pauses, and some.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The folder of the npm packages that are pinned in `scripts/npm`, installed if need be.
-fn node_modules() -> &'static str {
-    static FOLDER: OnceLock<String> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let script = r#"set -eu; . scripts/env.sh; mkdir -p "$EDGEKEEP_CACHE_DIR"
-            exec 9>"$EDGEKEEP_CACHE_DIR/setup.lock"; flock 9
-            npm_install "$EDGEKEEP_ROOT/scripts/npm"; npm_folder "$EDGEKEEP_ROOT/scripts/npm""#;
-        let output = Command::new("bash")
-            .args(["-c", script])
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(output.status.success());
-        format!(
-            "{}/node_modules",
-            String::from_utf8(output.stdout).unwrap().trim()
-        )
-    })
-}
 
 struct MailServer {
     port: u16,
