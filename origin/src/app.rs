@@ -35,10 +35,11 @@ use crate::random::Random;
 use crate::revocation::control_key::ControlKey;
 use crate::revocation::list::Publisher;
 use crate::revocation::{self, Signal};
+use crate::social::Social;
 use crate::tokens::keyring::Keyring;
 use crate::vault::master::MasterKeyError;
 use crate::vault::{self, MasterKeys, Vault};
-use crate::{accounts, listen, login, metrics, openapi, sessions, tokens};
+use crate::{accounts, listen, login, metrics, openapi, sessions, social, tokens};
 
 /// What every handler may use; cheap to clone.
 #[derive(Clone)]
@@ -64,6 +65,8 @@ pub struct Parts {
     pub per_ip: PerIp,
     /// Where mail and SMS are handed over.
     pub mailer: Mailer,
+    /// Other identity providers.
+    pub social: Social,
     /// The keys that sign access tokens.
     pub keyring: Arc<Keyring>,
     /// Word to the publisher that something is revoked.
@@ -128,6 +131,7 @@ impl State {
         let hasher = Hasher::new(&config.password, vault.clone(), random.clone()).await?;
         let gate = Gate::new(config.lockout.max_failures);
         let mailer = Mailer::start(&config).map_err(StartError::Notify)?;
+        let social = Social::new(&config)?;
         let policy = revocation::read_policy(&config).map_err(|source| StartError::Io {
             what: "gate.policy_file".to_owned(),
             source,
@@ -156,6 +160,7 @@ impl State {
             hasher,
             gate,
             per_ip: PerIp::default(),
+            social,
             metrics: Metrics::new(&mailer),
             mailer,
             accepting: AtomicBool::new(true),
@@ -194,6 +199,7 @@ pub fn documented() -> OpenApiRouter<State> {
         .merge(accounts::routes())
         .merge(login::routes())
         .merge(sessions::routes::auth())
+        .merge(social::routes::auth())
         .merge(tokens::routes::auth());
     OpenApiRouter::new()
         .nest("/api/v1/auth", auth)

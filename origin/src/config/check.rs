@@ -50,6 +50,7 @@ impl Config {
         self.otp.check(&mut wrong);
         self.sessions.check(&mut wrong);
         self.revocation.check(&mut wrong);
+        self.social.check(&mut wrong);
         self.check_notify(&mut wrong);
         match wrong.0.into_iter().next() {
             None => Ok(()),

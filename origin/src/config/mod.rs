@@ -20,6 +20,7 @@ mod password;
 mod revocation;
 mod server;
 mod sessions;
+mod social;
 mod tokens;
 
 pub use limits::Limits;
@@ -31,6 +32,8 @@ pub use password::{Lockout, Password};
 pub use revocation::{Gate, KvRest, Revocation};
 pub use server::{Database, Server};
 pub use sessions::{ReuseEnds, Sessions};
+pub use social::{ClientAuth, IdTokenAlgorithm, Social, SocialKind, SocialProvider, WithoutEmail};
+pub(crate) use social::{is_endpoint, is_loopback};
 pub use tokens::{Algorithm, Keys, Tokens};
 
 /// Everything that can be set.
@@ -64,6 +67,8 @@ pub struct Config {
     pub otp: Otp,
     /// New accounts.
     pub registration: Registration,
+    /// Logging in at other identity providers.
+    pub social: Social,
     /// Senders of mail and SMS.
     pub notify: Notify,
     /// Keys that must not be lost.

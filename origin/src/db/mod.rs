@@ -37,6 +37,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     ),
     (2, "login", include_str!("../../migrations/0002_login.sql")),
     (
+        14,
+        "social",
+        include_str!("../../migrations/0014_social.sql"),
+    ),
+    (
         100,
         "tokens",
         include_str!("../../migrations/0100_tokens.sql"),

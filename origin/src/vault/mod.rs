@@ -51,6 +51,8 @@ pub enum Purpose {
     RefreshToken,
     /// What a session remembers of its device.
     Session,
+    /// Who somebody is at another identity provider, and logins there that are under way.
+    Social,
 }
 
 impl Purpose {
@@ -66,6 +68,7 @@ impl Purpose {
             Self::ControlKey => "control-key",
             Self::RefreshToken => "refresh-token",
             Self::Session => "session",
+            Self::Social => "social",
         }
     }
 }
