@@ -389,6 +389,63 @@ mod tests {
         }
     }
 
+    fn fault(text: &str) -> Option<&'static str> {
+        toml::from_str::<SocialProvider>(text).unwrap().fault()
+    }
+
+    #[test]
+    fn what_a_kind_needs_is_there_and_nothing_of_another() {
+        let oidc = "client_id = 'c'\nissuer = 'https://id.example.com/'";
+        let oauth2 = "kind = 'oauth2'\nclient_id = 'c'\nauthorize_url = 'https://a.example/'\n\
+                      token_url = 'https://a.example/'\nuserinfo_url = 'https://a.example/'\n\
+                      subject_field = 'id'";
+        let github = "kind = 'github'\nclient_id = 'c'";
+        for good in [oidc, oauth2, github] {
+            assert_eq!(fault(good), None, "{good}");
+        }
+        for (kind, more) in [
+            (oidc, "client_secret = ''"),
+            (oidc, "scopes = ['email']"),
+            (oidc, "scopes = ['openid', 'a b']"),
+            (oidc, "scopes = ['openid', '']"),
+            (oidc, "algorithms = []"),
+            (oidc, "require = { hd = [] }"),
+            (oidc, "display_name = ''"),
+            (oidc, "display_name = \"a\\nb\""),
+            (oidc, "token_url = 'https://a.example/'"),
+            (oidc, "subject_field = 'sub'"),
+            (oauth2, "issuer = 'https://id.example.com'"),
+            (oauth2, "algorithms = ['RS256']"),
+            (oauth2, "emails_url = 'http://a.example/'"),
+            (github, "token_url = 'http://a.example/'"),
+        ] {
+            assert!(fault(&format!("{kind}\n{more}")).is_some(), "{more}");
+        }
+        for lacks in [
+            "",
+            "client_id = 'c'",
+            "issuer = 'https://id.example.com'",
+            "client_id = 'c'\nissuer = 'http://id.example.com'",
+            "client_id = 'c'\nissuer = 'https://id.example.com?x'",
+            "kind = 'github'",
+            "kind = 'oauth2'\nclient_id = 'c'",
+            &oauth2.replace("subject_field = 'id'", ""),
+        ] {
+            assert!(fault(lacks).is_some(), "{lacks}");
+        }
+        for unknown in [
+            "x = 1",
+            "kind = 'saml'",
+            "algorithms = ['HS256']",
+            "algorithms = ['none']",
+        ] {
+            assert!(
+                toml::from_str::<SocialProvider>(unknown).is_err(),
+                "{unknown}"
+            );
+        }
+    }
+
     #[test]
     fn names_are_plain_and_no_other_route() {
         for good in ["google", "entra-id", "okta2", "a"] {

@@ -197,3 +197,53 @@ impl Metadata {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use edgekeep_shared::json;
+
+    use super::*;
+
+    fn read(issuer: &str, host: &str, more: &str) -> Result<Metadata, Failure> {
+        let text = format!(
+            r#"{{"issuer":"{issuer}","authorization_endpoint":"{host}/a","token_endpoint":"{host}/t","jwks_uri":"{host}/k"{more}}}"#
+        );
+        Metadata::read(&json::parse_object(text.as_bytes()).unwrap(), issuer)
+    }
+
+    #[test]
+    fn a_provider_on_the_internet_has_no_endpoint_on_this_machine() {
+        let (public, local) = ("https://id.example.com", "http://127.0.0.1:3000");
+        assert!(read(public, public, "").is_ok());
+        assert!(read(public, "https://other.example.com", "").is_ok());
+        assert!(read(local, local, "").is_ok());
+        assert!(read(local, public, "").is_ok());
+        assert!(read(public, local, "").is_err());
+        let userinfo = format!(r#","userinfo_endpoint":"{local}/me""#);
+        assert!(read(public, public, &userinfo).is_err());
+    }
+
+    #[test]
+    fn the_client_proves_itself_as_the_provider_has_it() {
+        let host = "https://id.example.com";
+        for (methods, expected) in [
+            ("", ClientAuth::Basic),
+            (r#"["client_secret_post"]"#, ClientAuth::Post),
+            (
+                r#"["client_secret_post","client_secret_basic"]"#,
+                ClientAuth::Basic,
+            ),
+            (r#"["private_key_jwt"]"#, ClientAuth::Basic),
+        ] {
+            let more = match methods {
+                "" => String::new(),
+                _ => format!(r#","token_endpoint_auth_methods_supported":{methods}"#),
+            };
+            assert_eq!(
+                read(host, host, &more).unwrap().client_auth,
+                expected,
+                "{methods}"
+            );
+        }
+    }
+}
