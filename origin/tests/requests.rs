@@ -81,7 +81,7 @@ fn variables_override_and_unknown_ones_are_named() {
         ("EDGEKEEP_ORIGIN_PORT", "not ours"),
         (
             "EDGEKEEP_SOCIAL__RETURN_URLS",
-            "https://app.example.com/a,com.example.app:/b",
+            "https://app.example.com/a,http://localhost:3000/b",
         ),
         ("EDGEKEEP_SOCIAL__PROVIDERS__GOOGLE__CLIENT_SECRET", "s"),
         ("EDGEKEEP_SOCIAL__PROVIDERS__GOOGLE__CLIENT_ID", "12"),
@@ -115,7 +115,8 @@ fn variables_override_and_unknown_ones_are_named() {
         ("EDGEKEEP_TOKENS__ACCESS_TOKEN_SECONDS", "86401"),
         ("EDGEKEEP_SERVER__PUBLIC_URL", "https://a.example/"),
         ("EDGEKEEP_MODE", "production"),
-        ("EDGEKEEP_SOCIAL__RETURN_URLS", "javascript:alert(1)"),
+        ("EDGEKEEP_SOCIAL__RETURN_URLS", "com.example.app:/b"),
+        ("EDGEKEEP_SOCIAL__APP_RETURN_URLS", "javascript:alert(1)"),
         ("EDGEKEEP_SOCIAL__PROVIDERS__GOOGLE__CLIENT_ID", "12"),
         ("EDGEKEEP_SOCIAL__PROVIDERS__LINK__KIND", "github"),
         ("EDGEKEEP_SOCIAL__PROVIDERS__GOOGLE__CLIENT_SECRETS", "s"),

@@ -94,6 +94,8 @@ enum Person<'a> {
 struct Browser {
     client: reqwest::Client,
     cookies: BTreeMap<String, String>,
+    /// How often a page asked for a login.
+    asked: usize,
 }
 
 impl Browser {
@@ -105,6 +107,7 @@ impl Browser {
         Self {
             client,
             cookies: BTreeMap::new(),
+            asked: 0,
         }
     }
 
@@ -171,11 +174,14 @@ impl Browser {
                     url = Url::parse(&format!("{action}/abort")).unwrap();
                     continue;
                 }
-                Person::LogsIn(login) if page.contains("value=\"login\"") => Some(vec![
-                    ("prompt", "login"),
-                    ("login", login),
-                    ("password", "x"),
-                ]),
+                Person::LogsIn(login) if page.contains("value=\"login\"") => {
+                    self.asked += 1;
+                    Some(vec![
+                        ("prompt", "login"),
+                        ("login", login),
+                        ("password", "x"),
+                    ])
+                }
                 Person::LogsIn(_) => Some(vec![("prompt", "consent")]),
             };
             url = action;
@@ -263,6 +269,23 @@ async fn logs_in_with_every_algorithm_and_way_to_prove_the_client() {
         log_in(&origin, "bob")
             .await
             .expect(401, "credentials_invalid");
+    }
+}
+
+#[tokio::test]
+async fn who_is_logged_in_there_comes_through_unless_they_have_to_log_in_again() {
+    let client = json!({"client_secret": CLIENT_SECRET});
+    let provider = Provider::start(client, true);
+    let origin = origin(|config| add(config, "acme", &provider.issuer)).await;
+    let mut browser = Browser::new();
+    for (again, asked) in [(false, 1), (false, 1), (true, 2)] {
+        let body = json!({"return_url": idp::PAGE, "reauthenticate": again});
+        let flow = idp::start_with(&origin, "acme", body).await;
+        let query = browser.visit(&flow.url, Person::LogsIn("ada")).await;
+        assert_eq!(browser.asked, asked);
+        let reply = back(&origin, &flow, &query).await;
+        let code = returned(&reply, "code");
+        exchange(&origin, &flow, &code).await.expect(200, "");
     }
 }
 

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use axum::http::Method;
 use edgekeep_origin::config::{Config, SocialKind, SocialProvider, WithoutEmail};
 use idp::{
-    CLIENT, CLIENT_SECRET, Flow, Idp, PAGE, Says, add, come_back, exchange, exchange_with, linking,
-    returned, start, start_link, start_with,
+    APP, CLIENT, CLIENT_SECRET, Flow, Idp, PAGE, Says, add, come_back, exchange, exchange_with,
+    linking, returned, start, start_link, start_with,
 };
 use serde_json::{Value, json};
 use sqlx::Row as _;
@@ -606,6 +606,9 @@ async fn enter_github(origin: &Origin) -> Reply {
     assert!(!flow.url.as_str().contains("nonce"));
     assert_eq!(flow.parameter("scope"), "read:user user:email");
     assert_eq!(flow.parameter("code_challenge_method"), "S256");
+    let again = json!({"reauthenticate": true});
+    let reply = origin.post("/social/github/start", again).await;
+    reply.expect(400, "request_invalid");
     let reply = come_back(origin, &flow, "their-code").await;
     if reply.headers["location"]
         .to_str()
@@ -778,12 +781,7 @@ async fn fields_of_other_oauth2_providers_are_named_in_the_configuration() {
 #[tokio::test]
 async fn nobody_is_sent_to_a_page_that_is_not_configured() {
     let idp = Idp::start().await;
-    let app = "com.example.app:/welcome";
-    let origin = Origin::with(|config| {
-        add(config, "acme", &idp.issuer);
-        config.social.return_urls.push(app.to_owned());
-    })
-    .await;
+    let origin = Origin::with(|config| add(config, "acme", &idp.issuer)).await;
     for bad in [
         "",
         "/",
@@ -842,21 +840,30 @@ async fn nobody_is_sent_to_a_page_that_is_not_configured() {
         "COM.example.app:/welcome",
         "com.example.app:welcome",
     ] {
-        let body = json!({"return_url": bad});
+        for binding in ["cookie", "token"] {
+            let body = json!({"return_url": bad, "binding": binding});
+            let reply = origin.post("/social/acme/start", body).await;
+            assert_eq!(
+                (reply.status.as_u16(), reply.code()),
+                (400, "request_invalid"),
+                "{bad:?}"
+            );
+        }
+    }
+    // Each is for its own binding.
+    for (other, binding) in [(APP, "cookie"), (PAGE, "token")] {
+        let body = json!({"return_url": other, "binding": binding});
         let reply = origin.post("/social/acme/start", body).await;
-        assert_eq!(
-            (reply.status.as_u16(), reply.code()),
-            (400, "request_invalid"),
-            "{bad:?}"
-        );
+        reply.expect(400, "request_invalid");
     }
     let body = json!({"return_url": format!("{PAGE}\u{0}")});
     origin
         .post("/social/acme/start", body)
         .await
         .expect(400, "request_invalid");
-    for good in [PAGE, app] {
-        let flow = start_with(&origin, "acme", json!({"return_url": good})).await;
+    for (good, binding) in [(PAGE, "cookie"), (APP, "token")] {
+        let body = json!({"return_url": good, "binding": binding});
+        let flow = start_with(&origin, "acme", body).await;
         let reply = idp
             .log_in(&origin, &flow, "1", verified("ada@example.org"))
             .await;

@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
+use axum::http::Method;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use edgekeep_origin::config::Config;
 use idp::{
-    CLIENT, CLIENT_SECRET, DISCOVERY, Flow, Idp, Key, PAGE, Says, add, come_back, exchange, land,
-    returned, start, start_with, unsigned,
+    APP, CLIENT, CLIENT_SECRET, DISCOVERY, Flow, Idp, Key, PAGE, Says, add, come_back, exchange,
+    land, returned, start, start_with, unsigned,
 };
 use serde_json::{Value, json};
 use sha2::Digest as _;
@@ -137,6 +138,8 @@ async fn judges_the_claims_of_an_id_token() {
         ("nbf in a minute", json!({"nbf": now + 60}), true),
         ("nbf later", json!({"nbf": now + 61}), false),
         ("nbf as a text", json!({"nbf": "0"}), false),
+        ("auth_time long ago", json!({"auth_time": 1}), true),
+        ("auth_time as a text", json!({"auth_time": "1"}), false),
         ("no subject", json!({"sub": null}), false),
         ("an empty subject", json!({"sub": ""}), false),
         ("a subject that is a number", json!({"sub": 1}), false),
@@ -933,7 +936,8 @@ async fn the_same_person_in_many_windows_gets_one_account() {
 async fn a_code_is_exchanged_by_whoever_began_and_in_time() {
     let (idp, origin) = acme().await;
     let finish = async |binding: &str| {
-        let body = json!({"return_url": PAGE, "binding": binding});
+        let page = if binding == "token" { APP } else { PAGE };
+        let body = json!({"return_url": page, "binding": binding});
         let flow = start_with(&origin, "acme", body).await;
         let reply = idp.log_in(&origin, &flow, "1", verified()).await;
         let code = returned(&reply, "code");
@@ -1043,4 +1047,51 @@ async fn cookies_are_for_this_host_alone() {
         text.ends_with("; Path=/; Max-Age=600; HttpOnly; SameSite=Lax"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn who_is_to_log_in_again_has_to() {
+    let (idp, origin) = acme().await;
+    let now = BEGINNING.unix_seconds();
+    let again = json!({"return_url": PAGE, "reauthenticate": true});
+    for (auth_time, good) in [
+        (json!(now), true),
+        (json!(now - 60), true),
+        (json!(now - 61), false),
+        (json!(0), false),
+        (Value::Null, false),
+        (json!(now.to_string()), false),
+    ] {
+        let flow = start_with(&origin, "acme", again.clone()).await;
+        assert_eq!(flow.parameter("prompt"), "login");
+        assert_eq!(flow.parameter("max_age"), "0");
+        let mut said = verified();
+        said["auth_time"] = auth_time.clone();
+        let reply = idp.log_in(&origin, &flow, "1", said).await;
+        let location = reply.headers["location"].to_str().unwrap();
+        assert_eq!(location.contains("?code="), good, "{auth_time}");
+    }
+    // Nothing said is nothing proved.
+    let flow = start_with(&origin, "acme", again).await;
+    let reply = idp.log_in(&origin, &flow, "1", verified()).await;
+    assert_eq!(returned(&reply, "error"), "credentials_invalid");
+}
+
+/// Somebody who has been logged in at the provider for an hour has not proved anything just now.
+#[tokio::test]
+async fn a_session_is_as_old_as_the_proof_at_the_provider() {
+    let (idp, origin) = acme().await;
+    let now = BEGINNING.unix_seconds();
+    for (said, expected) in [(now - 3_600, now - 3_600), (now + 3_600, now), (-5, 0)] {
+        let mut more = verified();
+        more["auth_time"] = json!(said);
+        let tokens = idp.enter(&origin, "acme", "1", more).await.expect(200, "");
+        let bearer = tokens.text("access_token");
+        let info = origin
+            .call(Method::GET, "/api/v1/auth/token-info", Some(bearer), None)
+            .await;
+        assert_eq!(info.body["auth_time"], expected, "{said}");
+        let reply = idp::start_link(&origin, "acme", bearer).await;
+        assert_eq!(reply.status == 200, expected == now, "{said}");
+    }
 }

@@ -12,10 +12,14 @@ use crate::vault::Secret;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Social {
-    /// The pages of your applications that people may come back to, each to the letter: an
-    /// address that differs in a single character is refused. `https` URLs, `http` on loopback,
-    /// or an application's own scheme with a dot in it (RFC 8252 §7.1). No query, no fragment.
+    /// The pages of your web applications that people may come back to, each to the letter: an
+    /// address that differs in a single character is refused. `https` URLs, or `http` on loopback.
+    /// No query, no fragment.
     pub return_urls: Vec<String>,
+    /// The same for applications that open the system's browser and know a login by a token
+    /// instead of a cookie: URLs that the system hands to the application. They may have a scheme
+    /// of the application's own, with a dot in it (RFC 8252 §7.1).
+    pub app_return_urls: Vec<String>,
     /// `[social.providers.NAME]`. The name is part of the redirect URI that is registered at the
     /// provider, and of every link between an account and it: renaming one loses its links.
     pub providers: BTreeMap<String, SocialProvider>,
@@ -150,10 +154,15 @@ const RESERVED: [&str; 4] = ["exchange", "identities", "link", "providers"];
 
 impl Social {
     pub(super) fn check(&self, wrong: &mut Wrong) {
-        let bad = self.return_urls.iter().find(|url| !is_return_url(url));
+        let is_page = |url: &String| is_return_url(url) && url.starts_with("http");
         wrong.expect(
-            bad.is_none(),
+            self.return_urls.iter().all(is_page),
             "social.return_urls",
+            "expected https URLs, or http URLs on loopback; without user, query and fragment",
+        );
+        wrong.expect(
+            self.app_return_urls.iter().all(|url| is_return_url(url)),
+            "social.app_return_urls",
             "expected https URLs, http URLs on loopback, or URLs of an application's own scheme \
              with a dot in it; without user, query and fragment",
         );

@@ -43,6 +43,9 @@ pub(super) struct Facts {
     pub(super) email_verified: Option<bool>,
     /// The name.
     pub(super) name: Option<String>,
+    /// When the person last proved to the provider who they are, in seconds since 1970, where an
+    /// ID token says so.
+    pub(super) authenticated_at: Option<i64>,
     /// Every member that is a text.
     texts: BTreeMap<String, String>,
 }
@@ -75,6 +78,7 @@ impl Facts {
                 _ => None,
             },
             name: text(fields.name),
+            authenticated_at: None,
             texts,
         })
     }

@@ -16,6 +16,7 @@ use super::provider::{Proofs, Provider, Returned};
 use super::store::{self, NewFlow, Owner};
 use crate::abuse::{Subject, lockout};
 use crate::app::State;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::request::Caller;
@@ -38,11 +39,13 @@ const AMR: &str = "fed";
 
 /// What whoever begins a flow asks for.
 pub(super) struct Wish {
-    /// One of `social.return_urls`.
+    /// One of `social.return_urls`; by a token one of `social.app_return_urls`.
     pub(super) return_url: Option<String>,
     pub(super) device_id: Option<String>,
     /// Bound by a token in the answer instead of a cookie.
     pub(super) by_token: bool,
+    /// The person is to prove again who they are.
+    pub(super) again: bool,
 }
 
 /// What the database keeps of a flow; sealed.
@@ -51,6 +54,7 @@ struct Kept {
     proofs: Proofs,
     return_url: Option<String>,
     device_id: Option<String>,
+    again: bool,
 }
 
 /// A flow that has begun.
@@ -65,7 +69,11 @@ pub(super) struct Begun {
 /// A URL to return to is one of the configured ones, compared byte by byte: nothing is parsed, so
 /// nothing can be parsed in two ways.
 fn checked_return_url(state: &State, wish: &Wish) -> Result<(), Error> {
-    let known = &state.config.social.return_urls;
+    let known = if wish.by_token {
+        &state.config.social.app_return_urls
+    } else {
+        &state.config.social.return_urls
+    };
     match &wish.return_url {
         Some(url) if !known.contains(url) => Err(Error::invalid(
             "return_url: expected one that is configured, to the letter.",
@@ -82,6 +90,11 @@ pub(super) async fn begin(
     wish: Wish,
 ) -> Result<Begun, Error> {
     checked_return_url(state, &wish)?;
+    if wish.again && !provider.says_when() {
+        return Err(Error::invalid(
+            "reauthenticate: this provider does not say when somebody logged in.",
+        ));
+    }
     let now = state.clock.now();
     let tag = URL_SAFE_NO_PAD.encode(state.random.bytes::<TAG_BYTES>());
     let proofs = Proofs::generate(&state.random);
@@ -91,12 +104,13 @@ pub(super) async fn begin(
         URL_SAFE_NO_PAD.encode(state.random.bytes::<32>())
     ));
     let authorization_url = provider
-        .authorization_url(&state.social.client, now, &flow_state, &proofs)
+        .authorization_url(now, &flow_state, &proofs, wish.again)
         .await?;
     let kept = Kept {
         proofs,
         return_url: wish.return_url,
         device_id: wish.device_id,
+        again: wish.again,
     };
     let state_hash = hash(state, "state", &flow_state)?;
     let kept = seal(state, "kept", &state_hash, &kept)?;
@@ -174,7 +188,7 @@ pub(super) async fn land(
     };
     tx.commit().await?;
     let kept: Kept = open(state, "kept", &state_hash, &returned.kept)?;
-    let identified = identify(state, provider, answer, &kept.proofs, &returned).await;
+    let identified = identify(state, provider, answer, &kept, &returned).await;
     let mut tx = state.db.write().await?;
     let outcome = match identified {
         Ok(facts) => {
@@ -205,12 +219,12 @@ async fn identify(
     state: &State,
     provider: &Provider,
     answer: &Answer,
-    proofs: &Proofs,
+    kept: &Kept,
     returned: &store::Returned,
 ) -> Result<Facts, Failure> {
-    let (client, now) = (&state.social.client, state.clock.now());
+    let now = state.clock.now();
     let issuer = answer.issuer.as_deref();
-    provider.check_issuer(client, now, issuer).await?;
+    provider.check_issuer(now, issuer).await?;
     let code = match &answer.outcome {
         Ok(code) => code,
         Err(error) if error == "access_denied" => return Err(Failure::Denied),
@@ -218,10 +232,11 @@ async fn identify(
     };
     let returned = Returned {
         code,
-        proofs,
+        proofs: &kept.proofs,
         begun_at: returned.begun_at,
+        again: kept.again,
     };
-    provider.identify(client, now, &returned).await
+    provider.identify(now, &returned).await
 }
 
 /// What is kept of a person: the address only where it counts as proved.
@@ -233,6 +248,7 @@ fn person(provider: &Provider, facts: Facts) -> Person {
             .filter(|_| trusted)
             .map(str::to_owned),
         label: facts.email.or(facts.name.clone()),
+        authenticated_at: facts.authenticated_at,
         name: facts.name,
         subject: facts.subject,
     }
@@ -269,7 +285,9 @@ pub(super) async fn exchange(
             return Err(refusal);
         }
     };
-    let tokens = conclude(state, &mut tx, user_id, caller, kept.device_id).await?;
+    let device_id = kept.device_id;
+    let at = person.authenticated_at;
+    let tokens = conclude(state, &mut tx, user_id, caller, device_id, at).await?;
     tx.commit().await?;
     Ok((tokens, tag))
 }
@@ -288,15 +306,23 @@ async fn unlocked(
     })
 }
 
-/// What a login at a provider that succeeded comes to.
+/// What a login at a provider that succeeded comes to. Whoever is logged in there already may be
+/// let in without proving anything: where the provider says when they last did, that is when they
+/// did here.
 async fn conclude(
     state: &State,
     connection: &mut AnyConnection,
     user_id: UserId,
     caller: &Caller,
     device_id: Option<String>,
+    authenticated_at: Option<i64>,
 ) -> Result<Tokens, Error> {
-    let session = NewSession::first_party(state, user_id, caller, device_id, &[AMR]);
+    let mut session = NewSession::first_party(state, user_id, caller, device_id, &[AMR]);
+    if let Some(at) = authenticated_at {
+        session.auth_time = session
+            .auth_time
+            .min(Timestamp::from_unix_seconds(at.max(0)));
+    }
     sessions::open(state, connection, session).await
 }
 

@@ -33,6 +33,8 @@ pub(super) struct Expected<'a> {
     pub(super) nonce: &'a str,
     /// When the login began: nothing issued for it is older.
     pub(super) begun_at: Timestamp,
+    /// Whether the person had to prove again who they are.
+    pub(super) again: bool,
     pub(super) now: Timestamp,
 }
 
@@ -85,7 +87,11 @@ pub(super) fn verify(token: &str, keys: &Keys, expected: &Expected<'_>) -> Resul
     let claims = decode(payload)?;
     let claims = json::parse_object(&claims).map_err(|_| MALFORMED)?;
     judge(&claims, expected)?;
-    Facts::read(&claims, &OIDC).map_err(|_| Fault::Refused("ID token: no subject"))
+    let authenticated_at = authenticated_at(&claims, expected)?;
+    let facts = Facts::read(&claims, &OIDC);
+    let mut facts = facts.map_err(|_| Fault::Refused("ID token: no subject"))?;
+    facts.authenticated_at = authenticated_at;
+    Ok(facts)
 }
 
 /// `alg` and `kid`, of a header that asks for nothing that is not understood.
@@ -158,4 +164,14 @@ fn judge(claims: &Object<'_>, expected: &Expected<'_>) -> Result<(), Fault> {
         Some(_) => false,
     };
     expect(begins, "ID token: not valid yet")
+}
+
+/// `auth_time`, which a login that had to be done again must have, from after it began.
+fn authenticated_at(claims: &Object<'_>, expected: &Expected<'_>) -> Result<Option<i64>, Fault> {
+    let earliest = expected.begun_at.unix_seconds() - LEEWAY_SECONDS;
+    match claims.member("auth_time") {
+        None if !expected.again => Ok(None),
+        Some(Value::Integer(at)) if !expected.again || *at >= earliest => Ok(Some(*at)),
+        _ => Err(Fault::Refused("ID token: not authenticated again")),
+    }
 }

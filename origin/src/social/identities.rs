@@ -32,6 +32,8 @@ pub(super) struct Person {
     pub(super) name: Option<String>,
     /// What the identity is called, for its owner.
     pub(super) label: Option<String>,
+    /// When they proved to the provider who they are, in seconds since 1970.
+    pub(super) authenticated_at: Option<i64>,
 }
 
 /// What is kept of an identity. Sealed at rest.

@@ -22,9 +22,11 @@
 //!   that is read from a log or a history is worth nothing.
 //! - *By a flow token*, for applications that open the system's browser (RFC 8252), whose cookies
 //!   they do not share. It is in the answer of `start` and nowhere else, and only the exchange asks
-//!   for it. Whoever hands another the address to log in at gets no code, which goes to the page
-//!   that the configuration names; and whoever hands another a code has no use for it, since the
-//!   other's application holds another token.
+//!   for it. Whoever hands another a code has no use for it, since the other's application holds
+//!   another token. Whoever hands another the address to log in at gets no code, which goes where
+//!   the configuration says: to one of `social.app_return_urls`, which are for this binding alone.
+//!   (No page of a web application can be sent such a code: what its page shows to others, in a
+//!   `Referer` or to those who count visits, is then worth nothing to them.)
 //!
 //! Each flow has a cookie of its own, so that two tabs do not end each other's login.
 //!
@@ -32,7 +34,7 @@
 //!
 //! An identity is the provider with its issuer and its `sub`: addresses change and are given to
 //! others. An address is looked at once, when an identity is seen for the first time, and never
-//! links it to an account that is there already ([`identities`]).
+//! links it to an account that is there already (`identities.rs`).
 //!
 //! Clauses: RFC 6749, RFC 7636 (PKCE, `S256` always), RFC 9207 (`iss`), RFC 9700 (exact redirect,
 //! one redirect URI for each provider against mix-up), OpenID Connect Core and Discovery 1.0.
@@ -56,7 +58,6 @@ mod store;
 
 use crate::config::Config;
 use crate::error::Error;
-use fetch::Client;
 use provider::Provider;
 
 pub(crate) use identities::withdraw;
@@ -89,7 +90,6 @@ impl From<Failure> for Error {
 #[derive(Debug)]
 pub struct Social {
     providers: BTreeMap<String, Provider>,
-    client: Client,
 }
 
 impl Social {
@@ -98,8 +98,6 @@ impl Social {
     /// # Errors
     /// When the machine's TLS roots cannot be read.
     pub fn new(config: &Config) -> Result<Self, Error> {
-        let client = Client::new()
-            .map_err(|error| Error::internal(format!("client of identity providers: {error}")))?;
         let providers = config
             .social
             .providers
@@ -111,7 +109,7 @@ impl Social {
                 Ok((name.clone(), Provider::new(name, settings, redirect_uri)?))
             })
             .collect::<Result<_, Error>>()?;
-        Ok(Self { providers, client })
+        Ok(Self { providers })
     }
 
     /// # Errors

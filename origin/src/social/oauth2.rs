@@ -56,11 +56,11 @@ impl OAuth2 {
     pub(super) async fn identify(
         &self,
         provider: &Provider,
-        client: &Client,
         returned: &Returned<'_>,
     ) -> Result<Facts, Failure> {
+        let client = &provider.client;
         let granted = provider
-            .redeem(client, &self.token_url, self.client_auth, returned)
+            .redeem(&self.token_url, self.client_auth, returned)
             .await?;
         let token = &granted.access_token;
         let answer = client.get(&self.userinfo_url, Some(token)).await?;

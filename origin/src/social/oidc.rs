@@ -89,17 +89,17 @@ impl Oidc {
     pub(super) async fn identify(
         &self,
         provider: &Provider,
-        client: &Client,
         now: Timestamp,
         returned: &Returned<'_>,
     ) -> Result<Facts, Failure> {
+        let client = &provider.client;
         let metadata = self.metadata(client, now).await?;
         let auth = provider
             .settings
             .client_auth
             .unwrap_or(metadata.client_auth);
         let granted = provider
-            .redeem(client, &metadata.token_endpoint, auth, returned)
+            .redeem(&metadata.token_endpoint, auth, returned)
             .await?;
         let token = granted
             .id_token
@@ -110,6 +110,7 @@ impl Oidc {
             algorithms: &self.algorithms,
             nonce: &returned.proofs.nonce,
             begun_at: returned.begun_at,
+            again: returned.again,
             now,
         };
         let mut facts = self.verify(client, &metadata, &token, &expected).await?;

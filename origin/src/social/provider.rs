@@ -23,6 +23,7 @@ use crate::vault::Secret;
 pub(super) struct Provider {
     pub(super) name: String,
     pub(super) settings: SocialProvider,
+    pub(super) client: Client,
     redirect_uri: String,
     dialect: Dialect,
 }
@@ -64,6 +65,8 @@ pub(super) struct Returned<'a> {
     pub(super) code: &'a Secret,
     pub(super) proofs: &'a Proofs,
     pub(super) begun_at: Timestamp,
+    /// Whether the person had to prove again who they are.
+    pub(super) again: bool,
 }
 
 /// The access token, and the ID token where there is one.
@@ -85,9 +88,12 @@ impl Provider {
                     .ok_or_else(|| Error::internal(format!("social.providers.{name}: URLs")))?,
             ),
         };
+        let client = Client::new()
+            .map_err(|error| Error::internal(format!("social.providers.{name}: {error}")))?;
         Ok(Self {
             name: name.to_owned(),
             settings: settings.clone(),
+            client,
             redirect_uri,
             dialect,
         })
@@ -106,6 +112,11 @@ impl Provider {
         }
     }
 
+    /// Whether it can be asked to have people log in again, and says when they did.
+    pub(super) fn says_when(&self) -> bool {
+        matches!(self.dialect, Dialect::Oidc(_))
+    }
+
     fn scope(&self) -> String {
         let usual: &[&str] = match self.settings.kind {
             SocialKind::Oidc => &["openid", "email", "profile"],
@@ -118,16 +129,16 @@ impl Provider {
         }
     }
 
-    /// Where to send somebody who wants to log in.
+    /// Where to send somebody who wants to log in; `again` even if they are logged in there.
     pub(super) async fn authorization_url(
         &self,
-        client: &Client,
         now: Timestamp,
         state: &Secret,
         proofs: &Proofs,
+        again: bool,
     ) -> Result<Url, Failure> {
         let mut url = match &self.dialect {
-            Dialect::Oidc(oidc) => oidc.authorization_endpoint(client, now).await?,
+            Dialect::Oidc(oidc) => oidc.authorization_endpoint(&self.client, now).await?,
             Dialect::OAuth2(oauth2) => oauth2.authorize_url.clone(),
         };
         let mut query = url.query_pairs_mut();
@@ -145,6 +156,12 @@ impl Provider {
         if matches!(self.dialect, Dialect::Oidc(_)) {
             query.append_pair("nonce", &proofs.nonce);
         }
+        if again {
+            // The second makes the provider say when it was (OpenID Connect Core §3.1.2.1).
+            query
+                .append_pair("prompt", "login")
+                .append_pair("max_age", "0");
+        }
         drop(query);
         Ok(url)
     }
@@ -153,12 +170,11 @@ impl Provider {
     /// the answer of another would have us send its code, or ours, to the wrong one.
     pub(super) async fn check_issuer(
         &self,
-        client: &Client,
         now: Timestamp,
         issuer: Option<&str>,
     ) -> Result<(), Failure> {
         match &self.dialect {
-            Dialect::Oidc(oidc) => oidc.check_issuer(client, now, issuer).await,
+            Dialect::Oidc(oidc) => oidc.check_issuer(&self.client, now, issuer).await,
             // There is no issuer to compare with: the redirect URI, which is each provider's own,
             // tells them apart (RFC 9700 §4.4.2.2).
             Dialect::OAuth2(_) => Ok(()),
@@ -168,13 +184,12 @@ impl Provider {
     /// Who came back, by the provider's word.
     pub(super) async fn identify(
         &self,
-        client: &Client,
         now: Timestamp,
         returned: &Returned<'_>,
     ) -> Result<Facts, Failure> {
         let facts = match &self.dialect {
-            Dialect::Oidc(oidc) => oidc.identify(self, client, now, returned).await?,
-            Dialect::OAuth2(oauth2) => oauth2.identify(self, client, returned).await?,
+            Dialect::Oidc(oidc) => oidc.identify(self, now, returned).await?,
+            Dialect::OAuth2(oauth2) => oauth2.identify(self, returned).await?,
         };
         if !facts.meets(&self.settings.require) {
             return Err(Failure::Refused("a required claim has another value"));
@@ -185,7 +200,6 @@ impl Provider {
     /// Exchanges the code at `token_endpoint`.
     pub(super) async fn redeem(
         &self,
-        client: &Client,
         token_endpoint: &Url,
         auth: ClientAuth,
         returned: &Returned<'_>,
@@ -205,7 +219,7 @@ impl Provider {
             }
             (None, _) => fields.push(("client_id", id)),
         }
-        let answer = client.post(token_endpoint, &fields, basic).await?;
+        let answer = self.client.post(token_endpoint, &fields, basic).await?;
         let answer = answer.object()?;
         read_granted(&answer)
     }

@@ -85,8 +85,8 @@ enum Binding {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct SocialStart {
-    /// A page of the application, one of `social.return_urls`. Left out: the code is the callback's
-    /// answer.
+    /// Where the browser goes on to, to the letter: one of `social.return_urls`, with `binding:
+    /// "token"` one of `social.app_return_urls`. Left out: the code is the callback's answer.
     #[schema(max_length = 2048)]
     return_url: Option<String>,
     /// A name for the device, which its session then carries.
@@ -94,6 +94,9 @@ struct SocialStart {
     device_id: Option<String>,
     #[serde(default)]
     binding: Binding,
+    /// The person is to prove again who they are, even if they are logged in at the provider.
+    #[serde(default)]
+    reauthenticate: bool,
 }
 
 impl SocialStart {
@@ -102,6 +105,7 @@ impl SocialStart {
             return_url: self.return_url,
             device_id: checked_device_id(self.device_id)?,
             by_token: self.binding == Binding::Token,
+            again: self.reauthenticate,
         })
     }
 }

@@ -28,6 +28,9 @@ use crate::support::{BEGINNING, Origin, Reply};
 /// The page that tests return to.
 pub(crate) const PAGE: &str = "https://app.example.com/welcome";
 
+/// What leads into the application of tests.
+pub(crate) const APP: &str = "com.example.app:/welcome";
+
 /// The client's name and secret at every provider.
 pub(crate) const CLIENT: &str = "edgekeep-client";
 pub(crate) const CLIENT_SECRET: &str = "cl1ent-s3cret";
@@ -147,12 +150,13 @@ pub(crate) async fn come_back(origin: &Origin, flow: &Flow, code: &str) -> Reply
     land(origin, &flow.provider, &query, flow.cookie.as_deref()).await
 }
 
-/// What stands in the query of the redirect to [`PAGE`].
+/// What stands in the query of the redirect to [`PAGE`] or [`APP`].
 #[track_caller]
 pub(crate) fn returned(reply: &Reply, name: &str) -> String {
     assert_eq!(reply.status, 303, "{:?}", reply.body);
     let location = reply.headers[header::LOCATION].to_str().unwrap();
-    let query = location.strip_prefix(&format!("{PAGE}?")).unwrap();
+    let (page, query) = location.split_once('?').unwrap();
+    assert!([PAGE, APP].contains(&page), "{location}");
     let (key, value) = query.split_once('=').unwrap();
     assert_eq!(key, name, "{location}");
     value.to_owned()
@@ -185,6 +189,7 @@ pub(crate) async fn exchange_with(
 /// Adds an OpenID provider to a configuration.
 pub(crate) fn add(config: &mut Config, name: &str, issuer: &str) {
     config.social.return_urls = vec![PAGE.to_owned()];
+    config.social.app_return_urls = vec![APP.to_owned()];
     config.social.providers.insert(
         name.to_owned(),
         SocialProvider {
