@@ -39,10 +39,11 @@ use crate::request::CorrelationId;
 use crate::revocation::control_key::ControlKey;
 use crate::revocation::list::Publisher;
 use crate::revocation::{self, Signal};
+use crate::social::Social;
 use crate::tokens::keyring::Keyring;
 use crate::vault::master::MasterKeyError;
 use crate::vault::{self, MasterKeys, Vault};
-use crate::{accounts, events, listen, login, metrics, notify, openapi, sessions, tokens};
+use crate::{accounts, events, listen, login, metrics, notify, openapi, sessions, social, tokens};
 
 /// What every handler may use; cheap to clone.
 #[derive(Clone)]
@@ -74,6 +75,8 @@ pub struct Parts {
     pub admission: Admission,
     /// Where mail and SMS are handed over.
     pub mailer: Mailer,
+    /// Other identity providers.
+    pub social: Social,
     /// The keys that sign access tokens.
     pub keyring: Arc<Keyring>,
     /// Word to the publisher that something is revoked.
@@ -145,6 +148,7 @@ impl State {
         let admission = Admission::new(&config, &db, &vault, &clock);
         let mailer = Mailer::start(&config, &clock, &random, &admission);
         let mailer = mailer.map_err(StartError::Notify)?;
+        let social = Social::new(&config)?;
         let policy = revocation::read_policy(&config).map_err(|source| StartError::Io {
             what: "gate.policy_file".to_owned(),
             source,
@@ -177,6 +181,7 @@ impl State {
             limiter,
             watch,
             admission,
+            social,
             mailer,
             accepting: AtomicBool::new(true),
             probed: Mutex::new(None),
@@ -214,6 +219,7 @@ pub fn documented() -> OpenApiRouter<State> {
         .merge(accounts::routes())
         .merge(login::routes())
         .merge(sessions::routes::auth())
+        .merge(social::routes::auth())
         .merge(tokens::routes::auth())
         .merge(events::auth());
     OpenApiRouter::new()

@@ -36,6 +36,9 @@ pub enum Error {
     /// A one-time code or link is too old.
     #[error("code expired")]
     CodeExpired,
+    /// Another identity provider did not say who somebody is, or what it says lets nobody in.
+    #[error("identity not accepted: {0}")]
+    IdentityRefused(&'static str),
     /// Another factor is needed.
     #[error("second factor required")]
     MfaRequired,
@@ -121,7 +124,9 @@ impl Error {
                 rejection.code(),
                 StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::UNAUTHORIZED),
             ),
-            Self::CredentialsInvalid => ("credentials_invalid", StatusCode::UNAUTHORIZED),
+            Self::CredentialsInvalid | Self::IdentityRefused(_) => {
+                ("credentials_invalid", StatusCode::UNAUTHORIZED)
+            }
             Self::AccountLocked(_) => ("account_locked", StatusCode::LOCKED),
             Self::CaptchaRequired => ("captcha_required", StatusCode::FORBIDDEN),
             Self::CaptchaInvalid => ("captcha_invalid", StatusCode::BAD_REQUEST),
@@ -160,6 +165,7 @@ impl Error {
             Self::CaptchaInvalid => "The captcha's answer is wrong.".into(),
             Self::CodeInvalid(_) => "The code is wrong or no longer good.".into(),
             Self::CodeExpired => "The code is too old. Ask for a new one.".into(),
+            Self::IdentityRefused(_) => "Nobody can log in here with that identity.".into(),
             Self::MfaRequired => "Another factor is needed.".into(),
             Self::RefreshInvalid(_) => "The refresh token is not accepted. Log in again.".into(),
             Self::RefreshReused => {
@@ -205,7 +211,9 @@ impl Error {
         }
     }
 
-    fn log(&self, code: &str, status: StatusCode) {
+    /// Writes what the log keeps: for an answer that is not a problem as for one that is.
+    pub(crate) fn log(&self) {
+        let (code, status) = self.code();
         if status.is_server_error() {
             tracing::error!(code, cause = %self, "request failed");
         } else {
@@ -260,7 +268,7 @@ pub struct Problem {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let (code, status) = self.code();
-        self.log(code, status);
+        self.log();
         let mut response = status.into_response();
         let headers = response.headers_mut();
         if let Some(wait) = self.retry_after(status) {

@@ -108,6 +108,8 @@ ids! {
     SessionId;
     /// An access token: its `jti`.
     TokenId;
+    /// A link between an account and what somebody is at another identity provider.
+    IdentityId;
     /// A request, where the caller did not name it: the correlation id.
     RequestId;
 }

@@ -35,5 +35,6 @@ pub mod random;
 pub mod request;
 pub mod revocation;
 pub mod sessions;
+pub mod social;
 pub mod tokens;
 pub mod vault;

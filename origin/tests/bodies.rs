@@ -7,6 +7,7 @@ mod support;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Request, header};
+use edgekeep_origin::config::{SocialKind, SocialProvider};
 use std::net::SocketAddr;
 use support::{Origin, Reply};
 
@@ -60,7 +61,41 @@ const ROUTES: &[(&str, &str, bool, &str)] = &[
     ("POST", "/logout", true, r#"{"all":false}"#),
     ("POST", "/validate-token", false, r#"{"token":"a.b.c"}"#),
     ("POST", "/revoke-token", false, r#"{"token":"a.b.c"}"#),
+    (
+        "POST",
+        "/social/github/start",
+        false,
+        r#"{"binding":"cookie","device_id":"d"}"#,
+    ),
+    (
+        "POST",
+        "/social/exchange",
+        false,
+        r#"{"code":"c","flow_token":"t"}"#,
+    ),
+    (
+        "POST",
+        "/social/github/link/start",
+        true,
+        r#"{"binding":"token"}"#,
+    ),
+    ("POST", "/social/link", true, r#"{"code":"c"}"#),
 ];
+
+/// An origin that has every route of the table.
+async fn origin() -> Origin {
+    Origin::with(|config| {
+        config.gate.introspection_token = Some(gate_token());
+        let github = SocialProvider {
+            kind: SocialKind::GitHub,
+            client_id: "c".to_owned(),
+            ..SocialProvider::default()
+        };
+        let providers = &mut config.social.providers;
+        providers.insert("github".to_owned(), github);
+    })
+    .await
+}
 
 /// The values of an object's members as an array: what serde would fill a struct from.
 fn as_array(object: &str) -> String {
@@ -190,7 +225,7 @@ fn expect_invalid(reply: &Reply, path: &str, what: &str) {
 
 #[tokio::test]
 async fn only_one_json_object_with_unique_members_is_read() {
-    let origin = Origin::new().await;
+    let origin = origin().await;
     let user = keep::user(&origin.state).await;
     let token = keep::open(&origin.state, user).await.access_token;
     for route in ROUTES {
@@ -208,7 +243,7 @@ async fn only_one_json_object_with_unique_members_is_read() {
 
 #[tokio::test]
 async fn only_json_is_json() {
-    let origin = Origin::new().await;
+    let origin = origin().await;
     let user = keep::user(&origin.state).await;
     let token = keep::open(&origin.state, user).await.access_token;
     let wrong: [&[&str]; 9] = [
@@ -235,7 +270,7 @@ async fn only_json_is_json() {
 #[tokio::test]
 async fn the_same_bodies_unharmed_are_read() {
     for route in ROUTES {
-        let origin = Origin::new().await;
+        let origin = origin().await;
         let user = keep::user(&origin.state).await;
         let token = keep::open(&origin.state, user).await.access_token;
         for types in [["application/json"], ["Application/JSON; charset=utf-8"]] {
@@ -258,7 +293,7 @@ async fn the_same_bodies_unharmed_are_read() {
 
 #[tokio::test]
 async fn a_long_body_is_too_large_and_forms_are_read_strictly() {
-    let origin = Origin::with(|config| config.gate.introspection_token = Some(gate_token())).await;
+    let origin = origin().await;
     for route in ROUTES.iter().filter(|route| !route.2) {
         let body = format!("{{\"a\":\"{}\"}}", "x".repeat(70_000)).into_bytes();
         let reply = send(&origin, route, "", body, &["application/json"]).await;

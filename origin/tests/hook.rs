@@ -1,6 +1,7 @@
 //! Messages through a provider's HTTP endpoint, with a real server at the other end.
 #![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
+mod npm;
 mod provider;
 mod sent;
 mod support;
@@ -13,8 +14,9 @@ use axum::http::Method;
 use edgekeep_origin::config::{Channel, HttpFormat, HttpHook};
 use edgekeep_origin::metrics::Delivery;
 use edgekeep_origin::vault::Secret;
+use npm::node_modules;
 use provider::{Answer, PATIENCE, Provider, counted, message};
-use sent::{logged, node_modules};
+use sent::logged;
 use serde_json::{Value, json};
 use support::Origin;
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 #![expect(clippy::expect_used, reason = "a failure is the test's failure")]
 
+mod npm;
 mod sent;
 mod support;
 
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 use edgekeep_origin::config::{Channel, Smtp, SmtpTls};
 use edgekeep_origin::notify::{Medium, Message};
 use edgekeep_origin::vault::Secret;
-use sent::{logged, node_modules};
+use npm::node_modules;
+use sent::logged;
 use serde_json::{Value, json};
 use support::Origin;
 

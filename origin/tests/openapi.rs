@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 #![expect(clippy::panic, reason = "a failure is the test's failure")]
 
+mod idp;
 mod keep;
 mod support;
 
@@ -38,6 +39,7 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 /// The routes of the contract that this version has. Whoever adds a route adds it here.
 const ROUTES: &[&str] = &[
     "delete /api/v1/auth/sessions/{id}",
+    "delete /api/v1/auth/social/identities/{id}",
     "get /.well-known/jwks.json",
     "get /.well-known/oauth-authorization-server",
     "get /.well-known/openid-configuration",
@@ -48,6 +50,9 @@ const ROUTES: &[&str] = &[
     "get /api/v1/auth/security-events/{user_id}",
     "get /api/v1/auth/session",
     "get /api/v1/auth/sessions",
+    "get /api/v1/auth/social/identities",
+    "get /api/v1/auth/social/providers",
+    "get /api/v1/auth/social/{provider}/callback",
     "get /api/v1/auth/token-info",
     "get /health",
     "get /metrics",
@@ -63,6 +68,10 @@ const ROUTES: &[&str] = &[
     "post /api/v1/auth/register/verify",
     "post /api/v1/auth/reset-password",
     "post /api/v1/auth/revoke-token",
+    "post /api/v1/auth/social/exchange",
+    "post /api/v1/auth/social/link",
+    "post /api/v1/auth/social/{provider}/link/start",
+    "post /api/v1/auth/social/{provider}/start",
     "post /api/v1/auth/validate-token",
     "post /oauth/introspect",
     "post /oauth/revoke",
@@ -73,6 +82,7 @@ const ROUTES: &[&str] = &[
 async fn every_documented_operation_is_served_and_every_route_documented() {
     let origin = Origin::with(|config| {
         config.server.metrics_token = Some(Secret::new("metrics".to_owned()));
+        idp::add(config, "acme", "https://id.example.com");
     })
     .await;
     let document = document(&origin).await;
@@ -90,6 +100,7 @@ async fn every_documented_operation_is_served_and_every_route_documented() {
         let path = path
             .replace("{identifier}", "nobody@example.org")
             .replace("{user_id}", &user.to_string())
+            .replace("{provider}", "acme")
             .replace("{id}", &"0".repeat(36));
         let method: Method = method.to_uppercase().parse().unwrap();
         let reply = origin.call(method.clone(), &path, None, None).await;
@@ -440,6 +451,66 @@ async fn answers_are_as_documented() {
     assert!(content["content"][media_type].is_object(), "{media_type}");
 }
 
+#[tokio::test]
+async fn answers_about_other_providers_are_as_documented() {
+    let provider = idp::Idp::start().await;
+    let origin = Origin::with(|config| idp::add(config, "acme", &provider.issuer)).await;
+    let document = document(&origin).await;
+    let route = |path: &str| format!("/api/v1/auth/social/{path}");
+    let check = |method: &str, path: &str, status: u16, reply: &Reply| {
+        assert_eq!(reply.status, status, "{path}: {:?}", reply.body);
+        fits(&document, method, &route(path), reply);
+    };
+    let reply = origin.get(&route("providers")).await;
+    check("get", "providers", 200, &reply);
+    for body in [json!({}), json!({"binding": "token"})] {
+        let reply = origin.post("/social/acme/start", body).await;
+        check("post", "{provider}/start", 200, &reply);
+    }
+    let reply = origin.post("/social/other/start", json!({})).await;
+    check("post", "{provider}/start", 404, &reply);
+
+    let verified = json!({"email": "a@example.org", "email_verified": true});
+    let flow = idp::start(&origin, "acme").await;
+    let reply = provider.log_in(&origin, &flow, "1", verified.clone()).await;
+    check("get", "{provider}/callback", 303, &reply);
+    let code = idp::returned(&reply, "code");
+    let tokens = idp::exchange(&origin, &flow, &code).await;
+    check("post", "exchange", 200, &tokens);
+    let reply = idp::exchange(&origin, &flow, &code).await;
+    check("post", "exchange", 400, &reply);
+    let reply = provider.enter(&origin, "acme", "2", verified).await;
+    check("post", "exchange", 409, &reply);
+    let reply = provider.enter(&origin, "acme", "2", json!({})).await;
+    check("post", "exchange", 401, &reply);
+    let flow = idp::start_with(&origin, "acme", json!({})).await;
+    let reply = provider.log_in(&origin, &flow, "1", json!({})).await;
+    check("get", "{provider}/callback", 200, &reply);
+    let reply = idp::come_back(&origin, &flow, "x").await;
+    check("get", "{provider}/callback", 400, &reply);
+
+    let bearer = tokens.text("access_token");
+    let reply = idp::start_link(&origin, "acme", bearer).await;
+    check("post", "{provider}/link/start", 200, &reply);
+    for (subject, status) in [("3", 200), ("1", 200)] {
+        let (flow, code) = provider.link(&origin, "acme", bearer, subject).await;
+        let reply = idp::exchange_with(&origin, "/social/link", &flow, &code, Some(bearer)).await;
+        check("post", "link", status, &reply);
+    }
+    let path = route("identities");
+    let list = origin.call(Method::GET, &path, Some(bearer), None).await;
+    check("get", "identities", 200, &list);
+    let id = list.body["identities"][0]["id"].as_str().unwrap();
+    for status in [204, 404] {
+        let path = format!("{path}/{id}");
+        let reply = origin.call(Method::DELETE, &path, Some(bearer), None).await;
+        check("delete", "identities/{id}", status, &reply);
+    }
+    origin.advance(301);
+    let reply = idp::start_link(&origin, "acme", bearer).await;
+    check("post", "{provider}/link/start", 401, &reply);
+}
+
 /// Without this the walk could pass because the judge finds nothing.
 #[test]
 fn the_judge_finds_faults() {
@@ -489,6 +560,7 @@ async fn every_code_is_documented() {
         Error::invalid(""),
         Error::MethodNotAllowed,
         Error::RequestTooLarge,
+        Error::IdentityRefused(""),
         Error::NotFound,
         Error::Conflict(""),
         Error::RateLimited(wait),

@@ -79,8 +79,25 @@ fn variables_override_and_unknown_ones_are_named() {
         ("EDGEKEEP_NOTIFY__EMAIL__HOST", "localhost"),
         ("EDGEKEEP_NOTIFY__EMAIL__KIND", "smtp"),
         ("EDGEKEEP_ORIGIN_PORT", "not ours"),
+        (
+            "EDGEKEEP_SOCIAL__RETURN_URLS",
+            "https://app.example.com/a,http://localhost:3000/b",
+        ),
+        ("EDGEKEEP_SOCIAL__PROVIDERS__GOOGLE__CLIENT_SECRET", "s"),
+        ("EDGEKEEP_SOCIAL__PROVIDERS__GOOGLE__CLIENT_ID", "12"),
+        (
+            "EDGEKEEP_SOCIAL__PROVIDERS__GOOGLE__ISSUER",
+            "https://accounts.google.com",
+        ),
+        (
+            "EDGEKEEP_SOCIAL__PROVIDERS__GOOGLE__REQUIRE__HD",
+            "example.com,example.org",
+        ),
     ])
     .unwrap();
+    assert_eq!(config.social.return_urls.len(), 2);
+    assert_eq!(config.social.providers["google"].client_id, "12");
+    assert_eq!(config.social.providers["google"].require["hd"].len(), 2);
     assert_eq!(config.tokens.audience, "12");
     assert!(!config.limits.per_ip);
     assert_eq!(config.server.trusted_proxies.len(), 2);
@@ -98,6 +115,11 @@ fn variables_override_and_unknown_ones_are_named() {
         ("EDGEKEEP_TOKENS__ACCESS_TOKEN_SECONDS", "86401"),
         ("EDGEKEEP_SERVER__PUBLIC_URL", "https://a.example/"),
         ("EDGEKEEP_MODE", "production"),
+        ("EDGEKEEP_SOCIAL__RETURN_URLS", "com.example.app:/b"),
+        ("EDGEKEEP_SOCIAL__APP_RETURN_URLS", "javascript:alert(1)"),
+        ("EDGEKEEP_SOCIAL__PROVIDERS__GOOGLE__CLIENT_ID", "12"),
+        ("EDGEKEEP_SOCIAL__PROVIDERS__LINK__KIND", "github"),
+        ("EDGEKEEP_SOCIAL__PROVIDERS__GOOGLE__CLIENT_SECRETS", "s"),
     ] {
         assert!(load(&[(name, value)]).is_err(), "{name}={value}");
     }

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::ids::UserId;
 use crate::login;
 use crate::sessions::{self, Ending};
+use crate::social;
 use crate::vault::Purpose;
 
 pub mod identifier;
@@ -252,7 +253,7 @@ pub async fn create(
 }
 
 /// Records that the holder of an identifier proved it. The first time, everything from before goes:
-/// password, sessions, reset links, and every other name and address of the account. Whoever set
+/// password, sessions, reset links, links to other identity providers, and every other name and address of the account. Whoever set
 /// them had not shown that this address was theirs, and through another address of their own they
 /// would come back.
 ///
@@ -269,6 +270,7 @@ pub async fn prove(
         store::delete_password(connection, user_id).await?;
         store::delete_other_identifiers(connection, user_id, kind, blind).await?;
         login::reset::withdraw(connection, user_id).await?;
+        social::withdraw(connection, user_id).await?;
         sessions::end_all(state, connection, user_id, Ending::All).await?;
     }
     Ok(())

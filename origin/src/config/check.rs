@@ -62,6 +62,7 @@ impl Config {
         self.revocation.check(&mut wrong);
         self.audit.check(&mut wrong);
         self.secrets.check(&mut wrong);
+        self.social.check(&mut wrong);
         self.check_notify(&mut wrong);
         self.sms.check(self.mode, &self.notify.sms, &mut wrong);
         match wrong.0.into_iter().next() {

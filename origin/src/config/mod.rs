@@ -22,6 +22,7 @@ mod secrets;
 mod sends;
 mod server;
 mod sessions;
+mod social;
 mod tokens;
 
 pub use audit::Audit;
@@ -37,6 +38,8 @@ pub use secrets::{AwsKms, Provider, Secrets, VaultTransit};
 pub use sends::{Conversion, Mail, NumberType, Sms};
 pub use server::{ClientAddressHeader, Database, Server, TrustedProxy};
 pub use sessions::{ReuseEnds, Sessions};
+pub use social::{ClientAuth, IdTokenAlgorithm, Social, SocialKind, SocialProvider, WithoutEmail};
+pub(crate) use social::{is_endpoint, is_loopback};
 pub use tokens::{Algorithm, Keys, Tokens};
 
 /// Everything that can be set.
@@ -70,6 +73,8 @@ pub struct Config {
     pub otp: Otp,
     /// New accounts.
     pub registration: Registration,
+    /// Logging in at other identity providers.
+    pub social: Social,
     /// Senders of mail and SMS.
     pub notify: Notify,
     /// How many SMS may leave, and to whom.

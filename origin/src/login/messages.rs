@@ -69,3 +69,21 @@ pub fn password_changed(kind: Kind, to: &str) -> Option<Message> {
         .to_owned();
     message(kind, to, "Your password was changed", text, None)
 }
+
+/// After an identity at another provider was linked to the account.
+pub fn identity_linked(kind: Kind, to: &str, provider: &str) -> Option<Message> {
+    let text = format!(
+        "{provider} can now be used to log in to your account. If it was not you, remove it and \
+         change your password at once."
+    );
+    message(kind, to, "A way to log in was added", text, None)
+}
+
+/// After such an identity was removed.
+pub fn identity_removed(kind: Kind, to: &str, provider: &str) -> Option<Message> {
+    let text = format!(
+        "{provider} can no longer be used to log in to your account. If it was not you, change \
+         your password at once."
+    );
+    message(kind, to, "A way to log in was removed", text, None)
+}

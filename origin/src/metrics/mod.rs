@@ -323,6 +323,7 @@ impl Metrics {
             "/api/v1/auth/login" => "password",
             "/api/v1/auth/otp/verify" => "code",
             "/api/v1/auth/register/verify" => "registration",
+            "/api/v1/auth/social/exchange" => "social",
             "/api/v1/auth/refresh" => {
                 self.refreshes
                     .get_or_create(&OutcomeLabel { outcome })

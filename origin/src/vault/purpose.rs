@@ -27,6 +27,8 @@ pub enum Purpose {
     Audit,
     /// Tokens of trusted devices.
     Device,
+    /// Who somebody is at another identity provider, and logins there that are under way.
+    Social,
     /// What tells a master key from another one.
     Check,
     /// Derived keys that outlive their master key.
@@ -50,7 +52,7 @@ pub enum Lasting {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Identifier,
         Self::Profile,
         Self::Password,
@@ -63,6 +65,7 @@ impl Purpose {
         Self::Session,
         Self::Audit,
         Self::Device,
+        Self::Social,
         Self::Check,
         Self::KeptKey,
     ];
@@ -81,6 +84,7 @@ impl Purpose {
             Self::Session => "session",
             Self::Audit => "audit",
             Self::Device => "device",
+            Self::Social => "social",
             Self::Check => "check",
             Self::KeptKey => "kept-key",
         }
@@ -100,7 +104,7 @@ impl Purpose {
             | Self::Check
             | Self::KeptKey => Lasting::No,
             Self::Password | Self::Audit => Lasting::Versioned,
-            Self::Abuse | Self::Device => Lasting::Always,
+            Self::Abuse | Self::Device | Self::Social => Lasting::Always,
         }
     }
 }

@@ -56,6 +56,14 @@ pub const SEALED: &[Sealed] = &[
     IDENTIFIERS,
     of("sessions", "details", Purpose::Session, &[Bytes("id")]),
     of("audit_events", "details", Purpose::Audit, &[Bytes("id")]),
+    of(
+        "social_identities",
+        "details",
+        Purpose::Social,
+        &[Bytes("id")],
+    ),
+    flow("kept", &[Fixed("kept\0"), Bytes("state_hash")]),
+    flow("facts", &[Fixed("facts\0"), Bytes("state_hash")]),
     Sealed {
         table: "one_time_codes",
         column: "payload",
@@ -87,6 +95,17 @@ const fn of(
         purpose,
         key,
         aad: key,
+    }
+}
+
+/// A column of logins at other providers that are under way.
+const fn flow(column: &'static str, aad: &'static [Part]) -> Sealed {
+    Sealed {
+        table: "social_flows",
+        column,
+        purpose: Purpose::Social,
+        key: &[Bytes("state_hash")],
+        aad,
     }
 }
 

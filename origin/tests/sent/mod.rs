@@ -1,31 +1,6 @@
 //! What the process logs while messages are sent: everything, down to the finest level of every
-//! crate. And the packages of other people that judge what is sent.
-#![expect(clippy::expect_used, reason = "a failure is the test's failure")]
+//! crate.
 #![allow(dead_code, reason = "each test file uses a part of this")]
-
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
-
-/// The folder of the npm packages that are pinned in `scripts/npm`, installed if need be.
-pub(crate) fn node_modules() -> &'static str {
-    static FOLDER: OnceLock<String> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let script = r#"set -eu; . scripts/env.sh; mkdir -p "$EDGEKEEP_CACHE_DIR"
-            exec 9>"$EDGEKEEP_CACHE_DIR/setup.lock"; flock 9
-            npm_install "$EDGEKEEP_ROOT/scripts/npm"; npm_folder "$EDGEKEEP_ROOT/scripts/npm""#;
-        let output = Command::new("bash")
-            .args(["-c", script])
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("bash");
-        assert!(output.status.success());
-        format!(
-            "{}/node_modules",
-            String::from_utf8_lossy(&output.stdout).trim()
-        )
-    })
-}
 
 pub(crate) mod logged {
     use std::io;
