@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::{AnyConnection, Row as _};
 use zeroize::Zeroizing;
 
-use crate::abuse::guesses::{self, Counted};
+use crate::abuse::guesses::{self, Admission, Counted};
 use crate::abuse::{Subject, sends};
 use crate::accounts::{self, Blind, Kind};
 use crate::app::State;
@@ -223,10 +223,10 @@ pub async fn guess(
     let code_mac: Vec<u8> = row.try_get("code_mac")?;
     let sealed: Vec<u8> = row.try_get("payload")?;
     let (subject, lasting) = subject(state, &mut tx, &recipient).await?;
-    let limits = &state.config.otp;
-    let counted = guesses::count(&mut tx, limits, &state.random, &subject, lasting, now).await?;
+    let bounds = state.config.otp.bounds();
+    let admission = guesses::count(&mut tx, bounds, &state.random, &subject, lasting, now).await?;
     tx.commit().await?;
-    let Some(counted) = counted else {
+    let Admission::Counted(counted) = admission else {
         return Err(Error::CodeInvalid("codes are off for the account"));
     };
     if !mac(state, purpose, &token_hash, code)?.matches(&code_mac) {
