@@ -1,9 +1,11 @@
 //! Logging in with a password.
 
 use super::strength::{self, Person};
+use crate::abuse::lockout::Entry;
 use crate::abuse::{Subject, guesses, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
+use crate::db::Tx;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::request::Caller;
@@ -61,6 +63,55 @@ pub(super) async fn log_in(
     Ok(tokens)
 }
 
+/// The password of somebody who is logged in, compared and right.
+pub(super) struct Confirmed {
+    user_id: UserId,
+    subject: Subject,
+    stored: Option<String>,
+    rehashed: Option<String>,
+    /// Held until the success is committed: others wait that would be compared beside it.
+    _entry: Entry,
+}
+
+impl Confirmed {
+    /// Makes the success stand within the caller's transaction: it was the password until now.
+    pub(super) async fn settle(&self, state: &State, tx: &mut Tx) -> Result<(), Error> {
+        if accounts::password(tx, self.user_id).await? != self.stored {
+            return Err(Error::CredentialsInvalid);
+        }
+        lockout::clear(tx, &[self.subject]).await?;
+        if let Some(phc) = &self.rehashed {
+            accounts::set_password(state, tx, self.user_id, phc).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Compares the password of somebody who is logged in; a wrong one counts as at a login.
+pub(super) async fn confirm(
+    state: &State,
+    user_id: UserId,
+    password: &Secret,
+) -> Result<Confirmed, Error> {
+    let mut reader = state.db.read().await?;
+    let stored = accounts::password(&mut reader, user_id).await?;
+    drop(reader);
+    let subject = Subject::account(&state.vault, user_id)?;
+    // Who is logged in may know that their own account is locked.
+    let entry = state.gate.enter(state, &subject, &subject).await?;
+    let Some(proved) = compare(state, password, stored.as_deref()).await? else {
+        lockout::count_failure(state, &[subject]).await?;
+        return Err(Error::CredentialsInvalid);
+    };
+    Ok(Confirmed {
+        user_id,
+        subject,
+        stored,
+        rehashed: proved.rehashed,
+        _entry: entry,
+    })
+}
+
 /// Changes the password of somebody who is logged in and knows the present one.
 pub(super) async fn change(
     state: &State,
@@ -71,23 +122,13 @@ pub(super) async fn change(
 ) -> Result<(), Error> {
     let mut reader = state.db.read().await?;
     let user = accounts::load(state, &mut reader, user_id).await?;
-    let stored = accounts::password(&mut reader, user_id).await?;
     drop(reader);
     let person = user.as_ref().map(Person::of).unwrap_or_default();
     strength::judge(state, new, person).await?;
-    let subject = Subject::account(&state.vault, user_id)?;
-    // Who is logged in may know that their own account is locked.
-    let entry = state.gate.enter(state, &subject, &subject).await?;
-    if compare(state, current, stored.as_deref()).await?.is_none() {
-        lockout::count_failure(state, &[subject]).await?;
-        return Err(Error::CredentialsInvalid);
-    }
+    let confirmed = confirm(state, user_id, current).await?;
     let phc = state.hasher.hash(new).await?;
     let mut tx = state.db.write().await?;
-    if accounts::password(&mut tx, user_id).await? != stored {
-        return Err(Error::CredentialsInvalid);
-    }
-    lockout::clear(&mut tx, &[subject]).await?;
+    confirmed.settle(state, &mut tx).await?;
     accounts::set_password(state, &mut tx, user_id, &phc).await?;
     super::reset::withdraw(&mut tx, user_id).await?;
     sessions::end_all(
@@ -99,7 +140,7 @@ pub(super) async fn change(
     .await?;
     let contact = accounts::contact(state, &mut tx, user_id).await?;
     tx.commit().await?;
-    drop(entry);
+    drop(confirmed);
     if let Some((kind, _, to)) = contact
         && let Some(message) = super::messages::password_changed(kind, &to)
     {
