@@ -57,6 +57,7 @@ impl Config {
         self.password.check(self.mode, &mut wrong);
         self.lockout.check(&mut wrong);
         self.otp.check(&mut wrong);
+        self.mfa.check(&mut wrong);
         self.sessions.check(&mut wrong);
         self.revocation.check(&mut wrong);
         self.audit.check(&mut wrong);

@@ -71,6 +71,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "sends",
         include_str!("../../migrations/0106_sends.sql"),
     ),
+    (
+        108,
+        "factors",
+        include_str!("../../migrations/0108_factors.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

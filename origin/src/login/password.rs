@@ -1,5 +1,6 @@
 //! Logging in with a password.
 
+use super::conclude::{FirstFactor, LoggedIn, conclude};
 use super::strength::{self, Person};
 use crate::abuse::lockout::Entry;
 use crate::abuse::{Subject, guesses, lockout};
@@ -9,7 +10,7 @@ use crate::db::Tx;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::request::Caller;
-use crate::sessions::{self, NewSession, Tokens};
+use crate::sessions;
 use crate::vault::Secret;
 
 /// A password that is the account's own.
@@ -25,7 +26,7 @@ pub(super) async fn log_in(
     identifier: &Identifier,
     password: &Secret,
     device_id: Option<String>,
-) -> Result<Tokens, Error> {
+) -> Result<LoggedIn, Error> {
     let blind = identifier.blind(&state.vault)?;
     let mut reader = state.db.read().await?;
     let require_proof = state.config.registration.require_proof;
@@ -57,10 +58,15 @@ pub(super) async fn log_in(
     if let Some(phc) = proved.rehashed {
         accounts::set_password(state, &mut tx, user_id, &phc).await?;
     }
-    let session = NewSession::first_party(state, user_id, caller, device_id, &["pwd"]);
-    let tokens = sessions::open(state, &mut tx, session).await?;
-    tx.commit().await?;
-    Ok(tokens)
+    let first = FirstFactor {
+        user_id,
+        method: "password",
+        amr: &["pwd"],
+        sent_to: None,
+        caller,
+        device_id,
+    };
+    conclude(state, tx, first).await
 }
 
 /// The password of somebody who is logged in, compared and right.
@@ -131,6 +137,7 @@ pub(super) async fn change(
     confirmed.settle(state, &mut tx).await?;
     accounts::set_password(state, &mut tx, user_id, &phc).await?;
     super::reset::withdraw(&mut tx, user_id).await?;
+    super::second::withdraw(&mut tx, user_id).await?;
     sessions::end_all(
         state,
         &mut tx,

@@ -9,13 +9,12 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{hasher, otp, password, reset};
+use super::{LoggedIn, hasher, otp, password, reset};
 use crate::abuse::{self, Subject, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
 use crate::error::Error;
 use crate::request::{Caller, Json, checked_device_id};
-use crate::sessions::Tokens;
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
@@ -51,18 +50,18 @@ struct Login {
     description = "Unknown identifiers and wrong passwords cannot be told apart.",
     request_body = Login,
     responses(
-        (status = 200, description = "Logged in.", body = Tokens),
+        (status = 200, description = "Logged in, or a second factor is asked for.", body = LoggedIn),
         (status = 401, description = "`credentials_invalid`"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
         (status = 429, description = "`rate_limited`"),
     ),
 )]
-/// `POST /login`: tokens, or `credentials_invalid` whatever was wrong, or `account_locked`.
+/// `POST /login`: tokens, or a token for the second step, or `credentials_invalid` whatever was wrong, or `account_locked`.
 async fn login(
     Shared(state): Shared<State>,
     caller: Caller,
     Json(body): Json<Login>,
-) -> Result<Json<Tokens>, Error> {
+) -> Result<LoggedIn, Error> {
     state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
     let identifier = Identifier::typed(&body.identifier)?;
     let device_id = checked_device_id(body.device_id)?;
@@ -70,9 +69,7 @@ async fn login(
     if body.password.expose().is_empty() || body.password.expose().len() > hasher::MAX_BYTES {
         return Err(Error::invalid("password: expected 1 to 1024 bytes."));
     }
-    password::log_in(&state, &caller, &identifier, &body.password, device_id)
-        .await
-        .map(Json)
+    password::log_in(&state, &caller, &identifier, &body.password, device_id).await
 }
 
 /// Whether passwords are refused for now.
@@ -180,8 +177,9 @@ struct OtpVerify {
     description = "Makes an account for an address that has none.",
     request_body = OtpVerify,
     responses(
-        (status = 200, description = "Logged in.", body = Tokens),
+        (status = 200, description = "Logged in, or a second factor is asked for.", body = LoggedIn),
         (status = 400, description = "`request_invalid`, `code_invalid`, `code_expired`"),
+        (status = 403, description = "`mfa_required`: the only second factor would prove the same"),
         (status = 423, description = "`account_locked`"),
         (status = 429, description = "`rate_limited`"),
     ),
@@ -191,12 +189,10 @@ async fn otp_verify(
     Shared(state): Shared<State>,
     caller: Caller,
     Json(body): Json<OtpVerify>,
-) -> Result<Json<Tokens>, Error> {
+) -> Result<LoggedIn, Error> {
     state.per_ip.count(&state, &caller, abuse::Kind::Attempt)?;
     let device_id = checked_device_id(body.device_id)?;
-    otp::verify(&state, &caller, &body.otp_token, &body.code, device_id)
-        .await
-        .map(Json)
+    otp::verify(&state, &caller, &body.otp_token, &body.code, device_id).await
 }
 
 /// Whose password was forgotten.
