@@ -32,7 +32,7 @@ use crate::error::{DatabaseFailed, Error, Problem};
 use crate::ids::RequestId;
 use crate::login::hasher::Hasher;
 use crate::login::strength::Strength;
-use crate::metrics::{Answer, Metrics};
+use crate::metrics::{Answer, Metrics, Outcome};
 use crate::notify::Mailer;
 use crate::random::Random;
 use crate::request::CorrelationId;
@@ -358,7 +358,8 @@ async fn correlate(Shared(state): Shared<State>, mut request: Request, next: Nex
     let extensions = response.extensions_mut();
     let database_failed = extensions.remove::<DatabaseFailed>().is_some();
     let problem = extensions.remove::<Problem>();
-    let code = problem.as_ref().map(|problem| problem.code);
+    let outcome = extensions.remove::<Outcome>().map(|outcome| outcome.0);
+    let code = problem.as_ref().map(|problem| problem.code).or(outcome);
     if let Some(mut problem) = problem {
         problem.instance.clone_from(&id);
         let body = serde_json::to_vec(&problem).unwrap_or_default();

@@ -10,6 +10,8 @@ use std::time::Duration;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgekeep_shared::error::Rejection;
+use edgekeep_shared::gate::refusal::Refusal;
+use edgekeep_shared::policy::Missing;
 use serde::Serialize;
 
 /// Why a request is refused.
@@ -18,6 +20,14 @@ pub enum Error {
     /// An access token was refused, or what it grants is not enough.
     #[error("token refused: {0}")]
     Rejected(Rejection),
+    /// The last proof of who is calling is too old or too weak for this (RFC 9470).
+    #[error("a proof of the last {max_age} seconds required (second factor: {second_factor})")]
+    StepUpRequired {
+        /// How old it may be, in seconds.
+        max_age: u64,
+        /// Whether it has to be a second factor.
+        second_factor: bool,
+    },
     /// Identifier and password do not belong together, or there is no such account.
     #[error("credentials do not match")]
     CredentialsInvalid,
@@ -124,6 +134,7 @@ impl Error {
                 rejection.code(),
                 StatusCode::from_u16(rejection.status()).unwrap_or(StatusCode::UNAUTHORIZED),
             ),
+            Self::StepUpRequired { .. } => Self::Rejected(Rejection::StepUpRequired).code(),
             Self::CredentialsInvalid | Self::IdentityRefused(_) => {
                 ("credentials_invalid", StatusCode::UNAUTHORIZED)
             }
@@ -159,6 +170,11 @@ impl Error {
         match self {
             Self::Rejected(Rejection::TokenMissing) => "This needs an access token.".into(),
             Self::Rejected(_) => "The access token is not accepted here.".into(),
+            Self::StepUpRequired {
+                second_factor: true,
+                ..
+            } => "Prove who you are again, with a second factor.".into(),
+            Self::StepUpRequired { .. } => "Prove who you are again.".into(),
             Self::CredentialsInvalid => "Identifier or password is wrong.".into(),
             Self::AccountLocked(_) => "Too many failed attempts. Try again later.".into(),
             Self::CaptchaRequired => "Solve a captcha first.".into(),
@@ -194,12 +210,16 @@ impl Error {
 
     /// The challenge of a 401 (RFC 6750 §3), and of a 403 about scope.
     fn challenge(&self, code: &str, status: StatusCode) -> Option<String> {
-        match self {
+        match *self {
+            Self::StepUpRequired {
+                max_age,
+                second_factor,
+            } => step_up_challenge(max_age, second_factor),
             Self::Rejected(Rejection::InsufficientScope) => {
                 Some(r#"Bearer error="insufficient_scope""#.to_owned())
             }
             Self::Rejected(rejection)
-                if status == StatusCode::UNAUTHORIZED && *rejection != Rejection::TokenMissing =>
+                if status == StatusCode::UNAUTHORIZED && rejection != Rejection::TokenMissing =>
             {
                 Some(format!(
                     r#"Bearer error="invalid_token", error_description="{code}""#
@@ -220,6 +240,17 @@ impl Error {
             tracing::info!(code, cause = %self, "request refused");
         }
     }
+}
+
+/// As the gate writes it. `acr` 2 is what a second factor leads to, after a first of another kind.
+fn step_up_challenge(max_age: u64, second_factor: bool) -> Option<String> {
+    let acr: &[Box<str>] = if second_factor { &["2".into()] } else { &[] };
+    let missing = Missing::StepUp {
+        acr,
+        max_age: u32::try_from(max_age).ok(),
+        mfa: second_factor,
+    };
+    Refusal::new(Rejection::StepUpRequired, Some(missing)).challenge()
 }
 
 impl From<Rejection> for Error {

@@ -1,6 +1,7 @@
 //! Rotating the master key while people register and log in.
 #![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
+mod person;
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -244,6 +245,47 @@ async fn a_password_outlives_the_key_that_peppered_it() {
         .expect(401, "credentials_invalid");
     log_in_every_way(&new, 0).await;
     assert_eq!(status(&new).await.versions[0].passwords, 0);
+}
+
+#[tokio::test]
+async fn second_factors_outlive_the_key_that_they_were_made_under() {
+    let old = with(ONE).await;
+    let (app, recovery) = person::with_app(&old).await;
+    let both = beside(&old, &[ONE, TWO]).await.unwrap();
+    take_over(&both).await;
+    rotate(&both).await;
+    // Refresh tokens would need the old key.
+    let mut tx = both.state.db.write().await.unwrap();
+    sqlx::query("DELETE FROM sessions")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let new = beside(&both, &[TWO]).await.unwrap();
+    let prove = async |method: &str, code: &str| {
+        let token = person::first_step(&new).await;
+        person::second_step(&new, &token, method, code).await
+    };
+    let session = prove("totp", &app.code(&new, 0)).await.expect(200, "");
+    let bearer = session.text("access_token");
+    prove("recovery_code", &recovery[0]).await.expect(200, "");
+    prove("recovery_code", &recovery[0])
+        .await
+        .expect(400, "code_invalid");
+    let replaced = person::call(
+        &new,
+        axum::http::Method::POST,
+        "/mfa/recovery-codes",
+        bearer,
+        None,
+    )
+    .await
+    .expect(200, "");
+    let replaced = person::recovery_codes(&replaced);
+    prove("recovery_code", &recovery[1])
+        .await
+        .expect(400, "code_invalid");
+    prove("recovery_code", &replaced[0]).await.expect(200, "");
 }
 
 #[tokio::test]
@@ -610,6 +652,12 @@ const NOT_SEALED: &[(&str, &[&str])] = &[
             "social_identities.user_id",
             "social_flows.user_id",
             "social_flows.session_id",
+            "totp_factors.user_id",
+            "totp_pending.user_id",
+            "totp_pending.session_id",
+            "recovery_codes.user_id",
+            "code_factors.user_id",
+            "mfa_tokens.user_id",
         ],
     ),
     (
@@ -640,6 +688,8 @@ const NOT_SEALED: &[(&str, &[&str])] = &[
             "social_flows.state_hash",
             "social_flows.binding",
             "social_flows.code_hash",
+            "recovery_codes.code_mac",
+            "mfa_tokens.token_hash",
         ],
     ),
     ("sqlx's own", &["_sqlx_migrations.checksum"]),

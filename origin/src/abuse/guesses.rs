@@ -1,7 +1,9 @@
 //! How many codes may be guessed for one account, whatever the number of codes.
 //!
 //! Three tries a code and three codes an hour would be 78,840 guesses a year. The bound by day
-//! catches a burst, the one by month keeps a year's guesses under 730 of a million.
+//! catches a burst, the one by month holds a year's guesses down: whoever has used up a month's
+//! share waits until it is 30 days old, so a year has room for 13 shares. Each factor of an account
+//! is a subject of its own, so that guessing one turns no other off.
 
 use std::time::Duration;
 
@@ -9,7 +11,6 @@ use sqlx::{AnyConnection, Row as _};
 
 use super::Subject;
 use crate::clock::Timestamp;
-use crate::config::Otp;
 use crate::error::Error;
 use crate::random::Random;
 
@@ -20,7 +21,27 @@ const MONTH: Duration = Duration::from_hours(30 * 24);
 #[derive(Clone, Copy, Debug)]
 pub struct Counted([u8; 16]);
 
-/// Counts a guess before it is compared; `None` when codes are off for the account.
+/// Wrong guesses after which codes are off.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// In 24 hours.
+    pub per_day: u32,
+    /// In 30 days.
+    pub per_month: u32,
+}
+
+/// Whether a guess may be compared.
+#[derive(Clone, Copy, Debug)]
+pub enum Admission {
+    /// It may, and counts as wrong until it is taken back.
+    Counted(Counted),
+    /// Codes are off.
+    Off,
+    /// Codes are off from this guess on: somebody should be told.
+    TurnedOff,
+}
+
+/// Counts a guess before it is compared, unless codes are off for the subject.
 ///
 /// With `lasting` they stay off until another proof. Without an account nobody could give one:
 /// an address that is not registered is only held up until its failures are a day old, or anyone
@@ -30,20 +51,30 @@ pub struct Counted([u8; 16]);
 /// When the database fails.
 pub async fn count(
     connection: &mut AnyConnection,
-    limits: &Otp,
+    bounds: Bounds,
     random: &Random,
     subject: &Subject,
     lasting: bool,
     now: Timestamp,
-) -> Result<Option<Counted>, Error> {
+) -> Result<Admission, Error> {
     sqlx::query("DELETE FROM code_failures WHERE failed_at <= $1")
         .bind(now - MONTH)
         .execute(&mut *connection)
         .await?;
-    let (suspended, lifted_at) = suspension(connection, subject).await?;
-    if suspended {
-        return Ok(None);
+    // Written though nothing changes: where several write at a time (PostgreSQL) the row's lock has
+    // the guesses of one subject counted one after the other.
+    let row = sqlx::query(
+        "INSERT INTO code_suspensions (subject, suspended, lifted_at) VALUES ($1, 0, 0)
+         ON CONFLICT (subject) DO UPDATE SET suspended = code_suspensions.suspended
+         RETURNING suspended, lifted_at",
+    )
+    .bind(subject.bytes())
+    .fetch_one(&mut *connection)
+    .await?;
+    if row.try_get::<i64, _>("suspended")? != 0 {
+        return Ok(Admission::Off);
     }
+    let lifted_at: Timestamp = row.try_get("lifted_at")?;
     let row = sqlx::query(
         "SELECT COUNT(*) AS month,
                 COALESCE(SUM(CASE WHEN failed_at > $2 THEN 1 ELSE 0 END), 0) AS day
@@ -54,17 +85,15 @@ pub async fn count(
     .fetch_one(&mut *connection)
     .await?;
     let (month, day): (i64, i64) = (row.try_get("month")?, row.try_get("day")?);
-    if day >= i64::from(limits.failures_per_day) || month >= i64::from(limits.failures_per_month) {
-        if lasting {
-            sqlx::query(
-                "INSERT INTO code_suspensions (subject, suspended, lifted_at) VALUES ($1, 1, 0)
-                 ON CONFLICT (subject) DO UPDATE SET suspended = 1",
-            )
+    if day >= i64::from(bounds.per_day) || month >= i64::from(bounds.per_month) {
+        if !lasting {
+            return Ok(Admission::Off);
+        }
+        sqlx::query("UPDATE code_suspensions SET suspended = 1 WHERE subject = $1")
             .bind(subject.bytes())
             .execute(&mut *connection)
             .await?;
-        }
-        return Ok(None);
+        return Ok(Admission::TurnedOff);
     }
     let id: [u8; 16] = random.bytes();
     sqlx::query("INSERT INTO code_failures (id, subject, failed_at) VALUES ($1, $2, $3)")
@@ -73,7 +102,7 @@ pub async fn count(
         .bind(now)
         .execute(&mut *connection)
         .await?;
-    Ok(Some(Counted(id)))
+    Ok(Admission::Counted(Counted(id)))
 }
 
 /// Takes the count of a right guess back.
@@ -93,7 +122,11 @@ pub async fn take_back(connection: &mut AnyConnection, counted: Counted) -> Resu
 /// # Errors
 /// When the database fails.
 pub async fn suspended(connection: &mut AnyConnection, subject: &Subject) -> Result<bool, Error> {
-    Ok(suspension(connection, subject).await?.0)
+    let row = sqlx::query("SELECT 1 FROM code_suspensions WHERE subject = $1 AND suspended = 1")
+        .bind(subject.bytes())
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.is_some())
 }
 
 /// Allows codes again after another proof; the month's count goes on.
@@ -126,21 +159,4 @@ pub async fn remove_lifted(connection: &mut AnyConnection, now: Timestamp) -> Re
         .execute(connection)
         .await?;
     Ok(())
-}
-
-async fn suspension(
-    connection: &mut AnyConnection,
-    subject: &Subject,
-) -> Result<(bool, Timestamp), Error> {
-    let row = sqlx::query("SELECT suspended, lifted_at FROM code_suspensions WHERE subject = $1")
-        .bind(subject.bytes())
-        .fetch_optional(connection)
-        .await?;
-    Ok(match row {
-        None => (false, Timestamp::from_micros(0)),
-        Some(row) => (
-            row.try_get::<i64, _>("suspended")? != 0,
-            row.try_get("lifted_at")?,
-        ),
-    })
 }

@@ -56,6 +56,19 @@ impl Subject {
             .map(Self)
     }
 
+    /// One factor of an account: what is guessed of it bars no other.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn factor(vault: &Vault, user_id: UserId, factor: &str) -> Result<Self, VaultError> {
+        vault
+            .mac(
+                Purpose::Abuse,
+                &[b"factor", factor.as_bytes(), user_id.as_bytes()],
+            )
+            .map(Self)
+    }
+
     /// One identifier, whether or not an account has it.
     ///
     /// # Errors

@@ -198,6 +198,26 @@ pub async fn contact(
     Ok(Some((row.kind, blind, spelling)))
 }
 
+/// The proved address of this kind, where the account has one.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn proved_address(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: UserId,
+    kind: Kind,
+) -> Result<Option<(Blind, String)>, Error> {
+    let rows = store::identifiers(connection, id).await?;
+    let proved = rows
+        .iter()
+        .find(|row| row.kind == kind && row.verified_at.is_some());
+    let Some(row) = proved else { return Ok(None) };
+    let spelling = open_spelling(state, row.kind, &row.name, &row.spelling)?;
+    let blind = Identifier::stored(row.kind, &spelling).blind(&state.vault)?;
+    Ok(Some((blind, spelling)))
+}
+
 /// The spelling under which the identifier was stored: where its messages go.
 ///
 /// # Errors
@@ -253,7 +273,8 @@ pub async fn create(
 }
 
 /// Records that the holder of an identifier proved it. The first time, everything from before goes:
-/// password, sessions, reset links, links to other identity providers, and every other name and address of the account. Whoever set
+/// password, sessions, reset links, second factors, links to other identity providers, and every other
+/// name and address of the account. Whoever set
 /// them had not shown that this address was theirs, and through another address of their own they
 /// would come back.
 ///
@@ -271,6 +292,7 @@ pub async fn prove(
         store::delete_other_identifiers(connection, user_id, kind, blind).await?;
         login::reset::withdraw(connection, user_id).await?;
         social::withdraw(connection, user_id).await?;
+        login::factors::remove_all(connection, user_id).await?;
         sessions::end_all(state, connection, user_id, Ending::All).await?;
     }
     Ok(())

@@ -10,13 +10,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Identifier, Kind, NewAccount};
-use crate::abuse::{devices, sends};
+use crate::abuse::sends;
 use crate::app::State;
 use crate::error::Error;
 use crate::login::codes::{self, CodeFor};
 use crate::login::messages;
+use crate::login::{FirstFactor, LoggedIn, conclude};
+use crate::notify::Medium;
 use crate::request::Caller;
-use crate::sessions::{self, NewSession, Tokens};
 use crate::vault::{Purpose, Secret};
 
 /// A registration that was read and found well-formed.
@@ -154,7 +155,7 @@ pub(super) async fn finish(
     address: &Identifier,
     code: &Secret,
     device_id: Option<String>,
-) -> Result<Tokens, Error> {
+) -> Result<LoggedIn, Error> {
     let blind = address.blind(&state.vault)?;
     let guess = codes::guess(
         state,
@@ -201,12 +202,17 @@ pub(super) async fn finish(
             .await?
         }
     };
-    let amr = ["otp"];
-    let session = NewSession::first_party(state, user_id, caller, device_id, &amr);
-    let mut tokens = sessions::open(state, &mut tx, session).await?;
-    tokens.device_token = devices::trust(state, &mut tx, user_id).await?;
-    tx.commit().await?;
-    Ok(tokens)
+    let first = FirstFactor {
+        user_id,
+        method: address.kind().medium().map_or("code", Medium::as_str),
+        amr: &["otp"],
+        sent_to: Some(address.kind()),
+        caller,
+        device_id,
+        device_token: None,
+        proved_at: None,
+    };
+    conclude(state, tx, first).await
 }
 
 /// Without proof (a setting) the account exists at once, its addresses marked as not proved.

@@ -13,9 +13,9 @@ use super::{Identifier, User};
 use crate::abuse::Limit;
 use crate::app::State;
 use crate::error::Error;
+use crate::login::LoggedIn;
 use crate::login::strength::{self, Person};
 use crate::request::{Caller, Json};
-use crate::sessions::Tokens;
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
@@ -125,8 +125,9 @@ struct Verify {
     description = "What was set before the first proof of an address, by whoever, is removed.",
     request_body = Verify,
     responses(
-        (status = 200, description = "Logged in.", body = Tokens),
+        (status = 200, description = "Logged in, or a second factor is asked for.", body = LoggedIn),
         (status = 400, description = "`request_invalid`, `code_invalid`, `code_expired`"),
+        (status = 403, description = "`mfa_required`: the only second factor would prove the same"),
         (status = 429, description = "`rate_limited`"),
     ),
 )]
@@ -135,7 +136,7 @@ async fn verify(
     Shared(state): Shared<State>,
     caller: Caller,
     Json(body): Json<Verify>,
-) -> Result<Json<Tokens>, Error> {
+) -> Result<LoggedIn, Error> {
     let address = address(body.email, body.phone_number, body.country_code.as_deref())?;
     let device_id = crate::request::checked_device_id(body.device_id)?;
     let attempt = state
@@ -144,7 +145,7 @@ async fn verify(
         .await?;
     let outcome = registration::finish(&state, &caller, &address, &body.code, device_id).await;
     attempt.settle(&outcome);
-    outcome.map(Json)
+    outcome
 }
 
 /// The one address of a request that names a mail address or a number.

@@ -49,7 +49,7 @@ enum Action {
     Doctor,
     /// Print the description of the HTTP API as JSON.
     Openapi,
-    /// Make accounts.
+    /// Make accounts, help people who have lost their second factors.
     #[command(subcommand)]
     Users(users::Action),
     /// Look at the configuration.

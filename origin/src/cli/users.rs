@@ -1,7 +1,8 @@
-//! `edgekeep users create`
+//! `edgekeep users create|remove-factors`
 
 use std::io::{BufRead as _, stdin};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
@@ -10,6 +11,8 @@ use serde_json::{Value, json};
 use crate::accounts::{self, Identifier, NewAccount};
 use crate::error::Error;
 use crate::events::{self, Actor, Change, Event, Kind, Outcome};
+use crate::ids::UserId;
+use crate::login;
 use crate::login::strength::{self, Person};
 use crate::vault::Secret;
 
@@ -17,6 +20,11 @@ use crate::vault::Secret;
 pub(super) enum Action {
     /// Make an account whose addresses count as proved; prints its id.
     Create(Create),
+    /// Remove every second factor of somebody who has lost them, and end their sessions.
+    RemoveFactors {
+        /// The account's id.
+        id: UserId,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -50,6 +58,21 @@ pub(super) struct Create {
 pub(super) async fn run(action: Action, file: Option<&Path>) -> anyhow::Result<()> {
     match action {
         Action::Create(create) => create.run(file).await,
+        Action::RemoveFactors { id } => remove_factors(id, file).await,
+    }
+}
+
+/// How long the message to the owner may take.
+const SENDING: Duration = Duration::from_secs(30);
+
+async fn remove_factors(id: UserId, file: Option<&Path>) -> anyhow::Result<()> {
+    let state = super::open(file).await?;
+    let outcome = login::reset_factors(&state, id).await;
+    state.mailer.drain(SENDING).await;
+    state.db.close().await;
+    match outcome {
+        Err(Error::NotFound) => bail!("no account has the id {id}, or it has no second factor"),
+        outcome => Ok(outcome?),
     }
 }
 

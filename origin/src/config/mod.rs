@@ -14,6 +14,7 @@ mod limits;
 mod load;
 mod lockout;
 mod log;
+mod mfa;
 mod notify;
 mod otp;
 mod password;
@@ -30,6 +31,7 @@ pub use limits::{LOGIN_WINDOW, Limits};
 pub use load::{ConfigError, Environment};
 pub use lockout::{DelayFor, Lockout};
 pub use log::{Log, LogFormat};
+pub use mfa::Mfa;
 pub use notify::{Channel, HttpFormat, HttpHook, Notify, Smtp, SmtpTls, Sns, Twilio};
 pub use otp::{Otp, Registration};
 pub use password::{Breached, OnFailure, Password};
@@ -71,6 +73,8 @@ pub struct Config {
     pub lockout: Lockout,
     /// One-time codes by mail and SMS.
     pub otp: Otp,
+    /// Second factors.
+    pub mfa: Mfa,
     /// New accounts.
     pub registration: Registration,
     /// Logging in at other identity providers.
@@ -135,6 +139,20 @@ impl Config {
     pub fn reset_url(&self) -> String {
         let page = self.password.reset_url.clone();
         page.unwrap_or_else(|| format!("{}/reset-password", self.issuer()))
+    }
+
+    /// What authenticator apps call this issuer. They set a name apart from an account by a colon.
+    pub fn issuer_name(&self) -> String {
+        if let Some(name) = &self.mfa.issuer_name {
+            return name.clone();
+        }
+        let issuer = self.issuer();
+        let authority = issuer.split('/').nth(2).unwrap_or_default();
+        let host = authority.split(':').next().unwrap_or_default();
+        if host.is_empty() || host.starts_with('[') {
+            return "Edgekeep".to_owned();
+        }
+        host.to_owned()
     }
 
     /// The database's URL.

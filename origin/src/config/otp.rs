@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::check::Wrong;
+use crate::abuse::guesses::Bounds;
 
 /// `[otp]`: codes of six digits. With the defaults a code is guessed with less than one chance
 /// in a thousand in a year: 60 failures in 30 days are 730 in 365, of a million codes.
@@ -34,6 +35,14 @@ impl Default for Otp {
 }
 
 impl Otp {
+    /// How often codes may be guessed for one account.
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            per_day: self.failures_per_day,
+            per_month: self.failures_per_month,
+        }
+    }
+
     pub(super) fn check(&self, wrong: &mut Wrong) {
         wrong.expect(
             (1..=600).contains(&self.ttl_seconds),

@@ -12,12 +12,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::{AnyConnection, Row as _};
 use zeroize::Zeroizing;
 
-use crate::abuse::guesses::{self, Counted};
+use super::factors::{self, Method};
+use crate::abuse::guesses::{self, Admission, Counted};
 use crate::abuse::{Subject, sends};
 use crate::accounts::{self, Blind, Kind};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::ids::UserId;
 use crate::vault::{Digest, Purpose, Secret};
 
 /// How long a row outlives its code, so that a late guess is told `code_expired`.
@@ -30,6 +32,8 @@ pub enum CodeFor {
     Registration,
     /// Logging in.
     Login,
+    /// Completing a login whose first factor was proved.
+    SecondFactor,
 }
 
 impl CodeFor {
@@ -38,6 +42,7 @@ impl CodeFor {
         match self {
             Self::Registration => "register",
             Self::Login => "login",
+            Self::SecondFactor => "mfa",
         }
     }
 }
@@ -55,7 +60,7 @@ pub struct Issued {
 pub enum Key<'a> {
     /// The address that it was sent to.
     Recipient(&'a Blind),
-    /// The token that was answered when it was sent.
+    /// The token that it is bound to.
     Token(&'a Secret),
 }
 
@@ -84,13 +89,39 @@ pub async fn issue(
     payload: &[u8],
     deliverable: bool,
 ) -> Result<Issued, Error> {
-    let now = state.clock.now();
-    let code = Secret::new(state.random.six_digits());
     let token = Secret::new(format!(
         "eko_{}",
         URL_SAFE_NO_PAD.encode(state.random.bytes::<32>())
     ));
-    let token_hash = hash_token(state, &token)?;
+    let code = issue_bound(
+        state,
+        connection,
+        purpose,
+        recipient,
+        payload,
+        &token,
+        deliverable,
+    )
+    .await?;
+    Ok(Issued { code, token })
+}
+
+/// [`issue`], of a code that is bound to `token`, which no other code may be bound to.
+///
+/// # Errors
+/// When the database fails.
+pub async fn issue_bound(
+    state: &State,
+    connection: &mut AnyConnection,
+    purpose: CodeFor,
+    recipient: &Blind,
+    payload: &[u8],
+    token: &Secret,
+    deliverable: bool,
+) -> Result<Secret, Error> {
+    let now = state.clock.now();
+    let code = Secret::new(state.random.six_digits());
+    let token_hash = hash_token(state, token)?;
     let nothing: [u8; 32] = state.random.bytes();
     let code_mac = mac(state, purpose, &token_hash, &code)?;
     let sealed = state
@@ -121,7 +152,7 @@ pub async fn issue(
     .bind(now + Duration::from_secs(state.config.otp.ttl_seconds))
     .execute(connection)
     .await?;
-    Ok(Issued { code, token })
+    Ok(code)
 }
 
 /// What waits beside the last code of `recipient`, whether or not its time is over.
@@ -222,11 +253,24 @@ pub async fn guess(
     let token_hash: Vec<u8> = row.try_get("token_hash")?;
     let code_mac: Vec<u8> = row.try_get("code_mac")?;
     let sealed: Vec<u8> = row.try_get("payload")?;
-    let (subject, lasting) = subject(state, &mut tx, &recipient).await?;
-    let limits = &state.config.otp;
-    let counted = guesses::count(&mut tx, limits, &state.random, &subject, lasting, now).await?;
+    let (subject, holder) = subject(state, &mut tx, purpose, &recipient).await?;
+    let bounds = state.config.otp.bounds();
+    let lasting = holder.is_some();
+    let admission = guesses::count(&mut tx, bounds, &state.random, &subject, lasting, now).await?;
+    let turned_off = match (admission, purpose, holder) {
+        (Admission::TurnedOff, CodeFor::SecondFactor, Some((kind, user_id))) => {
+            Method::sending_to(kind).map(|method| (user_id, method))
+        }
+        _ => None,
+    };
+    if let Some((user_id, method)) = turned_off {
+        factors::record_off(state, &mut tx, user_id, method).await?;
+    }
     tx.commit().await?;
-    let Some(counted) = counted else {
+    let Admission::Counted(counted) = admission else {
+        if let Some((user_id, method)) = turned_off {
+            factors::tell_off(state, user_id, method).await?;
+        }
         return Err(Error::CodeInvalid("codes are off for the account"));
     };
     if !mac(state, purpose, &token_hash, code)?.matches(&code_mac) {
@@ -304,20 +348,27 @@ pub async fn withdraw_all(connection: &mut AnyConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whose guesses of codes sent to `recipient` are counted, and whether that is an account.
+/// Whose guesses of codes sent to `recipient` are counted, and whose account that is. As a second
+/// factor they are counted apart: who knows a password must not turn codes off as a first one.
 async fn subject(
     state: &State,
     connection: &mut AnyConnection,
+    purpose: CodeFor,
     recipient: &Blind,
-) -> Result<(Subject, bool), Error> {
-    let mut holder = None;
+) -> Result<(Subject, Option<(Kind, UserId)>), Error> {
+    let mut found = None;
     for kind in [Kind::Email, Kind::Phone] {
         // A blind index covers its kind, so at most one of the two finds anybody.
-        holder = holder.or(accounts::holder(connection, kind, recipient).await?);
+        let holder = accounts::holder(connection, kind, recipient).await?;
+        found = found.or(holder.map(|holder| (kind, holder.user_id)));
     }
-    let user_id = holder.map(|holder| holder.user_id);
-    let subject = Subject::of(&state.vault, user_id, recipient)?;
-    Ok((subject, user_id.is_some()))
+    let subject = match found {
+        Some((kind, user_id)) if purpose == CodeFor::SecondFactor => {
+            Subject::factor(&state.vault, user_id, kind.as_str())?
+        }
+        _ => Subject::of(&state.vault, found.map(|(_, user_id)| user_id), recipient)?,
+    };
+    Ok((subject, found))
 }
 
 async fn why_not(

@@ -1,6 +1,9 @@
 //! What mail and SMS say. Links begin with the configured URL, never with one from a request.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use crate::accounts::Kind;
+use crate::clock::Timestamp;
 use crate::notify::Message;
 use crate::vault::Secret;
 
@@ -86,4 +89,69 @@ pub fn identity_removed(kind: Kind, to: &str, provider: &str) -> Option<Message>
          your password at once."
     );
     message(kind, to, "A way to log in was removed", text, None)
+}
+
+/// The code that completes a login.
+pub fn second_factor_code(kind: Kind, to: &str, code: &Secret) -> Option<Message> {
+    let text = format!(
+        "{} is your code to complete the login. If you did not just log in, somebody else has \
+         your password: change it, and give the code to nobody.",
+        code.expose()
+    );
+    message(
+        kind,
+        to,
+        "Your code to complete the login",
+        text,
+        Some(code),
+    )
+}
+
+/// After a second factor was added; `factor` is what people call it.
+pub fn factor_added(kind: Kind, to: &str, factor: &str, at: Timestamp) -> Option<Message> {
+    let text = format!(
+        "A second factor was added to your account or replaced: {factor}, on {}. {NOT_YOU}",
+        date(at)
+    );
+    message(kind, to, "A second factor was added", text, None)
+}
+
+/// After a second factor was removed.
+pub fn factor_removed(kind: Kind, to: &str, factor: &str, at: Timestamp) -> Option<Message> {
+    let text = format!(
+        "A second factor was removed from your account: {factor}, on {}. {NOT_YOU}",
+        date(at)
+    );
+    message(kind, to, "A second factor was removed", text, None)
+}
+
+/// After too many wrong codes of a second factor.
+pub fn factor_off(kind: Kind, to: &str, factor: &str, at: Timestamp) -> Option<Message> {
+    let text = format!(
+        "Too many wrong codes were tried on your account, the last on {}: {factor} will not be \
+         accepted until you log in with another second factor, for instance a recovery code. \
+         Whoever tried them has your password or reads your messages: if it was not you, set a new \
+         password at once.",
+        date(at)
+    );
+    message(kind, to, "A second factor was turned off", text, None)
+}
+
+/// After a recovery code was used, with how many are left.
+pub fn recovery_code_used(kind: Kind, to: &str, left: usize, at: Timestamp) -> Option<Message> {
+    let text = format!(
+        "A recovery code of your account was used on {}; {left} are left. Make new ones before \
+         they run out. {NOT_YOU}",
+        date(at)
+    );
+    message(kind, to, "A recovery code was used", text, None)
+}
+
+const NOT_YOU: &str = "If it was not you, set a new password at once, which ends every session, \
+                       and look through your second factors.";
+
+/// A date as people and mail programs read it, in GMT.
+fn date(at: Timestamp) -> String {
+    let seconds = u64::try_from(at.unix_seconds()).unwrap_or(0);
+    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds))
 }

@@ -5,20 +5,45 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::State;
 use crate::error::Error;
+use crate::vault::Secret;
 
 pub mod codes;
+pub mod conclude;
+pub(crate) mod factors;
+mod fresh;
 pub mod hasher;
 pub mod messages;
 mod otp;
 mod password;
+mod reauthentication;
 pub(crate) mod reset;
 mod routes;
+mod second;
 pub mod strength;
 pub mod tuning;
+
+pub use conclude::{FirstFactor, LoggedIn, conclude};
+pub(crate) use factors::reset_factors;
+pub use fresh::FreshlyAuthenticated;
+
+/// Longest code of a second factor as it is typed, in bytes: a recovery code with spaces has 29.
+const MAX_CODE: usize = 64;
+
+/// Refuses codes that are nobody's, before anything is counted.
+fn checked_code(code: &Secret) -> Result<(), Error> {
+    if (1..=MAX_CODE).contains(&code.expose().len()) {
+        Ok(())
+    } else {
+        Err(Error::invalid("code: expected 1 to 64 bytes."))
+    }
+}
 
 /// The routes under `/api/v1/auth`.
 pub fn routes() -> OpenApiRouter<State> {
     routes::routes()
+        .merge(second::routes::routes())
+        .merge(factors::routes::routes())
+        .merge(reauthentication::routes())
 }
 
 /// Voids every code and link that waits.
@@ -27,5 +52,7 @@ pub fn routes() -> OpenApiRouter<State> {
 /// When the database fails.
 pub(crate) async fn forget_pending(connection: &mut AnyConnection) -> Result<(), Error> {
     codes::withdraw_all(connection).await?;
+    second::withdraw_all(connection).await?;
+    factors::withdraw_all(connection).await?;
     reset::withdraw_all(connection).await
 }

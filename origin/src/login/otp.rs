@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::codes::{self, CodeFor, Key};
+use super::conclude::{FirstFactor, LoggedIn, conclude};
 use super::messages;
-use crate::abuse::{Subject, devices, guesses, lockout, sends};
+use crate::abuse::{Subject, guesses, lockout, sends};
 use crate::accounts::{self, Identifier, Kind, NewAccount};
 use crate::app::State;
 use crate::error::Error;
+use crate::notify::Medium;
 use crate::request::Caller;
-use crate::sessions::{self, NewSession, Tokens};
 use crate::vault::Secret;
 
 /// The address, in the spelling that the code went to.
@@ -73,7 +74,7 @@ pub(super) async fn verify(
     token: &Secret,
     code: &Secret,
     device_id: Option<String>,
-) -> Result<Tokens, Error> {
+) -> Result<LoggedIn, Error> {
     let guess = codes::guess(state, CodeFor::Login, Key::Token(token), code).await?;
     let recipient: Recipient = serde_json::from_slice(&guess.payload)
         .map_err(|_| Error::internal("stored address is not JSON"))?;
@@ -119,9 +120,15 @@ pub(super) async fn verify(
             accounts::create(state, &mut tx, &account).await?
         }
     };
-    let session = NewSession::first_party(state, user_id, caller, device_id, &["otp"]);
-    let mut tokens = sessions::open(state, &mut tx, session).await?;
-    tokens.device_token = devices::trust(state, &mut tx, user_id).await?;
-    tx.commit().await?;
-    Ok(tokens)
+    let first = FirstFactor {
+        user_id,
+        method: recipient.kind.medium().map_or("code", Medium::as_str),
+        amr: &["otp"],
+        sent_to: Some(recipient.kind),
+        caller,
+        device_id,
+        device_token: None,
+        proved_at: None,
+    };
+    conclude(state, tx, first).await
 }

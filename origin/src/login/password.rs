@@ -1,14 +1,16 @@
 //! Logging in with a password.
 
+use super::conclude::{FirstFactor, LoggedIn, conclude};
 use super::strength::{self, Person};
 use crate::abuse::lockout::{Entry, Guesser};
 use crate::abuse::{Subject, devices, guesses, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
+use crate::db::Tx;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::request::Caller;
-use crate::sessions::{self, NewSession, Tokens};
+use crate::sessions;
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
@@ -35,7 +37,11 @@ enum Door {
 }
 
 /// Logs in; unknown accounts take the same steps and get the same answers.
-pub(super) async fn log_in(state: &State, caller: &Caller, given: Given) -> Result<Tokens, Error> {
+pub(super) async fn log_in(
+    state: &State,
+    caller: &Caller,
+    given: Given,
+) -> Result<LoggedIn, Error> {
     let blind = given.identifier.blind(&state.vault)?;
     let mut reader = state.db.read().await?;
     let require_proof = state.config.registration.require_proof;
@@ -73,7 +79,7 @@ pub(super) async fn log_in(state: &State, caller: &Caller, given: Given) -> Resu
         (Door::Device(device), Some(token)) if devices::renew(state, &mut tx, device).await? => {
             Some(token.expose().to_owned())
         }
-        _ => devices::trust(state, &mut tx, user_id).await?,
+        _ => None,
     };
     if matches!(door, Door::Account(_)) {
         let subjects = [guesser.identifier, guesser.account];
@@ -83,11 +89,70 @@ pub(super) async fn log_in(state: &State, caller: &Caller, given: Given) -> Resu
     if let Some(phc) = proved.rehashed {
         accounts::set_password(state, &mut tx, user_id, &phc).await?;
     }
-    let session = NewSession::first_party(state, user_id, caller, given.device_id, &["pwd"]);
-    let mut tokens = sessions::open(state, &mut tx, session).await?;
-    tokens.device_token = device_token;
-    tx.commit().await?;
-    Ok(tokens)
+    let first = FirstFactor {
+        user_id,
+        method: "password",
+        amr: &["pwd"],
+        sent_to: None,
+        caller,
+        device_id: given.device_id,
+        device_token,
+        proved_at: None,
+    };
+    conclude(state, tx, first).await
+}
+
+/// The password of somebody who is logged in, compared and right.
+pub(super) struct Confirmed {
+    user_id: UserId,
+    guesser: Guesser,
+    stored: Option<String>,
+    rehashed: Option<String>,
+    /// Held until the success is committed: others wait that would be compared beside it.
+    _entry: Entry,
+}
+
+impl Confirmed {
+    /// Makes the success stand within the caller's transaction: it was the password until now.
+    pub(super) async fn settle(&self, state: &State, tx: &mut Tx) -> Result<(), Error> {
+        if accounts::password(tx, self.user_id).await? != self.stored {
+            return Err(Error::CredentialsInvalid);
+        }
+        let source = Some(&self.guesser.source);
+        lockout::clear(tx, &[self.guesser.account], source).await?;
+        if let Some(phc) = &self.rehashed {
+            accounts::set_password(state, tx, self.user_id, phc).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Compares the password of somebody who is logged in; a wrong one counts as at a login.
+pub(super) async fn confirm(
+    state: &State,
+    caller: &Caller,
+    user_id: UserId,
+    password: &Secret,
+) -> Result<Confirmed, Error> {
+    let mut reader = state.db.read().await?;
+    let stored = accounts::password(&mut reader, user_id).await?;
+    drop(reader);
+    let subject = Subject::account(&state.vault, user_id)?;
+    let guesser = Guesser::new(state, caller, subject, subject)?;
+    // Who is logged in may know that their own account is locked.
+    let entry = state.gate.enter(state, &guesser).await?;
+    let Some(proved) = compare(state, password, stored.as_deref()).await? else {
+        lockout::count_failure(state, &guesser).await?;
+        state.watch.failed(state, caller, &guesser);
+        return Err(Error::CredentialsInvalid);
+    };
+    Ok(Confirmed {
+        user_id,
+        guesser,
+        stored,
+        rehashed: proved.rehashed,
+        _entry: entry,
+    })
 }
 
 /// The trusted device's door where there is one, else the account's.
@@ -116,27 +181,16 @@ pub(super) async fn change(
     let user_id = authenticated.user_id;
     let mut reader = state.db.read().await?;
     let user = accounts::load(state, &mut reader, user_id).await?;
-    let stored = accounts::password(&mut reader, user_id).await?;
     drop(reader);
     let person = user.as_ref().map(Person::of).unwrap_or_default();
     strength::judge(state, new, person).await?;
-    // Who is logged in may know that their own account is locked.
-    let subject = Subject::account(&state.vault, user_id)?;
-    let guesser = Guesser::new(state, caller, subject, subject)?;
-    let entry = state.gate.enter(state, &guesser).await?;
-    if compare(state, current, stored.as_deref()).await?.is_none() {
-        lockout::count_failure(state, &guesser).await?;
-        state.watch.failed(state, caller, &guesser);
-        return Err(Error::CredentialsInvalid);
-    }
+    let confirmed = confirm(state, caller, user_id, current).await?;
     let phc = state.hasher.hash(new).await?;
     let mut tx = state.db.write().await?;
-    if accounts::password(&mut tx, user_id).await? != stored {
-        return Err(Error::CredentialsInvalid);
-    }
-    lockout::clear(&mut tx, &[subject], Some(&guesser.source)).await?;
+    confirmed.settle(state, &mut tx).await?;
     accounts::set_password(state, &mut tx, user_id, &phc).await?;
     super::reset::withdraw(&mut tx, user_id).await?;
+    super::second::withdraw(&mut tx, user_id).await?;
     sessions::end_all(
         state,
         &mut tx,
@@ -146,7 +200,7 @@ pub(super) async fn change(
     .await?;
     let contact = accounts::contact(state, &mut tx, user_id).await?;
     tx.commit().await?;
-    drop(entry);
+    drop(confirmed);
     if let Some((kind, _, to)) = contact
         && let Some(message) = super::messages::password_changed(kind, &to)
     {

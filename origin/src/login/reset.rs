@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::{AnyConnection, Row as _};
 
-use super::messages;
 use super::strength::{self, Person};
+use super::{factors, messages, second};
 use crate::abuse::attempts::{self, Kind as Attempts};
 use crate::abuse::{Subject, guesses, lockout, sends};
 use crate::accounts::{self, Blind, Identifier, Kind};
@@ -158,6 +158,11 @@ pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> R
     let address = Subject::identifier(&state.vault, &link.recipient)?;
     lockout::clear(&mut tx, &[account, address], None).await?;
     guesses::lift(&mut tx, &account, now).await?;
+    // Second factors stay. The proof of the address allows guesses of them again, as any other; a
+    // login that waits for one began with the password that was.
+    factors::lift(state, &mut tx, link.user_id).await?;
+    factors::withhold(&mut tx, link.user_id, link.kind).await?;
+    second::withdraw(&mut tx, link.user_id).await?;
     let contact = accounts::contact(state, &mut tx, link.user_id).await?;
     tx.commit().await?;
     if let Some((kind, _, to)) = contact

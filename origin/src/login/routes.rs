@@ -9,14 +9,13 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{hasher, otp, password, reset};
+use super::{LoggedIn, hasher, otp, password, reset};
 use crate::abuse::{Limit, Subject, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::request::{Caller, Json, checked_device_id};
-use crate::sessions::Tokens;
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
@@ -56,18 +55,18 @@ struct Login {
     description = "Unknown identifiers and wrong passwords cannot be told apart.",
     request_body = Login,
     responses(
-        (status = 200, description = "Logged in.", body = Tokens),
+        (status = 200, description = "Logged in, or a second factor is asked for.", body = LoggedIn),
         (status = 401, description = "`credentials_invalid`"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
         (status = 429, description = "`rate_limited`: too many failures of the address or the account, or too soon after one"),
     ),
 )]
-/// `POST /login`: tokens, or `credentials_invalid` whatever was wrong, or `account_locked`.
+/// `POST /login`: tokens, or a token for the second step, or `credentials_invalid` whatever was wrong, or `account_locked`.
 async fn login(
     Shared(state): Shared<State>,
     caller: Caller,
     Json(body): Json<Login>,
-) -> Result<Json<Tokens>, Error> {
+) -> Result<LoggedIn, Error> {
     let identifier = Identifier::typed(&body.identifier)?;
     let device_id = checked_device_id(body.device_id)?;
     // A password that cannot be anybody's is not worth a hash, and tells nothing about anybody.
@@ -86,7 +85,7 @@ async fn login(
         .await?;
     let outcome = password::log_in(&state, &caller, given).await;
     attempt.settle(&outcome);
-    outcome.map(Json)
+    outcome
 }
 
 /// How passwords of an identifier fare, whether or not anybody has it.
@@ -207,8 +206,9 @@ struct OtpVerify {
     description = "Makes an account for an address that has none.",
     request_body = OtpVerify,
     responses(
-        (status = 200, description = "Logged in.", body = Tokens),
+        (status = 200, description = "Logged in, or a second factor is asked for.", body = LoggedIn),
         (status = 400, description = "`request_invalid`, `code_invalid`, `code_expired`"),
+        (status = 403, description = "`mfa_required`: the only second factor would prove the same"),
         (status = 423, description = "`account_locked`"),
         (status = 429, description = "`rate_limited`"),
     ),
@@ -218,7 +218,7 @@ async fn otp_verify(
     Shared(state): Shared<State>,
     caller: Caller,
     Json(body): Json<OtpVerify>,
-) -> Result<Json<Tokens>, Error> {
+) -> Result<LoggedIn, Error> {
     let device_id = checked_device_id(body.device_id)?;
     let attempt = state
         .limiter
@@ -226,7 +226,7 @@ async fn otp_verify(
         .await?;
     let outcome = otp::verify(&state, &caller, &body.otp_token, &body.code, device_id).await;
     attempt.settle(&outcome);
-    outcome.map(Json)
+    outcome
 }
 
 /// Whose password was forgotten.

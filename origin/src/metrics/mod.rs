@@ -139,6 +139,11 @@ pub struct Metrics {
     keys: Family<KeyLabel, Gauge>,
 }
 
+/// What came of a request that was answered with success, where that word would mislead; put into
+/// the answer's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Outcome(pub &'static str);
+
 /// How an answer came about, as far as it is counted.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer<'a> {
@@ -148,7 +153,7 @@ pub struct Answer<'a> {
     pub route: &'a str,
     /// The status.
     pub status: StatusCode,
-    /// The code of a problem.
+    /// The code of a problem, or the word of an [`Outcome`].
     pub code: Option<&'static str>,
     /// Whether the database failed.
     pub database_failed: bool,
@@ -321,6 +326,7 @@ impl Metrics {
         let outcome: Text = answer.code.unwrap_or("succeeded").into();
         let way = match route {
             "/api/v1/auth/login" => "password",
+            "/api/v1/auth/login/mfa" => "second_factor",
             "/api/v1/auth/otp/verify" => "code",
             "/api/v1/auth/register/verify" => "registration",
             "/api/v1/auth/social/exchange" => "social",

@@ -23,9 +23,13 @@ use crate::tokens::Published;
 mod page;
 
 /// What the tags of operations stand for, in the order of reading.
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("accounts", "Registering, and what is known of oneself."),
     ("login", "Proving who one is; setting passwords."),
+    (
+        "factors",
+        "What a person proves who they are by, beside the first.",
+    ),
     ("sessions", "Refreshing, listing, ending."),
     (
         "tokens",

@@ -42,9 +42,11 @@ pub struct NewSession {
     /// The client's `User-Agent`.
     pub user_agent: Option<String>,
     /// How they proved who they are (RFC 8176: `pwd`, `otp`, …).
-    pub amr: Vec<&'static str>,
+    pub amr: Vec<String>,
     /// When they did.
     pub auth_time: Timestamp,
+    /// When they proved a second factor, if they did.
+    pub second_factor_at: Option<Timestamp>,
 }
 
 impl NewSession {
@@ -54,7 +56,7 @@ impl NewSession {
         user_id: UserId,
         caller: &Caller,
         device_id: Option<String>,
-        amr: &[&'static str],
+        amr: &[&str],
     ) -> Self {
         Self {
             user_id,
@@ -62,8 +64,9 @@ impl NewSession {
             device_id,
             address: caller.address,
             user_agent: caller.user_agent.clone(),
-            amr: amr.to_vec(),
+            amr: amr.iter().map(|&word| word.to_owned()).collect(),
             auth_time: state.clock.now(),
+            second_factor_at: None,
         }
     }
 }
@@ -164,6 +167,7 @@ pub async fn open(
         absolute_expires_at,
         access_expires_at: now,
         ended_at: None,
+        second_factor_at: new.second_factor_at,
     };
     store::insert(connection, &session).await?;
     let over = store::end_beyond(connection, new.user_id, id, rules.per_user, now).await?;
@@ -209,6 +213,41 @@ async fn answer(
         user,
         device_token: None,
     })
+}
+
+/// Notes within the caller's transaction that the owner of a session proved again who they are, now
+/// and by `method` (RFC 8176), and answers new tokens. The refresh token of before is used up.
+///
+/// # Errors
+/// [`Error::SessionEnded`] when the session or the account ended meanwhile.
+pub async fn step_up(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: SessionId,
+    method: &'static str,
+    is_second_factor: bool,
+) -> Result<Tokens, Error> {
+    let now = state.clock.now();
+    let idle_until = now + Duration::from_secs(state.config.sessions.idle_seconds);
+    let session = store::step_up(connection, id, method, is_second_factor, now, idle_until)
+        .await?
+        .ok_or(Error::SessionEnded)?;
+    let user = accounts::find_active(state, connection, session.user_id)
+        .await?
+        .ok_or(Error::SessionEnded)?;
+    answer(state, connection, &session, user).await
+}
+
+/// When a second factor was last proved in the session, if it ever was.
+///
+/// # Errors
+/// When the database fails.
+pub async fn second_factor_at(
+    connection: &mut AnyConnection,
+    id: SessionId,
+) -> Result<Option<Timestamp>, Error> {
+    let session = store::find(connection, id).await?;
+    Ok(session.and_then(|session| session.second_factor_at))
 }
 
 /// Whether an access token of the session may still be used: neither session nor account ended.

@@ -26,6 +26,7 @@ pub(super) struct SessionRow {
     pub(super) absolute_expires_at: Timestamp,
     pub(super) access_expires_at: Timestamp,
     pub(super) ended_at: Option<Timestamp>,
+    pub(super) second_factor_at: Option<Timestamp>,
 }
 
 impl SessionRow {
@@ -60,6 +61,7 @@ fn read(row: &AnyRow) -> Result<SessionRow, Error> {
         absolute_expires_at: row.try_get("absolute_expires_at")?,
         access_expires_at: row.try_get("access_expires_at")?,
         ended_at: row.try_get("ended_at")?,
+        second_factor_at: row.try_get("second_factor_at")?,
     })
 }
 
@@ -70,8 +72,9 @@ pub(super) async fn insert(
     sqlx::query(
         "INSERT INTO sessions (id, user_id, client_id, counter, rotated_at, epoch, previous_epoch,
                                amr, auth_time, details, created_at, last_used_at,
-                               idle_expires_at, absolute_expires_at, access_expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                               idle_expires_at, absolute_expires_at, access_expires_at,
+                               second_factor_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
     )
     .bind(session.id)
     .bind(session.user_id)
@@ -88,6 +91,7 @@ pub(super) async fn insert(
     .bind(session.idle_expires_at)
     .bind(session.absolute_expires_at)
     .bind(session.access_expires_at)
+    .bind(session.second_factor_at.map(Timestamp::micros))
     .execute(connection)
     .await?;
     Ok(())
@@ -100,7 +104,7 @@ pub(super) async fn find(
     let row = sqlx::query(
         "SELECT id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
                 auth_time, details, created_at, last_used_at, idle_expires_at,
-                absolute_expires_at, access_expires_at, ended_at
+                absolute_expires_at, access_expires_at, ended_at, second_factor_at
          FROM sessions WHERE id = $1",
     )
     .bind(id)
@@ -118,7 +122,7 @@ pub(super) async fn live_of(
     let rows = sqlx::query(
         "SELECT id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
                 auth_time, details, created_at, last_used_at, idle_expires_at,
-                absolute_expires_at, access_expires_at, ended_at
+                absolute_expires_at, access_expires_at, ended_at, second_factor_at
          FROM sessions
          WHERE user_id = $1 AND ended_at IS NULL
            AND idle_expires_at > $2 AND absolute_expires_at > $2
@@ -176,11 +180,55 @@ pub(super) async fn rotate(
                        WHERE users.id = sessions.user_id AND users.status = 'active')
          RETURNING id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
                    auth_time, details, created_at, last_used_at, idle_expires_at,
-                   absolute_expires_at, access_expires_at, ended_at",
+                   absolute_expires_at, access_expires_at, ended_at, second_factor_at",
     )
     .bind(id)
     .bind(counter)
     .bind(epoch)
+    .bind(now)
+    .bind(idle_until)
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(read).transpose()
+}
+
+/// Notes a proof of now in a session that can be used, and rotates its refresh token. One statement,
+/// so that proofs that arrive together are all noted.
+pub(super) async fn step_up(
+    connection: &mut AnyConnection,
+    id: SessionId,
+    method: &'static str,
+    is_second_factor: bool,
+    now: Timestamp,
+    idle_until: Timestamp,
+) -> Result<Option<SessionRow>, Error> {
+    // `amr` is an array of words of ours, which need no escaping in JSON.
+    let row = sqlx::query(
+        "UPDATE sessions SET
+             counter = counter + 1,
+             rotated_at = $4,
+             previous_epoch = epoch,
+             epoch = (SELECT value FROM counters WHERE name = 'restore_epoch'),
+             last_used_at = $4,
+             idle_expires_at = CASE WHEN absolute_expires_at < $5
+                 THEN absolute_expires_at ELSE $5 END,
+             auth_time = $4,
+             second_factor_at = CASE WHEN $3 = 1 THEN $4 ELSE second_factor_at END,
+             amr = CASE
+                 WHEN amr = '[]' THEN '[' || $2 || ']'
+                 WHEN amr LIKE '%' || $2 || '%' THEN amr
+                 ELSE REPLACE(amr, ']', ',' || $2 || ']') END
+         WHERE id = $1 AND ended_at IS NULL
+           AND idle_expires_at > $4 AND absolute_expires_at > $4
+           AND EXISTS (SELECT 1 FROM users
+                       WHERE users.id = sessions.user_id AND users.status = 'active')
+         RETURNING id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
+                   auth_time, details, created_at, last_used_at, idle_expires_at,
+                   absolute_expires_at, access_expires_at, ended_at, second_factor_at",
+    )
+    .bind(id)
+    .bind(format!("\"{method}\""))
+    .bind(i64::from(is_second_factor))
     .bind(now)
     .bind(idle_until)
     .fetch_optional(connection)

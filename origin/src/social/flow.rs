@@ -19,8 +19,8 @@ use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::UserId;
+use crate::login::conclude::{FirstFactor, LoggedIn, conclude};
 use crate::request::Caller;
-use crate::sessions::{self, NewSession, Tokens};
 use crate::vault::{Purpose, Secret};
 
 /// Time to log in at the provider (ASVS 6.5.5: at most ten minutes for an out-of-band proof).
@@ -264,7 +264,7 @@ pub(super) async fn exchange(
     code: &Secret,
     flow_token: Option<&Secret>,
     headers: &HeaderMap,
-) -> Result<(Tokens, String), Error> {
+) -> Result<(LoggedIn, String), Error> {
     let mut tx = state.db.write().await?;
     let taken = take(state, &mut tx, None, code, flow_token, headers).await?;
     let Taken {
@@ -285,11 +285,22 @@ pub(super) async fn exchange(
             return Err(refusal);
         }
     };
-    let device_id = kept.device_id;
-    let at = person.authenticated_at;
-    let tokens = conclude(state, &mut tx, user_id, caller, device_id, at).await?;
-    tx.commit().await?;
-    Ok((tokens, tag))
+    // Whoever is logged in there already may be let in without proving anything: where the provider
+    // says when they last did, that is when they did here.
+    let proved_at = person
+        .authenticated_at
+        .map(|at| Timestamp::from_unix_seconds(at.max(0)));
+    let first = FirstFactor {
+        user_id,
+        method: "social",
+        amr: &[AMR],
+        sent_to: None,
+        caller,
+        device_id: kept.device_id,
+        device_token: None,
+        proved_at,
+    };
+    Ok((conclude(state, tx, first).await?, tag))
 }
 
 /// A locked account is locked on every way in; its owner may be told.
@@ -304,26 +315,6 @@ async fn unlocked(
         Some(wait) => Err(Error::AccountLocked(wait)),
         None => Ok(user_id),
     })
-}
-
-/// What a login at a provider that succeeded comes to. Whoever is logged in there already may be
-/// let in without proving anything: where the provider says when they last did, that is when they
-/// did here.
-async fn conclude(
-    state: &State,
-    connection: &mut AnyConnection,
-    user_id: UserId,
-    caller: &Caller,
-    device_id: Option<String>,
-    authenticated_at: Option<i64>,
-) -> Result<Tokens, Error> {
-    let mut session = NewSession::first_party(state, user_id, caller, device_id, &[AMR]);
-    if let Some(at) = authenticated_at {
-        session.auth_time = session
-            .auth_time
-            .min(Timestamp::from_unix_seconds(at.max(0)));
-    }
-    sessions::open(state, connection, session).await
 }
 
 /// Exchanges a code for a link to the account of `owner`, who has asked for it in this session.

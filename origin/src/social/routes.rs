@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::extract::{Path, RawQuery, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use edgekeep_shared::error::Rejection;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -18,9 +17,9 @@ use super::store::Owner;
 use crate::abuse::Limit;
 use crate::app::State;
 use crate::error::Error;
-use crate::ids::IdentityId;
+use crate::ids::{IdentityId, SessionId, UserId};
+use crate::login::{FreshlyAuthenticated, LoggedIn};
 use crate::request::{Caller, Json, checked_device_id};
-use crate::sessions::Tokens;
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
@@ -312,7 +311,7 @@ struct SocialExchange {
                    without a login.",
     request_body = SocialExchange,
     responses(
-        (status = 200, description = "Logged in.", body = Tokens),
+        (status = 200, description = "Logged in, or a second factor is asked for.", body = LoggedIn),
         (status = 400, description = "`request_invalid`, `code_invalid`"),
         (status = 401, description = "`credentials_invalid`"),
         (status = 409, description = "`conflict`: log in first, then link"),
@@ -329,34 +328,18 @@ async fn exchange(
 ) -> Result<Response, Error> {
     state.limiter.by_address(&caller, Limit::SocialByAddress)?;
     let token = body.flow_token.as_ref();
-    let (tokens, tag) = flow::exchange(&state, &caller, &body.code, token, &headers).await?;
-    let mut response = Json(tokens).into_response();
+    let (logged_in, tag) = flow::exchange(&state, &caller, &body.code, token, &headers).await?;
+    let mut response = logged_in.into_response();
     if token.is_none() {
         set_cookie(&state, &mut response, &tag, "", Duration::ZERO)?;
     }
     Ok(response)
 }
 
-/// How recent a login must be to change how one logs in (ASVS 7.5.1).
-const FRESH: Duration = Duration::from_mins(5);
-
-/// # Errors
-/// `step_up_required` when the caller logged in longer ago than that.
-fn expect_fresh(state: &State, caller: &Authenticated) -> Result<(), Error> {
-    let now = state.clock.now().unix_seconds();
-    let oldest = now - i64::try_from(FRESH.as_secs()).unwrap_or(0);
-    let fresh = caller.token.claims().authenticated_at;
-    if fresh.is_some_and(|at| at.0 >= oldest) {
-        Ok(())
-    } else {
-        Err(Rejection::StepUpRequired.into())
-    }
-}
-
-fn owner(caller: &Authenticated) -> Owner {
+const fn owner(user_id: UserId, session_id: SessionId) -> Owner {
     Owner {
-        user_id: caller.user_id,
-        session_id: caller.session_id,
+        user_id,
+        session_id,
     }
 }
 
@@ -378,17 +361,22 @@ fn owner(caller: &Authenticated) -> Owner {
 /// `POST /social/{provider}/link/start`
 async fn link_start(
     Shared(state): Shared<State>,
-    caller: Caller,
-    authenticated: Authenticated,
+    authenticated: FreshlyAuthenticated,
     Path(name): Path<String>,
     Json(body): Json<SocialStart>,
 ) -> Result<Response, Error> {
-    state.limiter.by_address(&caller, Limit::SocialByAddress)?;
-    expect_fresh(&state, &authenticated)?;
+    let caller = &authenticated.caller;
+    state.limiter.by_address(caller, Limit::SocialByAddress)?;
     let provider = state.social.provider(&name)?;
     let wish = body.wish()?;
     let by_token = wish.by_token;
-    let begun = flow::begin(&state, provider, Some(owner(&authenticated)), wish).await?;
+    let begun = flow::begin(
+        &state,
+        provider,
+        Some(owner(authenticated.user_id, authenticated.session_id)),
+        wish,
+    )
+    .await?;
     started(&state, &begun, by_token)
 }
 
@@ -415,7 +403,7 @@ async fn link(
 ) -> Result<Response, Error> {
     state.limiter.by_address(&caller, Limit::SocialByAddress)?;
     let token = body.flow_token.as_ref();
-    let owner = owner(&authenticated);
+    let owner = owner(authenticated.user_id, authenticated.session_id);
     let (view, tag) = flow::link(&state, owner, &body.code, token, &headers).await?;
     let mut response = Json(view).into_response();
     if token.is_none() {
@@ -462,10 +450,9 @@ async fn list(
 /// `DELETE /social/identities/{id}`
 async fn remove(
     Shared(state): Shared<State>,
-    caller: Authenticated,
+    caller: FreshlyAuthenticated,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Error> {
-    expect_fresh(&state, &caller)?;
     let id: IdentityId = id.parse().map_err(|_| Error::NotFound)?;
     identities::remove(&state, caller.user_id, id).await?;
     Ok(StatusCode::NO_CONTENT)

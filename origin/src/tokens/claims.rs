@@ -121,9 +121,14 @@ fn scope(permissions: &[String]) -> String {
     scopes.join(" ")
 }
 
-/// `2` where factors of two kinds were used, otherwise `1`; the gate counts by the same rule.
+/// `2` where factors of two kinds were used, otherwise `1`.
 fn acr(amr: &[String]) -> &'static str {
-    let holder = Holder {
+    if used_several_factors(amr) { "2" } else { "1" }
+}
+
+/// Whether these methods are factors of two kinds; the gate counts by the same rule.
+pub fn used_several_factors<S: AsRef<str>>(amr: &[S]) -> bool {
+    Holder {
         scopes: &[],
         roles: &[],
         permissions: &[],
@@ -131,12 +136,8 @@ fn acr(amr: &[String]) -> &'static str {
         amr,
         acr: None,
         auth_time: None,
-    };
-    if holder.used_several_factors() {
-        "2"
-    } else {
-        "1"
     }
+    .used_several_factors()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub mod routes;
 pub mod signing;
 pub(crate) mod store;
 
-pub use claims::Grant;
+pub use claims::{Grant, used_several_factors};
 pub use published::Published;
 
 use crate::abuse::Limit;

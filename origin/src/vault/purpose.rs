@@ -13,6 +13,12 @@ pub enum Purpose {
     Registration,
     /// One-time codes and the tokens they are bound to.
     Code,
+    /// The secrets of authenticator apps.
+    Totp,
+    /// Recovery codes.
+    RecoveryCode,
+    /// Logins that wait for their second factor.
+    Mfa,
     /// Counters of failures and of messages sent.
     Abuse,
     /// Private keys that sign access tokens.
@@ -52,12 +58,15 @@ pub enum Lasting {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Identifier,
         Self::Profile,
         Self::Password,
         Self::Registration,
         Self::Code,
+        Self::Totp,
+        Self::RecoveryCode,
+        Self::Mfa,
         Self::Abuse,
         Self::SigningKey,
         Self::ControlKey,
@@ -77,6 +86,9 @@ impl Purpose {
             Self::Password => "password",
             Self::Registration => "registration",
             Self::Code => "code",
+            Self::Totp => "totp",
+            Self::RecoveryCode => "recovery-code",
+            Self::Mfa => "mfa",
             Self::Abuse => "abuse",
             Self::SigningKey => "signing-key",
             Self::ControlKey => "control-key",
@@ -97,13 +109,15 @@ impl Purpose {
             | Self::Profile
             | Self::Registration
             | Self::Code
+            | Self::Totp
+            | Self::Mfa
             | Self::SigningKey
             | Self::ControlKey
             | Self::RefreshToken
             | Self::Session
             | Self::Check
             | Self::KeptKey => Lasting::No,
-            Self::Password | Self::Audit => Lasting::Versioned,
+            Self::Password | Self::RecoveryCode | Self::Audit => Lasting::Versioned,
             Self::Abuse | Self::Device | Self::Social => Lasting::Always,
         }
     }

@@ -71,6 +71,15 @@ pub const SEALED: &[Sealed] = &[
         key: &[Text("purpose"), Bytes("recipient")],
         aad: &[Text("purpose"), Fixed("\0"), Bytes("recipient")],
     },
+    of("totp_factors", "secret", Purpose::Totp, &[Bytes("user_id")]),
+    of("totp_pending", "secret", Purpose::Totp, &[Bytes("user_id")]),
+    Sealed {
+        table: "mfa_tokens",
+        column: "payload",
+        purpose: Purpose::Mfa,
+        key: &[Bytes("token_hash")],
+        aad: &[Bytes("user_id"), Bytes("token_hash")],
+    },
 ];
 
 /// The spelling of identifiers, bound to their index.

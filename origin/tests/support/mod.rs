@@ -116,6 +116,20 @@ impl Origin {
         })
     }
 
+    /// The same origin after a restart: folder and clock stay, what was in memory is gone.
+    pub(crate) async fn restarted(self) -> Self {
+        let config = self.state.config.clone();
+        self.state.db.close().await;
+        let state = State::open(config, self.clock.clone(), Random::seeded(2))
+            .await
+            .unwrap();
+        Self {
+            router: app(state.clone()),
+            state,
+            ..self
+        }
+    }
+
     /// The newest message to `to`, if any.
     pub(crate) fn message(&self, to: &str) -> Option<Message> {
         self.state

@@ -1,0 +1,151 @@
+//! Where every login ends whose first factor was proved: in tokens, or in the wait for a second
+//! factor. No other place opens a session for somebody who logs in.
+
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::factors::{self, Method};
+use super::second::{self, Waiting};
+use crate::abuse::devices;
+use crate::accounts::{self, Kind};
+use crate::app::State;
+use crate::clock::Timestamp;
+use crate::db::Tx;
+use crate::error::Error;
+use crate::events::{self, Event};
+use crate::ids::UserId;
+use crate::metrics::Outcome;
+use crate::request::{Caller, Json};
+use crate::sessions::{self, NewSession, Tokens};
+use crate::tokens;
+
+/// A first factor that was proved and used up.
+pub struct FirstFactor<'a> {
+    /// Whose it is.
+    pub user_id: UserId,
+    /// What the audit trail calls it: `password`, `email`, `sms`, …
+    pub method: &'static str,
+    /// What `amr` says of it (RFC 8176).
+    pub amr: &'a [&'static str],
+    /// To what kind of address a code or link was sent, where it was that.
+    pub sent_to: Option<Kind>,
+    /// Who proved it.
+    pub caller: &'a Caller,
+    /// A name for the device.
+    pub device_id: Option<String>,
+    /// The token by which the device is trusted already; without it, it is from the end of the
+    /// login on.
+    pub device_token: Option<String>,
+    /// When it was proved, where that was earlier than now.
+    pub proved_at: Option<Timestamp>,
+}
+
+/// What a login answers once its first factor is proved.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum LoggedIn {
+    /// The login is complete.
+    Tokens(Box<Tokens>),
+    /// The account has a second factor.
+    MfaRequired(MfaRequired),
+}
+
+/// That a second factor is asked for, and by what.
+#[derive(Serialize, ToSchema)]
+pub struct MfaRequired {
+    /// Always true.
+    pub mfa_required: bool,
+    /// For `POST /login/mfa`: good once, and for a few tries.
+    pub mfa_token: String,
+    /// What is accepted, the strongest first.
+    pub methods: Vec<Method>,
+    /// Seconds for which the token is good.
+    pub expires_in: u64,
+}
+
+impl IntoResponse for LoggedIn {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Tokens(tokens) => Json(tokens).into_response(),
+            Self::MfaRequired(required) => {
+                let mut response = Json(required).into_response();
+                response.extensions_mut().insert(Outcome("mfa_required"));
+                response
+            }
+        }
+    }
+}
+
+/// Concludes a login whose first factor was proved in `tx`, and commits it.
+///
+/// A first factor that is two in one (a passkey that verified its holder) asks for no second.
+///
+/// # Errors
+/// [`Error::MfaRequired`] where the only second factor would prove the same as the first; the
+/// first is then used up all the same. [`Error::CredentialsInvalid`] when the account is not active.
+pub async fn conclude(
+    state: &State,
+    mut tx: Tx,
+    first: FirstFactor<'_>,
+) -> Result<LoggedIn, Error> {
+    let user_id = first.user_id;
+    let now = state.clock.now();
+    let has_second = factors::any(&mut tx, user_id).await?;
+    let is_two = tokens::used_several_factors(first.amr);
+    let event = |kind, outcome| {
+        let event = Event::own(kind, outcome, user_id);
+        event.by(first.method).from(first.caller)
+    };
+    if is_two || !has_second {
+        let mut session =
+            NewSession::first_party(state, user_id, first.caller, first.device_id, first.amr);
+        session.second_factor_at = is_two.then_some(now);
+        if let Some(at) = first.proved_at {
+            session.auth_time = session.auth_time.min(at);
+        }
+        let mut tokens = sessions::open(state, &mut tx, session).await?;
+        tokens.device_token = match first.device_token {
+            Some(token) => Some(token),
+            None => devices::trust(state, &mut tx, user_id).await?,
+        };
+        if has_second {
+            let skipped = event(events::Kind::Factor, events::Outcome::Skipped);
+            let skipped = skipped.session(tokens.session_id).because("two_in_one");
+            events::record(state, &mut tx, &skipped).await?;
+        }
+        let done = event(events::Kind::Login, events::Outcome::Success);
+        let done = done.session(tokens.session_id);
+        events::record(state, &mut tx, &done).await?;
+        tx.commit().await?;
+        return Ok(LoggedIn::Tokens(Box::new(tokens)));
+    }
+    // As when a session is opened: whoever is not active is not asked for more.
+    if accounts::find_active(state, &mut tx, user_id)
+        .await?
+        .is_none()
+    {
+        return Err(Error::CredentialsInvalid);
+    }
+    let methods = factors::offered(state, &mut tx, user_id, first.sent_to).await?;
+    if methods.is_empty() {
+        let refused = event(events::Kind::Login, events::Outcome::Failure);
+        events::record(state, &mut tx, &refused.because("mfa_required")).await?;
+        tx.commit().await?;
+        return Err(Error::MfaRequired);
+    }
+    let waiting = Waiting {
+        method: first.method.to_owned(),
+        amr: first.amr.iter().map(|&word| word.to_owned()).collect(),
+        sent_to: first.sent_to,
+        device_id: first.device_id,
+    };
+    let token = second::issue(state, &mut tx, user_id, &waiting).await?;
+    tx.commit().await?;
+    Ok(LoggedIn::MfaRequired(MfaRequired {
+        mfa_required: true,
+        mfa_token: token.expose().to_owned(),
+        methods,
+        expires_in: state.config.mfa.token_seconds,
+    }))
+}

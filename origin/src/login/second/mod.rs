@@ -1,0 +1,140 @@
+//! The second step of a login: a token stands for the first factor, a second one completes it.
+//!
+//! The token is bound to the account, to what its first factor was and to the device that was
+//! named with it. It is good for five minutes and five tries, of whatever method, each counted and
+//! committed before a factor is looked at, and once: the statement that deletes it decides which
+//! of many requests opens the session.
+
+use sqlx::AnyConnection;
+
+use super::factors::{self, Method};
+use crate::abuse::devices;
+use crate::accounts;
+use crate::app::State;
+use crate::error::Error;
+use crate::events::{self, Actor, Event, Outcome};
+use crate::ids::UserId;
+use crate::request::Caller;
+use crate::sessions::{self, NewSession, Tokens};
+use crate::vault::Secret;
+
+pub(super) mod routes;
+mod token;
+
+use token::Found;
+pub(super) use token::{Waiting, issue};
+
+/// Voids the logins of an account that wait: their first factor is none any more.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn withdraw(connection: &mut AnyConnection, user_id: UserId) -> Result<(), Error> {
+    token::delete_of(connection, user_id).await
+}
+
+/// Voids every login that waits.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn withdraw_all(connection: &mut AnyConnection) -> Result<(), Error> {
+    token::delete_all(connection).await
+}
+
+/// Sends a code for a login that waits.
+async fn send(state: &State, caller: &Caller, token: &Secret, method: Method) -> Result<(), Error> {
+    let mut reader = state.db.read().await?;
+    let found = token::find(state, &mut reader, token).await?;
+    let after = found.waiting.sent_to;
+    let offered = factors::offered(state, &mut reader, found.user_id, after).await?;
+    drop(reader);
+    let kind = method.kind().filter(|_| offered.contains(&method));
+    let kind = kind.ok_or(Error::invalid(
+        "method: expected one of `methods` that a code is sent for.",
+    ))?;
+    factors::send(state, caller, found.user_id, kind, token).await
+}
+
+/// Completes a login with a second factor.
+///
+/// # Errors
+/// [`Error::CodeInvalid`] whatever is wrong with token or code, [`Error::CodeExpired`] when the
+/// time of either is over.
+async fn verify(
+    state: &State,
+    caller: &Caller,
+    token: &Secret,
+    method: Method,
+    code: &Secret,
+) -> Result<Tokens, Error> {
+    let found = token::count(state, token).await?;
+    let outcome = complete(state, caller, token, &found, method, code).await;
+    if let Err(refusal @ (Error::CodeInvalid(_) | Error::CodeExpired)) = &outcome {
+        let failure = Event::new(events::Kind::Factor, Outcome::Failure, Actor::Anonymous);
+        let failure = failure
+            .about(found.user_id)
+            .by(method.as_str())
+            .from(caller);
+        let mut tx = state.db.write().await?;
+        events::record(state, &mut tx, &failure.because(refusal.code().0)).await?;
+        tx.commit().await?;
+    }
+    outcome
+}
+
+async fn complete(
+    state: &State,
+    caller: &Caller,
+    token: &Secret,
+    found: &Found,
+    method: Method,
+    code: &Secret,
+) -> Result<Tokens, Error> {
+    let user_id = found.user_id;
+    let mut reader = state.db.read().await?;
+    let after = found.waiting.sent_to;
+    let offered = factors::offered(state, &mut reader, user_id, after).await?;
+    drop(reader);
+    if !offered.contains(&method) {
+        return Err(Error::CodeInvalid("a method that was not offered"));
+    }
+    let proof = factors::guess(state, user_id, method, code, Some(token)).await?;
+    let now = state.clock.now();
+    let mut tx = state.db.write().await?;
+    let consumed = token::consume(&mut tx, found, now).await?
+        && factors::consume(state, &mut tx, user_id, &proof).await?;
+    if !consumed {
+        tx.rollback().await?;
+        factors::release(state, &proof).await?;
+        return Err(Error::CodeInvalid("token or factor used meanwhile"));
+    }
+    if accounts::find_active(state, &mut tx, user_id)
+        .await?
+        .is_none()
+    {
+        return Err(Error::CodeInvalid("account not active"));
+    }
+    let mut amr = found.waiting.amr.clone();
+    if !amr.iter().any(|word| word == method.amr()) {
+        amr.push(method.amr().to_owned());
+    }
+    let device_id = found.waiting.device_id.clone();
+    let mut session = NewSession::first_party(state, user_id, caller, device_id, &[]);
+    session.amr = amr;
+    session.second_factor_at = Some(now);
+    let mut tokens = sessions::open(state, &mut tx, session).await?;
+    tokens.device_token = devices::trust(state, &mut tx, user_id).await?;
+    for (kind, by) in [
+        (events::Kind::Factor, method.as_str()),
+        (events::Kind::Login, &found.waiting.method),
+    ] {
+        let event = Event::own(kind, Outcome::Success, user_id);
+        let event = event.session(tokens.session_id).by(by).from(caller);
+        events::record(state, &mut tx, &event).await?;
+    }
+    let message = factors::recovery_code_used(state, &mut tx, user_id, proof.method()).await?;
+    tx.commit().await?;
+    if let Some(message) = message {
+        state.mailer.send(message);
+    }
+    Ok(tokens)
+}
