@@ -81,6 +81,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "social",
         include_str!("../../migrations/0108_social.sql"),
     ),
+    (
+        115,
+        "the whole account",
+        include_str!("../../migrations/0115_accounts.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.
