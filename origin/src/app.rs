@@ -43,7 +43,9 @@ use crate::social::Social;
 use crate::tokens::keyring::Keyring;
 use crate::vault::master::MasterKeyError;
 use crate::vault::{self, MasterKeys, Vault};
-use crate::{accounts, events, listen, login, metrics, notify, openapi, sessions, social, tokens};
+use crate::{
+    access, accounts, events, listen, login, metrics, notify, openapi, sessions, social, tokens,
+};
 
 /// What every handler may use; cheap to clone.
 #[derive(Clone)]
@@ -224,7 +226,10 @@ pub fn documented() -> OpenApiRouter<State> {
         .merge(events::auth());
     OpenApiRouter::new()
         .nest("/api/v1/auth", auth)
-        .nest("/api/v1/admin", events::admin())
+        .nest(
+            "/api/v1/admin",
+            access::routes::admin().merge(events::admin()),
+        )
         .merge(tokens::routes::root())
         .merge(revocation::routes::root())
         .routes(routes!(health))

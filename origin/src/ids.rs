@@ -112,6 +112,10 @@ ids! {
     IdentityId;
     /// A request, where the caller did not name it: the correlation id.
     RequestId;
+    /// What a person submitted for verification.
+    SubmissionId;
+    /// An address in a person's address book, as it is listed.
+    ContactId;
 }
 
 #[cfg(test)]

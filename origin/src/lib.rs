@@ -14,6 +14,7 @@
 //! (AES-GCM-SIV), RFC 5869 (HKDF).
 
 pub mod abuse;
+pub mod access;
 pub mod accounts;
 pub mod app;
 pub mod aws;

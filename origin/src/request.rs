@@ -198,6 +198,10 @@ pub struct Caller {
     pub user_agent: Option<String>,
     /// Where limits note what the answer says about them.
     pub readings: Readings,
+    /// `X-Device-ID`, where it is a name that a device may have.
+    pub device_id: Option<String>,
+    /// `X-App-Version`, at most 64 printable ASCII characters.
+    pub app_version: Option<String>,
 }
 
 impl FromRequestParts<State> for Caller {
@@ -239,15 +243,57 @@ impl Caller {
                 )
             }),
             user_agent,
+            device_id: said(&parts.headers, "x-device-id", MAX_DEVICE_ID),
+            app_version: said(&parts.headers, "x-app-version", MAX_APP_VERSION),
             readings: parts.extensions.get().cloned().unwrap_or_default(),
         }
     }
+}
+
+/// Longest version of a client application, in bytes.
+const MAX_APP_VERSION: usize = 64;
+
+/// What a client says of itself in a header; what does not fit is as if it were not said, since no
+/// login is to fail for it. Two such headers are none: it is not clear whose counts.
+fn said(headers: &HeaderMap, name: &str, most: usize) -> Option<String> {
+    let mut values = headers.get_all(name).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let text = value.to_str().ok()?.trim();
+    let fits = (1..=most).contains(&text.len()) && !text.contains(char::is_control);
+    fits.then(|| text.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[test]
+    fn clients_say_one_short_name_or_none() {
+        let longest = "x".repeat(128);
+        let longer = "x".repeat(129);
+        for (values, expected) in [
+            (&[][..], None),
+            (&["phone"][..], Some("phone")),
+            (&[" phone "], Some("phone")),
+            (&[""], None),
+            (&[" "], None),
+            (&["a", "b"], None),
+            (&["caf\u{e9}"], None),
+            (&["a\tb"], None),
+            (&[longest.as_str()], Some(longest.as_str())),
+            (&[longer.as_str()], None),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                let value = header::HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                headers.append("x-device-id", value);
+            }
+            let given = said(&headers, "x-device-id", MAX_DEVICE_ID);
+            assert_eq!(given.as_deref(), expected, "{values:?}");
+        }
+    }
     proptest::proptest! {
         #[test]
         fn no_body_panics_and_only_objects_are_read(bytes: Vec<u8>, text in "[\\[\\]{}\":,a1\\\\u0 ]{0,40}") {

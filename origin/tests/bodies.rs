@@ -59,6 +59,20 @@ const ROUTES: &[(&str, &str, bool, &str)] = &[
     ),
     ("POST", "/refresh", false, r#"{"refresh_token":"ekr_x"}"#),
     ("POST", "/logout", true, r#"{"all":false}"#),
+    ("POST", "/contacts", true, r#"{"email":"b@example.org"}"#),
+    (
+        "POST",
+        "/contacts/verify",
+        true,
+        r#"{"contact_token":"t","code":"123456"}"#,
+    ),
+    ("POST", "/contacts/undo", false, r#"{"token":"t"}"#),
+    (
+        "POST",
+        "/kyc/verify",
+        true,
+        r#"{"level":1,"documents":[{"kind":"passport","reference":"r"}]}"#,
+    ),
     ("POST", "/validate-token", false, r#"{"token":"a.b.c"}"#),
     ("POST", "/revoke-token", false, r#"{"token":"a.b.c"}"#),
     (

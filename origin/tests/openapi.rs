@@ -39,9 +39,13 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 
 /// The routes of the contract that this version has. Whoever adds a route adds it here.
 const ROUTES: &[&str] = &[
+    "delete /api/v1/admin/users/{id}",
+    "delete /api/v1/auth/account",
+    "delete /api/v1/auth/contacts/{id}",
     "delete /api/v1/auth/mfa/email",
     "delete /api/v1/auth/mfa/sms",
     "delete /api/v1/auth/mfa/totp",
+    "delete /api/v1/auth/sessions",
     "delete /api/v1/auth/sessions/{id}",
     "delete /api/v1/auth/social/identities/{id}",
     "get /.well-known/jwks.json",
@@ -49,6 +53,14 @@ const ROUTES: &[&str] = &[
     "get /.well-known/openid-configuration",
     "get /.well-known/revocations",
     "get /api/v1/admin/audit",
+    "get /api/v1/admin/keys",
+    "get /api/v1/admin/kyc",
+    "get /api/v1/admin/revocations",
+    "get /api/v1/admin/users",
+    "get /api/v1/admin/users/{id}",
+    "get /api/v1/auth/account/export",
+    "get /api/v1/auth/contacts",
+    "get /api/v1/auth/kyc",
     "get /api/v1/auth/lock-status/{identifier}",
     "get /api/v1/auth/mfa",
     "get /api/v1/auth/profile",
@@ -62,8 +74,21 @@ const ROUTES: &[&str] = &[
     "get /health",
     "get /metrics",
     "get /ready",
+    "post /api/v1/admin/keys/rotate",
+    "post /api/v1/admin/keys/{kid}/revoke",
+    "post /api/v1/admin/revocations",
+    "post /api/v1/admin/users/{id}/disable",
+    "post /api/v1/admin/users/{id}/enable",
+    "post /api/v1/admin/users/{id}/kyc/review",
+    "post /api/v1/admin/users/{id}/logout",
+    "post /api/v1/admin/users/{id}/password-reset",
+    "post /api/v1/auth/account/deactivate",
     "post /api/v1/auth/change-password",
+    "post /api/v1/auth/contacts",
+    "post /api/v1/auth/contacts/undo",
+    "post /api/v1/auth/contacts/verify",
     "post /api/v1/auth/forgot-password",
+    "post /api/v1/auth/kyc/verify",
     "post /api/v1/auth/login",
     "post /api/v1/auth/login/mfa",
     "post /api/v1/auth/login/mfa/send",
@@ -86,6 +111,10 @@ const ROUTES: &[&str] = &[
     "post /api/v1/auth/validate-token",
     "post /oauth/introspect",
     "post /oauth/revoke",
+    "put /api/v1/admin/users/{id}/customer",
+    "put /api/v1/admin/users/{id}/permissions",
+    "put /api/v1/admin/users/{id}/roles",
+    "put /api/v1/auth/contacts/{id}/primary",
     "put /api/v1/auth/mfa/email",
     "put /api/v1/auth/mfa/sms",
     "put /api/v1/auth/profile",
@@ -114,6 +143,7 @@ async fn every_documented_operation_is_served_and_every_route_documented() {
             .replace("{identifier}", "nobody@example.org")
             .replace("{user_id}", &user.to_string())
             .replace("{provider}", "acme")
+            .replace("{kid}", "none")
             .replace("{id}", &"0".repeat(36));
         let method: Method = method.to_uppercase().parse().unwrap();
         let reply = origin.call(method.clone(), &path, None, None).await;

@@ -396,6 +396,63 @@ fn a_revocation_names_what_tokens_name() {
     }
 }
 
+#[test]
+fn accounts_are_looked_after_by_command() {
+    let instance = Instance::new();
+    let address = ["--email", "anna@example.org", "--role", "admin"];
+    let (done, id) = instance.run(&[&["users", "create"], &address[..]].concat());
+    assert!(done, "{id}");
+    let id = id.trim();
+    let list = || instance.run(&["users", "list"]).1.trim().to_owned();
+    assert_eq!(list(), format!("{id}  active       admin"));
+    let (done, said) = instance.run(&[
+        "users",
+        "grant",
+        "ANNA@example.org",
+        "--role",
+        "editor",
+        "--permission",
+        "report:write",
+    ]);
+    assert!(done, "{said}");
+    let shown = |who: &str| -> serde_json::Value {
+        let (done, said) = instance.run(&["users", "show", who]);
+        assert!(done, "{said}");
+        serde_json::from_str(&said).unwrap()
+    };
+    let account = shown("anna@example.org");
+    assert_eq!(account["roles"], serde_json::json!(["admin", "editor"]));
+    assert_eq!(
+        account["own_permissions"],
+        serde_json::json!(["report:write"])
+    );
+    // The last administrator may go: whoever runs commands can make another.
+    assert!(instance.run(&["users", "revoke-role", id, "admin"]).0);
+    let (done, said) = instance.run(&["users", "revoke-role", id, "admin"]);
+    assert!(!done && said.contains("does not have the role"), "{said}");
+    assert!(
+        instance
+            .run(&["users", "disable", id, "--reason", "left"])
+            .0
+    );
+    assert!(!instance.run(&["users", "disable", id]).0);
+    assert_eq!(shown(id)["status_reason"], "left");
+    assert_eq!(list(), format!("{id}  disabled     editor"));
+    assert!(instance.run(&["users", "enable", id]).0);
+    for wrong in [
+        &["users", "grant", id][..],
+        &["users", "grant", id, "--role", "a b"],
+        &["users", "show", "nobody@example.org"],
+        &["users", "delete", id],
+    ] {
+        assert!(!instance.run(wrong).0, "{wrong:?}");
+    }
+    assert!(instance.run(&["users", "delete", id, "--yes"]).0);
+    assert_eq!(list(), "");
+    let (done, said) = instance.run(&["audit", "verify"]);
+    assert!(done, "{said}");
+}
+
 #[tokio::test]
 async fn half_a_request_does_not_hold_up_a_stop() {
     use rustix::process::{Pid, Signal, kill_process};

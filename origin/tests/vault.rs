@@ -658,6 +658,10 @@ const NOT_SEALED: &[(&str, &[&str])] = &[
             "recovery_codes.user_id",
             "code_factors.user_id",
             "mfa_tokens.user_id",
+            "kyc_submissions.id",
+            "kyc_submissions.user_id",
+            "kyc_submissions.decided_by",
+            "contact_undos.user_id",
         ],
     ),
     (
@@ -690,6 +694,7 @@ const NOT_SEALED: &[(&str, &[&str])] = &[
             "social_flows.code_hash",
             "recovery_codes.code_mac",
             "mfa_tokens.token_hash",
+            "contact_undos.token_hash",
         ],
     ),
     ("sqlx's own", &["_sqlx_migrations.checksum"]),

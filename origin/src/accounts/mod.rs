@@ -1,32 +1,39 @@
 //! Accounts: who people are, what they log in with, what they may do.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use sqlx::AnyConnection;
 
 use crate::app::State;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::UserId;
-use crate::login;
 use crate::sessions::{self, Ending};
 use crate::social;
 use crate::vault::Purpose;
+use crate::{access, login};
 
+pub mod contacts;
+pub(crate) mod country;
+mod erasure;
+mod export;
 pub mod identifier;
 mod index;
+pub mod kyc;
+mod leaving;
 mod number;
+pub mod profile;
 mod registration;
 mod routes;
+pub mod status;
 mod store;
 
+pub use erasure::{erase, upkeep};
 pub use identifier::{Blind, Identifier, Kind};
 pub(crate) use index::{rebuild_index, remove_old_indexes};
+pub use profile::Profile;
 pub(crate) use routes::address;
 pub use routes::routes;
-
-const ACTIVE: &str = "active";
-
-/// Longest name, in characters.
-const MAX_NAME: usize = 200;
+pub use status::Status;
 
 /// What a person sees of their account.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
@@ -49,30 +56,37 @@ pub struct User {
     /// The user name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// The name by which they want to be called.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    /// What they say of themselves.
+    #[serde(flatten)]
+    pub profile: Profile,
     /// Roles.
     pub roles: Vec<String>,
-    /// Permissions.
+    /// Permissions, those that their roles bring among them.
     pub permissions: Vec<String>,
-    /// To what level they were verified, 0 if not.
+    /// To what level they are verified, 0 if not.
     pub kyc_level: i64,
-    /// `none`, `pending`, `verified` or `rejected`.
+    /// `none`, `pending`, `verified`, `rejected` or `expired`.
     pub kyc_status: String,
+    /// When the verification is over, in seconds since 1970; absent where it does not end by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kyc_expires_at: Option<i64>,
     /// The customer they belong to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<String>,
-    /// Whether the account may be used.
+    /// When they logged in last, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_login: Option<i64>,
+    /// When the account was made, in seconds since 1970.
+    pub created_at: i64,
+    /// Whether its owner may log in.
     #[serde(skip)]
     pub active: bool,
-}
-
-/// Personal data that is neither an identifier nor a decision; sealed in one piece.
-#[derive(Clone, Default, Serialize, Deserialize)]
-struct Profile {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
+    /// How the account is.
+    #[serde(skip)]
+    pub status: Status,
+    /// Permissions of the account itself.
+    #[serde(skip)]
+    pub own_permissions: Vec<String>,
 }
 
 /// Who has an identifier.
@@ -82,7 +96,7 @@ pub struct Holder {
     pub user_id: UserId,
     /// Whether they proved that it is theirs.
     pub verified: bool,
-    /// Whether the account may be used.
+    /// Whether its owner may log in.
     pub active: bool,
 }
 
@@ -117,7 +131,12 @@ pub async fn load(
     let Some(row) = store::user(connection, id).await? else {
         return Ok(None);
     };
-    let profile = open_profile(state, id, &row.profile)?;
+    let profile = Profile::open(state, id, &row.profile)?;
+    let standing = kyc::Standing::of(&row, state.clock.now());
+    let roles = list(&row.roles)?;
+    let own_permissions = list(&row.permissions)?;
+    // A word of a later version is no reason to let somebody in.
+    let status = Status::from_word(&row.status).unwrap_or(Status::Disabled);
     let mut user = User {
         id,
         email: None,
@@ -125,29 +144,38 @@ pub async fn load(
         phone_number: None,
         phone_number_verified: None,
         username: None,
-        name: profile.name,
-        roles: list(&row.roles)?,
-        permissions: list(&row.permissions)?,
-        kyc_level: row.kyc_level,
-        kyc_status: row.kyc_status,
+        profile,
+        permissions: access::permissions(&state.config.access, &roles, &own_permissions),
+        roles,
+        kyc_level: standing.level,
+        kyc_status: standing.status,
+        kyc_expires_at: standing.expires_at,
         customer_id: row.customer_id,
-        active: row.status == ACTIVE,
+        last_login: row.last_login_at.map(Timestamp::unix_seconds),
+        created_at: row.created_at.unix_seconds(),
+        active: status.may_log_in(),
+        status,
+        own_permissions,
     };
+    // The primary of each kind comes first.
     for row in store::identifiers(connection, id).await? {
         let spelling = open_spelling(state, row.kind, &row.name, &row.spelling)?;
         let verified = Some(row.verified_at.is_some());
         match row.kind {
-            Kind::Email => (user.email, user.email_verified) = (Some(spelling), verified),
-            Kind::Phone => {
+            Kind::Email if user.email.is_none() => {
+                (user.email, user.email_verified) = (Some(spelling), verified);
+            }
+            Kind::Phone if user.phone_number.is_none() => {
                 (user.phone_number, user.phone_number_verified) = (Some(spelling), verified);
             }
             Kind::Username => user.username = Some(spelling),
+            Kind::Email | Kind::Phone => {}
         }
     }
     Ok(Some(user))
 }
 
-/// An account that may log in; none if there is no such account or it is disabled.
+/// An account whose owner may log in; none if there is no such account or it is disabled.
 ///
 /// # Errors
 /// When the database or the vault fails.
@@ -177,8 +205,8 @@ pub async fn holder(
     }))
 }
 
-/// The address or number by which the account is reached: the proved mail address, else the
-/// number, else an address that was not proved yet.
+/// The address or number by which the account is reached: the proved mail address, of several the
+/// primary one, else the number, else an address that was not proved yet.
 ///
 /// # Errors
 /// When the database or the vault fails.
@@ -246,6 +274,7 @@ pub async fn create(
     let id = UserId::generate(&state.random);
     let profile = Profile {
         name: new.name.map(str::to_owned),
+        ..Profile::default()
     };
     let json = |list: &[String]| {
         serde_json::to_string(list).map_err(|_| Error::internal("a list as JSON"))
@@ -258,7 +287,7 @@ pub async fn create(
             permissions: &json(new.permissions)?,
             customer_id: new.customer_id,
             kyc_level: i64::from(new.kyc_level),
-            profile: &seal_profile(state, id, &profile)?,
+            profile: &profile.seal(state, id)?,
             now,
         },
     )
@@ -273,10 +302,9 @@ pub async fn create(
 }
 
 /// Records that the holder of an identifier proved it. The first time, everything from before goes:
-/// password, sessions, reset links, second factors, links to other identity providers, and every other
-/// name and address of the account. Whoever set
-/// them had not shown that this address was theirs, and through another address of their own they
-/// would come back.
+/// password, sessions, reset links, second factors, links to other identity providers, and every
+/// other name and address of the account. Whoever set them had not shown that this address was
+/// theirs, and through another address of their own they would come back.
 ///
 /// # Errors
 /// When the database fails.
@@ -319,43 +347,43 @@ pub async fn set_password(
     store::set_password(connection, id, phc, state.clock.now()).await
 }
 
-/// Changes the name.
-async fn set_name(
+/// Whether somebody was let in: notes the login, and wakes an account that its owner deactivated or
+/// deleted a while ago. One statement, so that a login and the erasure never both win.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn enter(
     state: &State,
     connection: &mut AnyConnection,
     id: UserId,
-    name: Option<String>,
-) -> Result<(), Error> {
-    let row = store::user(connection, id).await?.ok_or(Error::NotFound)?;
-    let mut profile = open_profile(state, id, &row.profile)?;
-    profile.name = name;
-    let sealed = seal_profile(state, id, &profile)?;
-    store::update_profile(connection, id, &sealed, state.clock.now()).await
-}
-
-/// A name as it may be kept.
-pub(crate) fn checked_name(name: Option<String>) -> Result<Option<String>, Error> {
-    let Some(name) = name else { return Ok(None) };
-    let name = name.trim();
-    if name.is_empty() {
+) -> Result<Option<User>, Error> {
+    let now = state.clock.now();
+    let Some(mut user) = find_active(state, connection, id).await? else {
+        return Ok(None);
+    };
+    if !store::note_login(connection, id, now).await? {
         return Ok(None);
     }
-    if name.chars().count() > MAX_NAME || name.contains(char::is_control) {
-        return Err(Error::invalid(
-            "name: expected at most 200 characters, none of them control.",
-        ));
+    user.last_login = Some(now.unix_seconds());
+    if user.status != Status::Active {
+        status::woken(state, connection, &user).await?;
+        user.status = Status::Active;
     }
-    Ok(Some(name.to_owned()))
+    Ok(Some(user))
 }
 
-fn seal_profile(state: &State, id: UserId, profile: &Profile) -> Result<Vec<u8>, Error> {
-    let json = serde_json::to_vec(profile).map_err(|_| Error::internal("profile as JSON"))?;
-    Ok(state.vault.seal(Purpose::Profile, id.as_bytes(), &json)?)
-}
-
-fn open_profile(state: &State, id: UserId, sealed: &[u8]) -> Result<Profile, Error> {
-    let json = state.vault.open(Purpose::Profile, id.as_bytes(), sealed)?;
-    serde_json::from_slice(&json).map_err(|_| Error::internal("stored profile is not JSON"))
+/// Changes what a person says of themselves.
+async fn set_profile(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: UserId,
+    profile: &Profile,
+) -> Result<Vec<&'static str>, Error> {
+    let row = store::user(connection, id).await?.ok_or(Error::NotFound)?;
+    let before = Profile::open(state, id, &row.profile)?;
+    let sealed = profile.seal(state, id)?;
+    store::update_profile(connection, id, &sealed, state.clock.now()).await?;
+    Ok(profile.changed(&before))
 }
 
 /// Binds a sealed spelling to its row: one moved to another's row does not open.

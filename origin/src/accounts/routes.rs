@@ -4,15 +4,18 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::registration::{self, Wanted};
-use super::{Identifier, User};
+use super::status::By;
+use super::{Identifier, Profile, User, contacts, kyc, leaving, profile};
 use crate::abuse::Limit;
 use crate::app::State;
 use crate::error::Error;
+use crate::events::{self, Change};
 use crate::login::LoggedIn;
 use crate::login::strength::{self, Person};
 use crate::request::{Caller, Json};
@@ -24,7 +27,10 @@ pub fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(register))
         .routes(routes!(verify))
-        .routes(routes!(profile, update_profile))
+        .routes(routes!(show_profile, update_profile))
+        .merge(kyc::routes::routes())
+        .merge(contacts::routes::routes())
+        .merge(leaving::routes())
 }
 
 /// At least an e-mail address, a telephone number or a user name, and a password.
@@ -42,7 +48,7 @@ struct Register {
     password: Secret,
     name: Option<String>,
     #[serde(rename = "captcha")]
-    _captcha: Option<serde_json::Value>,
+    _captcha: Option<Value>,
 }
 
 /// What registering answers, whoever asks.
@@ -84,7 +90,7 @@ async fn register(
             .map(Identifier::username)
             .transpose()?,
         password: body.password,
-        name: super::checked_name(body.name)?,
+        name: profile::checked_name("name", body.name)?,
     };
     // Before anything is looked up: the answer and its time tell nothing about who has an account.
     let person = Person {
@@ -162,12 +168,16 @@ pub(crate) fn address(
 }
 
 #[utoipa::path(
-    get, path = "/profile", tag = "accounts", security(("bearer" = [])),
+    get, path = "/profile", tag = "accounts", operation_id = "profile",
+    security(("bearer" = [])),
     summary = "The caller's account",
     responses((status = 200, description = "The account.", body = User)),
 )]
 /// `GET /profile`
-async fn profile(Shared(state): Shared<State>, caller: Authenticated) -> Result<Json<User>, Error> {
+async fn show_profile(
+    Shared(state): Shared<State>,
+    caller: Authenticated,
+) -> Result<Json<User>, Error> {
     let mut reader = state.db.read().await?;
     super::load(&state, &mut reader, caller.user_id)
         .await?
@@ -175,12 +185,27 @@ async fn profile(Shared(state): Shared<State>, caller: Authenticated) -> Result<
         .ok_or(Error::NotFound)
 }
 
-/// What a person may change of themselves: addresses change only by proof, roles never.
+/// What a person may change of themselves: addresses change only by proof, roles never. What is left
+/// out or null is not said any more.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct UpdateProfile {
-    /// At most 200 characters; left out or null: none.
+    /// The full name, or the one by which they want to be called; at most 200 characters.
     name: Option<String>,
+    /// At most 200 characters.
+    given_name: Option<String>,
+    /// At most 200 characters.
+    family_name: Option<String>,
+    /// What others see; at most 200 characters.
+    display_name: Option<String>,
+    /// A language tag such as `de-CH` (RFC 5646).
+    #[schema(max_length = 35)]
+    locale: Option<String>,
+    /// A time zone such as `Europe/Zurich`, by its name in the IANA database.
+    #[schema(max_length = 64)]
+    time_zone: Option<String>,
+    /// Where a picture is: an https URL of at most 2048 bytes.
+    picture: Option<String>,
 }
 
 #[utoipa::path(
@@ -193,13 +218,31 @@ struct UpdateProfile {
 /// `PUT /profile`
 async fn update_profile(
     Shared(state): Shared<State>,
-    caller: Authenticated,
+    session: Authenticated,
+    caller: Caller,
     Json(body): Json<UpdateProfile>,
 ) -> Result<Json<User>, Error> {
-    let name = super::checked_name(body.name)?;
+    let profile = Profile {
+        name: body.name,
+        given_name: body.given_name,
+        family_name: body.family_name,
+        display_name: body.display_name,
+        locale: body.locale,
+        time_zone: body.time_zone,
+        picture: body.picture,
+    };
+    let profile = profile.checked()?;
+    let id = session.user_id;
     let mut tx = state.db.write().await?;
-    super::set_name(&state, &mut tx, caller.user_id, name).await?;
-    let user = super::load(&state, &mut tx, caller.user_id)
+    let changed = super::set_profile(&state, &mut tx, id, &profile).await?;
+    if !changed.is_empty() {
+        // Which fields, and not their values: the trail is no second copy of personal data.
+        let event = By::user(id, &caller)
+            .event(events::Kind::Profile, id)
+            .changing(Change::new(Value::Null, changed));
+        events::record(&state, &mut tx, &event).await?;
+    }
+    let user = super::load(&state, &mut tx, id)
         .await?
         .ok_or(Error::NotFound)?;
     tx.commit().await?;

@@ -4,6 +4,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 
 use super::identifier::{Blind, Kind};
+use super::status::Status;
 use crate::clock::Timestamp;
 use crate::db;
 use crate::error::Error;
@@ -15,8 +16,14 @@ pub(super) struct UserRow {
     pub(super) permissions: String,
     pub(super) kyc_level: i64,
     pub(super) kyc_status: String,
+    pub(super) kyc_expires_at: Option<Timestamp>,
     pub(super) customer_id: Option<String>,
     pub(super) profile: Vec<u8>,
+    pub(super) created_at: Timestamp,
+    pub(super) last_login_at: Option<Timestamp>,
+    pub(super) erase_at: Option<Timestamp>,
+    /// Sealed.
+    pub(super) status_note: Option<Vec<u8>>,
 }
 
 pub(super) struct IdentifierRow {
@@ -25,6 +32,7 @@ pub(super) struct IdentifierRow {
     pub(super) name: Vec<u8>,
     pub(super) spelling: Vec<u8>,
     pub(super) verified_at: Option<Timestamp>,
+    pub(super) created_at: Timestamp,
 }
 
 pub(super) async fn user(
@@ -32,7 +40,8 @@ pub(super) async fn user(
     id: UserId,
 ) -> Result<Option<UserRow>, Error> {
     let row = sqlx::query(
-        "SELECT status, roles, permissions, kyc_level, kyc_status, customer_id, profile
+        "SELECT status, roles, permissions, kyc_level, kyc_status, kyc_expires_at, customer_id,
+                profile, created_at, last_login_at, erase_at, status_note
          FROM users WHERE id = $1",
     )
     .bind(id)
@@ -45,20 +54,28 @@ pub(super) async fn user(
             permissions: row.try_get("permissions")?,
             kyc_level: row.try_get("kyc_level")?,
             kyc_status: row.try_get("kyc_status")?,
+            kyc_expires_at: row.try_get("kyc_expires_at")?,
             customer_id: row.try_get("customer_id")?,
             profile: row.try_get("profile")?,
+            created_at: row.try_get("created_at")?,
+            last_login_at: row.try_get("last_login_at")?,
+            erase_at: row.try_get("erase_at")?,
+            status_note: row.try_get("status_note")?,
         })
     })
     .transpose()
 }
 
+/// The account's identifiers, the primary of each kind first.
 pub(super) async fn identifiers(
     connection: &mut AnyConnection,
     id: UserId,
 ) -> Result<Vec<IdentifierRow>, Error> {
     sqlx::query(
-        "SELECT kind, blind, spelling, verified_at FROM identifiers
-         WHERE user_id = $1 ORDER BY kind, created_at",
+        "SELECT kind, blind, spelling, verified_at, created_at FROM identifiers
+         WHERE user_id = $1
+         ORDER BY kind, is_primary DESC, CASE WHEN verified_at IS NULL THEN 1 ELSE 0 END,
+                  created_at, blind",
     )
     .bind(id)
     .fetch_all(connection)
@@ -75,6 +92,7 @@ fn read_identifier(row: &AnyRow) -> Result<IdentifierRow, Error> {
         name: row.try_get("blind")?,
         spelling: row.try_get("spelling")?,
         verified_at: row.try_get("verified_at")?,
+        created_at: row.try_get("created_at")?,
     })
 }
 
@@ -86,7 +104,8 @@ pub(super) async fn identifier(
 ) -> Result<Option<IdentifierRow>, Error> {
     let row = sqlx::query(
         "SELECT identifiers.kind AS kind, identifiers.blind AS blind,
-                identifiers.spelling AS spelling, identifiers.verified_at AS verified_at
+                identifiers.spelling AS spelling, identifiers.verified_at AS verified_at,
+                identifiers.created_at AS created_at
          FROM identifiers JOIN identifier_blinds
            ON identifier_blinds.kind = identifiers.kind
           AND identifier_blinds.holder = identifiers.blind
@@ -99,7 +118,7 @@ pub(super) async fn identifier(
     row.as_ref().map(read_identifier).transpose()
 }
 
-/// Who has the identifier, whether it is proved, and whether the account is active.
+/// Who has the identifier, whether it is proved, and whether its holder may log in.
 pub(super) async fn holder(
     connection: &mut AnyConnection,
     kind: Kind,
@@ -124,7 +143,7 @@ pub(super) async fn holder(
         Ok((
             row.try_get("user_id")?,
             verified_at.is_some(),
-            status == super::ACTIVE,
+            Status::from_word(&status).is_some_and(Status::may_log_in),
         ))
     })
     .transpose()
@@ -150,7 +169,7 @@ pub(super) async fn insert_user(
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)",
     )
     .bind(new.id)
-    .bind(super::ACTIVE)
+    .bind(Status::Active.as_str())
     .bind(new.roles)
     .bind(new.permissions)
     .bind(new.kyc_level)
@@ -380,6 +399,41 @@ pub(super) async fn update_profile(
     }
 }
 
+/// Notes a login, and ends a deactivation or a deletion whose time has not come; false when the
+/// account is not there, disabled, or past that time.
+pub(super) async fn note_login(
+    connection: &mut AnyConnection,
+    id: UserId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let updated = sqlx::query(
+        "UPDATE users SET last_login_at = $2, status = 'active', erase_at = NULL,
+                          status_note = NULL
+         WHERE id = $1 AND status IN ('active', 'deactivated', 'deleting')
+           AND (erase_at IS NULL OR erase_at > $2)",
+    )
+    .bind(id)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(updated.rows_affected() == 1)
+}
+
+/// Holds the account's row until the transaction ends: who changes it next waits, and then sees
+/// this change. False when it is gone.
+pub(super) async fn hold(
+    connection: &mut AnyConnection,
+    id: UserId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let updated = sqlx::query("UPDATE users SET updated_at = $2 WHERE id = $1")
+        .bind(id)
+        .bind(now)
+        .execute(connection)
+        .await?;
+    Ok(updated.rows_affected() == 1)
+}
+
 pub(super) async fn password(
     connection: &mut AnyConnection,
     id: UserId,
@@ -451,4 +505,53 @@ pub(super) async fn delete_password(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Removes an account and all that hangs on it; false when it is gone, or is the last active one
+/// that has the role `kept`.
+pub(super) async fn delete_user(
+    connection: &mut AnyConnection,
+    id: UserId,
+    kept: &str,
+) -> Result<bool, Error> {
+    let deleted = sqlx::query(
+        "DELETE FROM users
+         WHERE id = $1
+           AND ($2 = '' OR replace(roles, $2, '') = roles OR status <> 'active'
+                OR EXISTS (SELECT 1 FROM users AS others
+                           WHERE others.id <> $1 AND others.status = 'active'
+                             AND replace(others.roles, $2, '') <> others.roles))",
+    )
+    .bind(id)
+    .bind(kept)
+    .execute(connection)
+    .await?;
+    Ok(deleted.rows_affected() == 1)
+}
+
+/// Whether the time of an account has come, holding its row so that its owner does not come back
+/// meanwhile.
+pub(super) async fn is_due(
+    connection: &mut AnyConnection,
+    id: UserId,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let held = sqlx::query("UPDATE users SET updated_at = $2 WHERE id = $1 AND erase_at <= $2")
+        .bind(id)
+        .bind(now)
+        .execute(connection)
+        .await?;
+    Ok(held.rows_affected() == 1)
+}
+
+/// When the present password was set.
+pub(super) async fn password_set_at(
+    connection: &mut AnyConnection,
+    id: UserId,
+) -> Result<Option<Timestamp>, Error> {
+    let row = sqlx::query("SELECT updated_at FROM passwords WHERE user_id = $1")
+        .bind(id)
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.map(|row| row.try_get("updated_at")).transpose()?)
 }

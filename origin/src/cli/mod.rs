@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::app::State;
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
+use crate::error::Error;
 use crate::random::Random;
 
 mod audit;
@@ -49,7 +50,8 @@ enum Action {
     Doctor,
     /// Print the description of the HTTP API as JSON.
     Openapi,
-    /// Make accounts, help people who have lost their second factors.
+    /// Make accounts, look at them, change what they may do, help people who have lost their second
+    /// factors, close and erase accounts.
     #[command(subcommand)]
     Users(users::Action),
     /// Look at the configuration.
@@ -62,7 +64,7 @@ enum Action {
     #[command(subcommand)]
     Vault(vault::Action),
     /// Turn away a session, a token or a user; gates follow within seconds.
-    Revoke(revoke::Target),
+    Revoke(revoke::Options),
     /// Say, before the first start, that the database was restored from a copy: what was ended
     /// after the copy was made must not come back, so everybody logs in again.
     Restored(restored::Options),
@@ -103,7 +105,7 @@ impl Command {
                 Action::Config(action) => config::run(&action, file),
                 Action::Keys(action) => keys::run(action, file).await,
                 Action::Vault(action) => vault::run(action, file).await,
-                Action::Revoke(target) => revoke::run(target, file).await,
+                Action::Revoke(options) => revoke::run(options, file).await,
                 Action::Restored(options) => restored::run(&options, file).await,
                 Action::Audit(action) => audit::run(action, file).await,
                 Action::TuneArgon2(options) => tune_argon2::run(&options),
@@ -137,6 +139,15 @@ fn environment() -> Environment {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
+}
+
+/// The text meant for the one who typed.
+fn plain(error: Error) -> anyhow::Error {
+    match error {
+        Error::RequestInvalid(detail) => anyhow::anyhow!("{detail}"),
+        Error::Conflict(detail) => anyhow::anyhow!("{detail}"),
+        other => other.into(),
+    }
 }
 
 /// The state of the instance that the configuration names, for commands that act on it.

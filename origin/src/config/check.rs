@@ -59,6 +59,8 @@ impl Config {
         self.otp.check(&mut wrong);
         self.limits.check(&mut wrong);
         self.mfa.check(&mut wrong);
+        self.accounts.check(&mut wrong);
+        self.access.check(&mut wrong);
         self.sessions.check(&mut wrong);
         self.revocation.check(&mut wrong);
         self.audit.check(&mut wrong);

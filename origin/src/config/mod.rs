@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+mod access;
 mod audit;
 mod check;
 mod limits;
@@ -26,6 +27,7 @@ mod sessions;
 mod social;
 mod tokens;
 
+pub use access::{Access, Accounts, Role};
 pub use audit::Audit;
 pub use limits::{LOGIN_WINDOW, Limits};
 pub use load::{ConfigError, Environment};
@@ -77,6 +79,10 @@ pub struct Config {
     pub mfa: Mfa,
     /// New accounts.
     pub registration: Registration,
+    /// How accounts end.
+    pub accounts: Accounts,
+    /// Roles and what they bring.
+    pub access: Access,
     /// Logging in at other identity providers.
     pub social: Social,
     /// Senders of mail and SMS.
@@ -153,6 +159,13 @@ impl Config {
             return "Edgekeep".to_owned();
         }
         host.to_owned()
+    }
+
+    /// The page where a change of addresses is taken back; from the configuration, like
+    /// [`reset_url`](Self::reset_url).
+    pub fn undo_url(&self) -> String {
+        let page = self.accounts.undo_url.clone();
+        page.unwrap_or_else(|| format!("{}/undo-change", self.issuer()))
     }
 
     /// The database's URL.

@@ -17,6 +17,10 @@ pub enum Algorithm {
 /// `[tokens]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each claim is in or out by itself"
+)]
 pub struct Tokens {
     /// `aud`: the API that the tokens are for.
     pub audience: String,
@@ -32,6 +36,10 @@ pub struct Tokens {
     pub include_email: bool,
     /// Whether tokens carry the telephone number.
     pub include_phone: bool,
+    /// Whether tokens carry the user name.
+    pub include_username: bool,
+    /// Whether tokens carry the calling code of the telephone number's country, such as `+41`.
+    pub include_country_code: bool,
 }
 
 impl Default for Tokens {
@@ -44,6 +52,8 @@ impl Default for Tokens {
             leeway_seconds: 5,
             include_email: false,
             include_phone: false,
+            include_username: false,
+            include_country_code: false,
         }
     }
 }

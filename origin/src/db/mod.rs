@@ -86,6 +86,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "factors",
         include_str!("../../migrations/0109_factors.sql"),
     ),
+    (
+        110,
+        "the whole account",
+        include_str!("../../migrations/0110_accounts.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

@@ -21,6 +21,7 @@ pub mod chain;
 mod routes;
 mod store;
 
+pub(crate) use routes::{AuditEvent, of_account};
 pub use routes::{admin, auth};
 
 use chain::Link;

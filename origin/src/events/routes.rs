@@ -7,13 +7,14 @@
 use axum::extract::{Path, Query, State as Shared};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sqlx::AnyConnection;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::store::{self, Row, Search};
 use super::{Details, Kind, Outcome};
-use crate::accounts;
+use crate::access::{self, Administrator};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -36,6 +37,9 @@ pub fn admin() -> OpenApiRouter<State> {
 /// Events in one answer unless said otherwise, and at most: an answer of some 100 KiB.
 const PAGE: i64 = 50;
 const LONGEST_PAGE: i64 = 200;
+
+/// Events in a copy of somebody's data: some five megabytes.
+const MOST_OF_ACCOUNT: i64 = 10_000;
 
 /// What is looked for; everything may be left out.
 #[derive(Deserialize, IntoParams)]
@@ -86,7 +90,7 @@ impl Wanted {
 
 /// What happened.
 #[derive(Serialize, ToSchema)]
-struct AuditEvent {
+pub(crate) struct AuditEvent {
     /// Its number in the trail.
     sequence: i64,
     /// When, as RFC 3339 has it.
@@ -157,8 +161,11 @@ async fn of_user(
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<AuditEvents>, Error> {
     let user_id: UserId = user_id.parse().map_err(|_| Error::NotFound)?;
-    if user_id != caller.user_id && !is_administrator(&state, &caller).await? {
-        return Err(Error::NotFound);
+    if user_id != caller.user_id {
+        let mut reader = state.db.read().await?;
+        if !access::is_administrator(&state, &mut reader, caller.user_id).await? {
+            return Err(Error::NotFound);
+        }
     }
     let search = Search {
         user: Some(user_id),
@@ -181,23 +188,32 @@ async fn of_user(
 /// `GET /api/v1/admin/audit`
 async fn all(
     Shared(state): Shared<State>,
-    caller: Authenticated,
+    _administrator: Administrator,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<AuditEvents>, Error> {
-    if !is_administrator(&state, &caller).await? {
-        return Err(edgekeep_shared::error::Rejection::InsufficientRole.into());
-    }
     page(&state, &wanted.search()?).await.map(Json)
 }
 
-/// The role that may read everybody's events.
-const ADMINISTRATOR: &str = "admin";
-
-/// As the database has it now, whatever the token says.
-async fn is_administrator(state: &State, caller: &Authenticated) -> Result<bool, Error> {
-    let mut reader = state.db.read().await?;
-    let user = accounts::find_active(state, &mut reader, caller.user_id).await?;
-    Ok(user.is_some_and(|user| user.roles.iter().any(|role| role == ADMINISTRATOR)))
+/// The latest events about an account, as many as a person may want to look through.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn of_account(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+) -> Result<Vec<AuditEvent>, Error> {
+    let search = Search {
+        user: Some(user_id),
+        kind: None,
+        outcome: None,
+        before: None,
+        since: None,
+        until: None,
+        limit: MOST_OF_ACCOUNT,
+    };
+    let rows = store::search(connection, &search).await?;
+    rows.into_iter().map(|row| show(state, row)).collect()
 }
 
 async fn page(state: &State, search: &Search<'_>) -> Result<AuditEvents, Error> {

@@ -34,6 +34,8 @@ pub enum CodeFor {
     Login,
     /// Completing a login whose first factor was proved.
     SecondFactor,
+    /// Proving an address that is added to an account.
+    Contact,
 }
 
 impl CodeFor {
@@ -43,6 +45,7 @@ impl CodeFor {
             Self::Registration => "register",
             Self::Login => "login",
             Self::SecondFactor => "mfa",
+            Self::Contact => "contact",
         }
     }
 }
@@ -127,10 +130,7 @@ pub async fn issue_bound(
     let sealed = state
         .vault
         .seal(Purpose::Registration, &aad(purpose, recipient), payload)?;
-    sqlx::query("DELETE FROM one_time_codes WHERE expires_at < $1")
-        .bind(now - REMEMBERED)
-        .execute(&mut *connection)
-        .await?;
+    remove_expired(connection, now).await?;
     sqlx::query(
         "INSERT INTO one_time_codes
              (purpose, recipient, token_hash, code_mac, payload, tries, sent_at, expires_at)
@@ -153,6 +153,18 @@ pub async fn issue_bound(
     .execute(connection)
     .await?;
     Ok(code)
+}
+
+/// Removes codes whose time was over a day ago.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_expired(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Error> {
+    sqlx::query("DELETE FROM one_time_codes WHERE expires_at < $1")
+        .bind(now - REMEMBERED)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// What waits beside the last code of `recipient`, whether or not its time is over.
@@ -331,6 +343,18 @@ pub async fn withdraw(
 ) -> Result<(), Error> {
     sqlx::query("DELETE FROM one_time_codes WHERE purpose = $1 AND recipient = $2")
         .bind(purpose.as_str())
+        .bind(recipient.as_slice())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Ends whatever code waits for `recipient`, for whatever purpose.
+///
+/// # Errors
+/// When the database fails.
+pub async fn withdraw_from(connection: &mut AnyConnection, recipient: &Blind) -> Result<(), Error> {
+    sqlx::query("DELETE FROM one_time_codes WHERE recipient = $1")
         .bind(recipient.as_slice())
         .execute(connection)
         .await?;

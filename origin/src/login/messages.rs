@@ -155,3 +155,53 @@ fn date(at: Timestamp) -> String {
     let seconds = u64::try_from(at.unix_seconds()).unwrap_or(0);
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds))
 }
+
+/// The code that proves an address which is added to an account.
+pub fn contact_code(kind: Kind, to: &str, code: &Secret) -> Option<Message> {
+    let text = format!(
+        "{} is your code to add this address to your account. \
+         If you did not ask for it, ignore this message and give the code to nobody.",
+        code.expose()
+    );
+    message(kind, to, "Your code to add this address", text, Some(code))
+}
+
+/// To the owner of an address that somebody tried to add to another account.
+pub fn contact_taken(kind: Kind, to: &str) -> Option<Message> {
+    let text =
+        "Somebody, perhaps you, tried to add this address to another account. It stays with \
+                the account that has it. If it was not you, there is nothing to do."
+            .to_owned();
+    message(kind, to, "This address has an account already", text, None)
+}
+
+/// To an address of an account whose addresses change: what happens, and how to take it back.
+pub fn contacts_change(
+    kind: Kind,
+    to: &str,
+    what: &str,
+    page: &str,
+    token: &Secret,
+) -> Option<Message> {
+    let text = format!(
+        "{what} If it was you, there is nothing to do. If it was not, take it back here within three \
+         days, which also ends every session and removes the password: {page}?token={} .",
+        token.expose()
+    );
+    message(
+        kind,
+        to,
+        "The addresses of your account change",
+        text,
+        Some(token),
+    )
+}
+
+/// After the addresses of an account were put back as they were.
+pub fn contacts_restored(kind: Kind, to: &str) -> Option<Message> {
+    let text =
+        "The change of your account's addresses was taken back, every session was ended and \
+                the password removed. Ask for a new password to log in."
+            .to_owned();
+    message(kind, to, "The change was taken back", text, None)
+}

@@ -15,6 +15,7 @@ use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::UserId;
+use crate::notify::Message;
 use crate::request::Caller;
 use crate::sessions::{self, Ending};
 use crate::vault::{Purpose, Secret};
@@ -30,10 +31,7 @@ pub(super) async fn forgot(
 ) -> Result<(), Error> {
     let blind = identifier.blind(&state.vault)?;
     let now = state.clock.now();
-    let token = Secret::new(format!(
-        "ekp_{}",
-        URL_SAFE_NO_PAD.encode(state.random.bytes::<32>())
-    ));
+    let token = new_token(state);
     let mut tx = state.db.write().await?;
     if identifier.kind() == Kind::Phone {
         sends::pace(state, &mut tx, &blind, now).await?;
@@ -67,23 +65,7 @@ pub(super) async fn forgot(
         .map_or((identifier.kind(), blind), |(kind, blind, _)| {
             (*kind, *blind)
         });
-    sqlx::query("DELETE FROM password_resets WHERE user_id = $1 OR expires_at < $2")
-        .bind(user_id)
-        .bind(now)
-        .execute(&mut *tx)
-        .await?;
-    let expires_at = now + Duration::from_secs(state.config.password.reset_seconds);
-    sqlx::query(
-        "INSERT INTO password_resets (token_hash, user_id, kind, recipient, expires_at)
-         VALUES ($1, $2, $3, $4, $5)",
-    )
-    .bind(hash(state, &token)?.as_slice())
-    .bind(user_id)
-    .bind(kind.as_str())
-    .bind(recipient.as_slice())
-    .bind(expires_at)
-    .execute(&mut *tx)
-    .await?;
+    let expires_at = keep(state, &mut tx, &token, user_id, kind, &recipient).await?;
     tx.commit().await?;
     if let Some((kind, _, to)) = contact
         && let Some(message) = messages::reset_link(kind, &to, &state.config.reset_url(), &token)
@@ -92,6 +74,63 @@ pub(super) async fn forgot(
         state.mailer.send(message.asked_by(caller.address));
     }
     Ok(())
+}
+
+/// Makes a link for an account within the caller's transaction, which hands the message over once
+/// that is committed; none where the account has no address.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn begin(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+) -> Result<Option<Message>, Error> {
+    let Some((kind, recipient, to)) = accounts::contact(state, connection, user_id).await? else {
+        return Ok(None);
+    };
+    let token = new_token(state);
+    let expires_at = keep(state, connection, &token, user_id, kind, &recipient).await?;
+    let page = state.config.reset_url();
+    let message = messages::reset_link(kind, &to, &page, &token);
+    Ok(message.map(|message| message.good_until(expires_at)))
+}
+
+fn new_token(state: &State) -> Secret {
+    Secret::new(format!(
+        "ekp_{}",
+        URL_SAFE_NO_PAD.encode(state.random.bytes::<32>())
+    ))
+}
+
+/// Keeps a link in the place of those that waited for the account; until when it is good.
+async fn keep(
+    state: &State,
+    connection: &mut AnyConnection,
+    token: &Secret,
+    user_id: UserId,
+    kind: Kind,
+    recipient: &Blind,
+) -> Result<Timestamp, Error> {
+    let now = state.clock.now();
+    let expires_at = now + Duration::from_secs(state.config.password.reset_seconds);
+    sqlx::query("DELETE FROM password_resets WHERE user_id = $1 OR expires_at < $2")
+        .bind(user_id)
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "INSERT INTO password_resets (token_hash, user_id, kind, recipient, expires_at)
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(hash(state, token)?.as_slice())
+    .bind(user_id)
+    .bind(kind.as_str())
+    .bind(recipient.as_slice())
+    .bind(expires_at)
+    .execute(connection)
+    .await?;
+    Ok(expires_at)
 }
 
 /// Voids the links that wait for the account: what they were asked for has been done otherwise.

@@ -37,7 +37,8 @@ const TAGS: [(&str, &str); 8] = [
     ),
     (
         "administration",
-        "For accounts with the role `admin`, as the database has it at the time of the request.",
+        "For accounts with the role `access.administrator`, as the database has it at the time of \
+         the request.",
     ),
     ("discovery", "What verifiers and gates fetch."),
     ("operation", "For whoever runs it."),

@@ -17,8 +17,12 @@ pub mod control_key;
 pub mod kv;
 pub mod kv_rest;
 pub mod list;
+pub mod order;
 pub mod routes;
 mod store;
+
+pub use order::turn_away_tokens;
+pub use store::Listed;
 
 use crate::abuse::guesses;
 use crate::app::State;
@@ -26,7 +30,7 @@ use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids::SessionId;
-use crate::{events, sessions, tokens};
+use crate::{accounts, events, sessions, tokens};
 
 /// Tells the publisher of this process that something was, or is about to be, committed.
 #[derive(Debug, Default)]
@@ -157,6 +161,19 @@ pub async fn is_revoked(
     .await
 }
 
+/// Entries that still matter, the latest change first, before the change `before`.
+///
+/// # Errors
+/// When the database fails.
+pub async fn entries(
+    connection: &mut AnyConnection,
+    before: Option<i64>,
+    limit: i64,
+    now: Timestamp,
+) -> Result<Vec<Listed>, Error> {
+    store::page(connection, before.unwrap_or(i64::MAX), limit, now).await
+}
+
 /// At most so many lists are signed in a second: revocations that come in a burst share one.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -200,6 +217,7 @@ pub async fn clean(state: &State) -> Result<(), Error> {
     state.publisher.remove_expired().await?;
     sessions::remove_expired(state).await?;
     events::remove_expired(state).await?;
+    accounts::upkeep(state).await?;
     let mut tx = state.db.write().await?;
     guesses::remove_lifted(&mut tx, state.clock.now()).await?;
     Ok(tx.commit().await?)

@@ -69,6 +69,57 @@ pub(super) async fn since(connection: &mut AnyConnection, after: i64) -> Result<
     rows.iter().map(read).collect()
 }
 
+/// An entry as it is shown.
+#[derive(Debug)]
+pub struct Listed {
+    /// `jti`, `sid`, `sub` or `kid`.
+    pub kind: String,
+    /// What is turned away.
+    pub value: String,
+    /// Of a subject: tokens issued at or before this second.
+    pub not_before: i64,
+    /// When it no longer matters; none: never.
+    pub expires_at: Option<Timestamp>,
+    /// When it was first written.
+    pub created_at: Timestamp,
+    /// Why, in a word.
+    pub reason: String,
+    /// Its place in the order of changes.
+    pub change: i64,
+}
+
+/// Entries that matter at `now`, the latest change first.
+pub(super) async fn page(
+    connection: &mut AnyConnection,
+    before: i64,
+    limit: i64,
+    now: Timestamp,
+) -> Result<Vec<Listed>, Error> {
+    let rows = sqlx::query(
+        "SELECT kind, value, not_before, expires_at, created_at, reason, change FROM revocations
+         WHERE change < $1 AND (expires_at IS NULL OR expires_at > $2)
+         ORDER BY change DESC LIMIT $3",
+    )
+    .bind(before)
+    .bind(now)
+    .bind(limit)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Listed {
+                kind: row.try_get("kind")?,
+                value: row.try_get("value")?,
+                not_before: row.try_get("not_before")?,
+                expires_at: row.try_get("expires_at")?,
+                created_at: row.try_get("created_at")?,
+                reason: row.try_get("reason")?,
+                change: row.try_get("change")?,
+            })
+        })
+        .collect()
+}
+
 fn read(row: &AnyRow) -> Result<Row, Error> {
     Ok(Row {
         kind: row.try_get("kind")?,

@@ -6,15 +6,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 
+mod device;
 mod refresh;
 mod refresh_token;
 mod restored;
 pub mod routes;
 mod store;
+mod view;
 
 pub use refresh::refresh;
 pub use refresh_token::RefreshToken;
 pub use restored::{Since, TakenBack, restored};
+pub(crate) use view::View;
 
 use crate::abuse::devices;
 use crate::accounts::{self, User};
@@ -41,6 +44,8 @@ pub struct NewSession {
     pub address: Option<IpAddr>,
     /// The client's `User-Agent`.
     pub user_agent: Option<String>,
+    /// The client's `X-App-Version`.
+    pub app_version: Option<String>,
     /// How they proved who they are (RFC 8176: `pwd`, `otp`, …).
     pub amr: Vec<String>,
     /// When they did.
@@ -50,7 +55,8 @@ pub struct NewSession {
 }
 
 impl NewSession {
-    /// A session of the first-party client, begun now by `caller`.
+    /// A session of the first-party client, begun now by `caller`. The device is the one that the
+    /// body names, else the one of the header `X-Device-ID`.
     pub fn first_party(
         state: &State,
         user_id: UserId,
@@ -61,9 +67,10 @@ impl NewSession {
         Self {
             user_id,
             client_id: state.config.tokens.client_id.clone(),
-            device_id,
+            device_id: device_id.or_else(|| caller.device_id.clone()),
             address: caller.address,
             user_agent: caller.user_agent.clone(),
+            app_version: caller.app_version.clone(),
             amr: amr.iter().map(|&word| word.to_owned()).collect(),
             auth_time: state.clock.now(),
             second_factor_at: None,
@@ -110,6 +117,8 @@ struct Details {
     device_id: Option<String>,
     address: Option<IpAddr>,
     user_agent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    app_version: Option<String>,
 }
 
 impl Details {
@@ -133,7 +142,7 @@ pub async fn open(
 ) -> Result<Tokens, Error> {
     let now = state.clock.now();
     let rules = &state.config.sessions;
-    let user = accounts::find_active(state, connection, new.user_id)
+    let user = accounts::enter(state, connection, new.user_id)
         .await?
         .ok_or(Error::CredentialsInvalid)?;
     let id = SessionId::generate(&state.random);
@@ -141,6 +150,7 @@ pub async fn open(
         device_id: new.device_id.filter(|text| !text.is_empty()),
         address: new.address,
         user_agent: new.user_agent,
+        app_version: new.app_version,
     };
     let json = |error| Error::internal(format!("session: {error}"));
     let sealed = state.vault.seal(
@@ -168,6 +178,7 @@ pub async fn open(
         access_expires_at: now,
         ended_at: None,
         second_factor_at: new.second_factor_at,
+        ended_reason: None,
     };
     store::insert(connection, &session).await?;
     let over = store::end_beyond(connection, new.user_id, id, rules.per_user, now).await?;
@@ -261,6 +272,47 @@ pub async fn is_live(
     now: Timestamp,
 ) -> Result<bool, Error> {
     store::is_live(connection, id, user_id, now).await
+}
+
+/// Whose session it is, if there is one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn owner(connection: &mut AnyConnection, id: SessionId) -> Result<Option<UserId>, Error> {
+    let session = store::find(connection, id).await?;
+    Ok(session.map(|session| session.user_id))
+}
+
+/// A user's sessions that ended or ran out in the last 30 days, the latest first.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn ended_of(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+) -> Result<Vec<View>, Error> {
+    let now = state.clock.now();
+    let rows = store::ended_of(connection, user_id, now - KEPT_AFTER_END, now).await?;
+    rows.iter()
+        .map(|session| View::new(state, session, None))
+        .collect()
+}
+
+/// A user's sessions that can be used, the latest used first; `current` is the one that asks.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn live_of(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    current: Option<SessionId>,
+) -> Result<Vec<View>, Error> {
+    let rows = store::live_of(connection, user_id, state.clock.now()).await?;
+    rows.iter()
+        .map(|session| View::new(state, session, current))
+        .collect()
 }
 
 /// Ends a user's sessions within the caller's transaction and writes what the gates are told.
@@ -375,10 +427,11 @@ async fn revoke(
     Ok(())
 }
 
-/// How long a session is kept after its time, so that its tokens are told `session_ended`.
-const KEPT_AFTER_END: Duration = Duration::from_hours(7 * 24);
+/// How long a session is kept after its time, so that its tokens are told `session_ended` and its
+/// owner finds it among those that ended.
+const KEPT_AFTER_END: Duration = Duration::from_hours(30 * 24);
 
-/// Removes sessions whose time was over a week ago.
+/// Removes sessions whose time was over a month ago.
 ///
 /// # Errors
 /// When the database fails.

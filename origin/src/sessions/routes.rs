@@ -1,16 +1,18 @@
 //! HTTP of sessions, under `/api/v1/auth`.
 
-use std::net::IpAddr;
+#![expect(
+    unused_qualifications,
+    reason = "`params(…)` of utoipa makes a qualified path"
+)]
 
-use axum::extract::{Path, State as Shared};
+use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::store::{self, SessionRow};
-use super::{Details, Ending, Tokens, end, end_of_user, end_own};
+use super::{Ending, Tokens, View, end, end_of_user, end_own, ended_of, live_of, store};
 use crate::abuse::Limit;
 use crate::app::State;
 use crate::error::Error;
@@ -25,7 +27,7 @@ pub fn auth() -> OpenApiRouter<State> {
         .routes(routes!(refresh))
         .routes(routes!(logout))
         .routes(routes!(current))
-        .routes(routes!(list))
+        .routes(routes!(list, end_others))
         .routes(routes!(end_by_id))
 }
 
@@ -98,53 +100,6 @@ async fn logout(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A session as its owner sees it; instants are seconds since 1970.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Session)]
-struct View {
-    #[schema(value_type = String, format = "uuid")]
-    id: SessionId,
-    /// Whether it is the session of the token that asks.
-    current: bool,
-    client_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    device_id: Option<String>,
-    /// Where the login came from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    address: Option<IpAddr>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_agent: Option<String>,
-    /// How its owner proved who they are (RFC 8176).
-    amr: Vec<String>,
-    authenticated_at: i64,
-    created_at: i64,
-    last_used_at: i64,
-    expires_at: i64,
-    absolute_expires_at: i64,
-}
-
-impl View {
-    fn new(state: &State, session: &SessionRow, current: SessionId) -> Result<Self, Error> {
-        let details = Details::open(state, session)?;
-        Ok(Self {
-            id: session.id,
-            current: session.id == current,
-            client_id: session.client_id.clone(),
-            device_id: details.device_id,
-            address: details.address,
-            user_agent: details.user_agent,
-            amr: serde_json::from_str(&session.amr)
-                .map_err(|_| Error::internal("amr of a session"))?,
-            authenticated_at: session.auth_time.unix_seconds(),
-            created_at: session.created_at.unix_seconds(),
-            last_used_at: session.last_used_at.unix_seconds(),
-            expires_at: session.idle_expires_at.unix_seconds(),
-            absolute_expires_at: session.absolute_expires_at.unix_seconds(),
-        })
-    }
-}
-
 #[utoipa::path(
     get, path = "/session", tag = "sessions", operation_id = "current_session",
     security(("bearer" = [])),
@@ -156,31 +111,68 @@ async fn current(caller: Authenticated, Shared(state): Shared<State>) -> Result<
     let mut reader = state.db.read().await?;
     let session = store::find(&mut reader, caller.session_id).await?;
     let session = session.ok_or(Error::NotFound)?;
-    View::new(&state, &session, caller.session_id).map(Json)
+    View::new(&state, &session, Some(caller.session_id)).map(Json)
 }
 
-/// Live sessions, the latest used first.
+/// Sessions.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Sessions)]
 struct List {
     sessions: Vec<View>,
 }
 
+/// Which sessions.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// Those that ended or ran out in the last 30 days, instead of those that can be used.
+    #[serde(default)]
+    ended: bool,
+}
+
 #[utoipa::path(
     get, path = "/sessions", tag = "sessions", operation_id = "sessions",
     security(("bearer" = [])),
     summary = "The caller's sessions",
-    responses((status = 200, description = "The sessions.", body = List)),
+    params(Which),
+    responses(
+        (status = 200, description = "The latest used first, or the latest ended.", body = List),
+        (status = 400, description = "`request_invalid`"),
+    ),
 )]
-/// `GET /sessions`: the caller's sessions, the latest used first.
-async fn list(caller: Authenticated, Shared(state): Shared<State>) -> Result<Json<List>, Error> {
+/// `GET /sessions`: the caller's sessions, the latest used first; or those that ended.
+async fn list(
+    caller: Authenticated,
+    Shared(state): Shared<State>,
+    Query(which): Query<Which>,
+) -> Result<Json<List>, Error> {
     let mut reader = state.db.read().await?;
-    let rows = store::live_of(&mut reader, caller.user_id, state.clock.now()).await?;
-    let sessions = rows
-        .iter()
-        .map(|session| View::new(&state, session, caller.session_id))
-        .collect::<Result<_, _>>()?;
+    let sessions = if which.ended {
+        ended_of(&state, &mut reader, caller.user_id).await?
+    } else {
+        live_of(&state, &mut reader, caller.user_id, Some(caller.session_id)).await?
+    };
     Ok(Json(List { sessions }))
+}
+
+#[utoipa::path(
+    delete, path = "/sessions", tag = "sessions", operation_id = "end_other_sessions",
+    security(("bearer" = [])),
+    summary = "End every other session of the caller",
+    description = "What to offer after a factor or an address was changed.",
+    responses((status = 204, description = "Ended, and on disk.")),
+)]
+/// `DELETE /sessions`: ends every session of the caller but the one that asks (ASVS 7.4.3).
+async fn end_others(
+    caller: Authenticated,
+    Shared(state): Shared<State>,
+) -> Result<StatusCode, Error> {
+    let mut tx = state.db.write().await?;
+    let ending = Ending::AllBut(caller.session_id);
+    end_of_user(&state, &mut tx, caller.user_id, ending, "user").await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 #[utoipa::path(

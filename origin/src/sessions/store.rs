@@ -27,6 +27,7 @@ pub(super) struct SessionRow {
     pub(super) access_expires_at: Timestamp,
     pub(super) ended_at: Option<Timestamp>,
     pub(super) second_factor_at: Option<Timestamp>,
+    pub(super) ended_reason: Option<String>,
 }
 
 impl SessionRow {
@@ -62,6 +63,7 @@ fn read(row: &AnyRow) -> Result<SessionRow, Error> {
         access_expires_at: row.try_get("access_expires_at")?,
         ended_at: row.try_get("ended_at")?,
         second_factor_at: row.try_get("second_factor_at")?,
+        ended_reason: row.try_get("ended_reason")?,
     })
 }
 
@@ -104,7 +106,7 @@ pub(super) async fn find(
     let row = sqlx::query(
         "SELECT id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
                 auth_time, details, created_at, last_used_at, idle_expires_at,
-                absolute_expires_at, access_expires_at, ended_at, second_factor_at
+                absolute_expires_at, access_expires_at, ended_at, ended_reason, second_factor_at
          FROM sessions WHERE id = $1",
     )
     .bind(id)
@@ -122,13 +124,38 @@ pub(super) async fn live_of(
     let rows = sqlx::query(
         "SELECT id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
                 auth_time, details, created_at, last_used_at, idle_expires_at,
-                absolute_expires_at, access_expires_at, ended_at, second_factor_at
+                absolute_expires_at, access_expires_at, ended_at, ended_reason, second_factor_at
          FROM sessions
          WHERE user_id = $1 AND ended_at IS NULL
            AND idle_expires_at > $2 AND absolute_expires_at > $2
          ORDER BY last_used_at DESC, id",
     )
     .bind(user_id)
+    .bind(now)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(read).collect()
+}
+
+/// A user's sessions that ended or ran out after `since`, the latest first.
+pub(super) async fn ended_of(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<SessionRow>, Error> {
+    let rows = sqlx::query(
+        "SELECT id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
+                auth_time, details, created_at, last_used_at, idle_expires_at,
+                absolute_expires_at, access_expires_at, ended_at, ended_reason, second_factor_at
+         FROM sessions
+         WHERE user_id = $1
+           AND ((ended_at IS NOT NULL AND ended_at > $2)
+                OR (ended_at IS NULL AND idle_expires_at > $2 AND idle_expires_at <= $3))
+         ORDER BY COALESCE(ended_at, idle_expires_at) DESC, id",
+    )
+    .bind(user_id)
+    .bind(since)
     .bind(now)
     .fetch_all(connection)
     .await?;
@@ -180,7 +207,8 @@ pub(super) async fn rotate(
                        WHERE users.id = sessions.user_id AND users.status = 'active')
          RETURNING id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
                    auth_time, details, created_at, last_used_at, idle_expires_at,
-                   absolute_expires_at, access_expires_at, ended_at, second_factor_at",
+                   absolute_expires_at, access_expires_at, ended_at, ended_reason,
+                   second_factor_at",
     )
     .bind(id)
     .bind(counter)
@@ -224,7 +252,7 @@ pub(super) async fn step_up(
                        WHERE users.id = sessions.user_id AND users.status = 'active')
          RETURNING id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
                    auth_time, details, created_at, last_used_at, idle_expires_at,
-                   absolute_expires_at, access_expires_at, ended_at, second_factor_at",
+                   absolute_expires_at, access_expires_at, ended_at, ended_reason, second_factor_at",
     )
     .bind(id)
     .bind(format!("\"{method}\""))

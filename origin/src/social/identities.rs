@@ -127,7 +127,7 @@ pub(super) async fn resolve(
             )));
         }
     };
-    let name = accounts::checked_name(person.name.clone()).unwrap_or_default();
+    let name = accounts::profile::checked_name("name", person.name.clone()).unwrap_or_default();
     let account = NewAccount {
         identifiers: &identifiers,
         name: name.as_deref(),

@@ -3,7 +3,8 @@
 use edgekeep_shared::policy::Holder;
 use serde::Serialize;
 
-use crate::accounts::User;
+use crate::accounts::country::calling_code;
+use crate::accounts::{User, kyc};
 use crate::config::Config;
 use crate::ids::{SessionId, TokenId};
 
@@ -54,6 +55,11 @@ pub(super) struct AccessClaims<'a> {
     email: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     phone_number: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<&'a str>,
+    /// The calling code of the telephone number's country, such as `+41`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    country_code: Option<&'a str>,
 }
 
 impl<'a> AccessClaims<'a> {
@@ -67,12 +73,20 @@ impl<'a> AccessClaims<'a> {
         issued_at: i64,
     ) -> Self {
         let life = i64::try_from(config.tokens.access_token_seconds).unwrap_or(i64::MAX);
+        let ends = user.kyc_expires_at;
+        let (kyc_level, kyc_status) = kyc::at(user.kyc_level, &user.kyc_status, ends, issued_at);
+        // No token says that somebody is verified after their verification is over.
+        let ends = ends
+            .filter(|_| kyc_level > 0)
+            .unwrap_or(i64::MAX)
+            .min(grant.session_expires_at);
+        let phone_number = user.phone_number.as_deref();
         Self {
             iss: issuer,
             sub: user.id.to_string(),
             aud: &config.tokens.audience,
             client_id: grant.client_id,
-            exp: issued_at.saturating_add(life).min(grant.session_expires_at),
+            exp: issued_at.saturating_add(life).min(ends),
             nbf: issued_at,
             iat: issued_at,
             jti: token_id.to_string(),
@@ -83,18 +97,22 @@ impl<'a> AccessClaims<'a> {
             amr: grant.amr,
             acr: acr(grant.amr),
             auth_time: grant.auth_time,
-            kyc_level: user.kyc_level,
-            kyc_status: &user.kyc_status,
+            kyc_level,
+            kyc_status,
             device_id: grant.device_id.filter(|text| !text.is_empty()),
             customer_id: user.customer_id.as_deref().filter(|text| !text.is_empty()),
             email: user
                 .email
                 .as_deref()
                 .filter(|_| config.tokens.include_email),
-            phone_number: user
-                .phone_number
+            phone_number: phone_number.filter(|_| config.tokens.include_phone),
+            username: user
+                .username
                 .as_deref()
-                .filter(|_| config.tokens.include_phone),
+                .filter(|_| config.tokens.include_username),
+            country_code: phone_number
+                .and_then(calling_code)
+                .filter(|_| config.tokens.include_country_code),
         }
     }
 

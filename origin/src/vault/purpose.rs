@@ -35,6 +35,12 @@ pub enum Purpose {
     Device,
     /// Who somebody is at another identity provider, and logins there that are under way.
     Social,
+    /// Why an account is not active.
+    Status,
+    /// Changes of addresses that can be taken back, and the names under which addresses are listed.
+    Contact,
+    /// What was submitted for verification.
+    Kyc,
     /// What tells a master key from another one.
     Check,
     /// Derived keys that outlive their master key.
@@ -58,7 +64,7 @@ pub enum Lasting {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 21] = [
         Self::Identifier,
         Self::Profile,
         Self::Password,
@@ -75,6 +81,9 @@ impl Purpose {
         Self::Audit,
         Self::Device,
         Self::Social,
+        Self::Status,
+        Self::Contact,
+        Self::Kyc,
         Self::Check,
         Self::KeptKey,
     ];
@@ -97,6 +106,9 @@ impl Purpose {
             Self::Audit => "audit",
             Self::Device => "device",
             Self::Social => "social",
+            Self::Status => "status",
+            Self::Contact => "contact",
+            Self::Kyc => "kyc",
             Self::Check => "check",
             Self::KeptKey => "kept-key",
         }
@@ -115,10 +127,12 @@ impl Purpose {
             | Self::ControlKey
             | Self::RefreshToken
             | Self::Session
+            | Self::Status
+            | Self::Kyc
             | Self::Check
             | Self::KeptKey => Lasting::No,
             Self::Password | Self::RecoveryCode | Self::Audit => Lasting::Versioned,
-            Self::Abuse | Self::Device | Self::Social => Lasting::Always,
+            Self::Abuse | Self::Device | Self::Social | Self::Contact => Lasting::Always,
         }
     }
 }

@@ -37,6 +37,7 @@ pub(crate) async fn open(state: &State, user_id: UserId) -> Tokens {
         device_id: Some("phone".to_owned()),
         address: Some([192, 0, 2, 1].into()),
         user_agent: Some("test".to_owned()),
+        app_version: None,
         amr: vec!["pwd".to_owned()],
         auth_time: state.clock.now(),
         second_factor_at: None,

@@ -59,7 +59,7 @@ impl<'a> Person<'a> {
             email: user.email.as_deref(),
             phone_number: user.phone_number.as_deref(),
             username: user.username.as_deref(),
-            name: user.name.as_deref(),
+            name: user.profile.name.as_deref(),
         }
     }
 }

@@ -1,0 +1,146 @@
+//! The HTTP of reviewing verifications, for administrators.
+#![expect(
+    unused_qualifications,
+    reason = "`params(…)` of utoipa makes a qualified path"
+)]
+
+use axum::extract::{Path, Query, State as Shared};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Administrator, users};
+use crate::accounts::kyc::{self, Decision, Submission};
+use crate::app::State;
+use crate::error::Error;
+use crate::ids::SubmissionId;
+use crate::request::Json;
+
+pub(super) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(review))
+}
+
+/// Submissions in one answer unless said otherwise, and at most.
+const PAGE: i64 = 50;
+const LONGEST_PAGE: i64 = 100;
+
+/// Which submissions.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// Submissions behind this one: `next` of the answer before.
+    #[param(value_type = Option<String>)]
+    after: Option<SubmissionId>,
+    /// At most so many, 1 to 100; 50 unless said.
+    limit: Option<i64>,
+}
+
+/// Submissions that wait for a review, the oldest first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = KycWaiting)]
+struct Waiting {
+    submissions: Vec<Submission>,
+    /// For `after`, to go on; absent on the last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    next: Option<SubmissionId>,
+}
+
+#[utoipa::path(
+    get, path = "/kyc", tag = "administration", operation_id = "kyc_waiting",
+    summary = "Verifications that wait for a review",
+    params(Wanted),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "A page, the oldest first.", body = Waiting),
+        (status = 400, description = "`request_invalid`"),
+        (status = 403, description = "`insufficient_role`"),
+    ),
+)]
+/// `GET /kyc`
+async fn list(
+    _administrator: Administrator,
+    Shared(state): Shared<State>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Waiting>, Error> {
+    let limit = wanted.limit.unwrap_or(PAGE);
+    if !(1..=LONGEST_PAGE).contains(&limit) {
+        return Err(Error::invalid("limit: expected 1 to 100."));
+    }
+    let mut reader = state.db.read().await?;
+    let mut submissions = kyc::waiting(&state, &mut reader, wanted.after, limit + 1).await?;
+    let is_last = i64::try_from(submissions.len()).is_ok_and(|count| count <= limit);
+    if !is_last {
+        submissions.pop();
+    }
+    let next = submissions.last().map(|submission| submission.id);
+    Ok(Json(Waiting {
+        next: next.filter(|_| !is_last),
+        submissions,
+    }))
+}
+
+/// What a reviewer says.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Approve,
+    Reject,
+}
+
+/// The decision on the submission that waits.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KycReview)]
+struct Review {
+    #[schema(inline)]
+    decision: Verdict,
+    /// Of an approval: the level that was reached, 1 to 3.
+    level: Option<i64>,
+    /// Of an approval: when it is over, in seconds since 1970; left out: it does not end by itself.
+    expires_at: Option<i64>,
+    /// Why, at most 500 characters. Its owner reads it.
+    reason: Option<String>,
+}
+
+#[utoipa::path(
+    post, path = "/users/{id}/kyc/review", tag = "administration", operation_id = "review_kyc",
+    summary = "Decide on a verification that waits",
+    description = "Where it changes what tokens say, the account's access tokens are turned away.",
+    params(("id" = String, Path, description = "The account's id")),
+    request_body = Review,
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "Decided.", body = Submission),
+        (status = 403, description = "`insufficient_role`"),
+        (status = 404, description = "`not_found`"),
+        (status = 409, description = "`conflict`: nothing waits, or it is the reviewer's own"),
+    ),
+)]
+/// `POST /users/{id}/kyc/review`
+async fn review(
+    administrator: Administrator,
+    Shared(state): Shared<State>,
+    Path(id): Path<String>,
+    Json(body): Json<Review>,
+) -> Result<Json<Submission>, Error> {
+    let id = users::parse(&id)?;
+    let decision = match (body.decision, body.level, body.expires_at) {
+        (Verdict::Approve, Some(level), expires_at) => Decision::Approve { level, expires_at },
+        (Verdict::Approve, None, _) => return Err(Error::invalid("An approval has a level.")),
+        (Verdict::Reject, None, None) => Decision::Reject,
+        (Verdict::Reject, ..) => {
+            return Err(Error::invalid("A refusal has no level and no expires_at."));
+        }
+    };
+    let reason = users::checked_reason(body.reason)?;
+    let mut tx = administrator.begin(&state).await?;
+    let by = administrator.by();
+    let submission = kyc::review(&state, &mut tx, by, id, decision, reason).await?;
+    tx.commit().await?;
+    Ok(Json(submission))
+}
