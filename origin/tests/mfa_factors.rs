@@ -1,5 +1,6 @@
 //! Adding and removing second factors, and the fresh proof that both ask for.
 
+mod idp;
 mod person;
 mod sent;
 mod support;
@@ -282,6 +283,36 @@ async fn malformed_proofs_are_refused() {
     assert_eq!(number(&origin, failures).await, 0);
     let reply = origin.post("/reauthenticate", json!({})).await;
     reply.expect(401, "token_missing");
+}
+
+#[tokio::test]
+async fn another_provider_is_a_first_factor_and_its_link_changes_as_a_factor_does() {
+    let provider = idp::Idp::start().await;
+    let origin = Origin::with(|config| idp::add(config, "acme", &provider.issuer)).await;
+    let person = json!({"email": EMAIL, "email_verified": true});
+    let session = provider.enter(&origin, "acme", "1", person.clone()).await;
+    let bearer = session.expect(200, "").text("access_token").to_owned();
+    let (app, _) = enrol(&origin, &bearer).await;
+    // The session has not used the second factor that the account has now.
+    idp::start_link(&origin, "acme", &bearer)
+        .await
+        .expect(401, "step_up_required");
+    let asked = provider.enter(&origin, "acme", "1", person).await;
+    let asked = asked.expect(200, "");
+    assert_eq!(asked.body["methods"], json!(["totp", "recovery_code"]));
+    let token = asked.text("mfa_token");
+    let session = second_step(&origin, token, "totp", &app.code(&origin, 0))
+        .await
+        .expect(200, "");
+    // What the provider asked for is not known here: it is no factor of a kind.
+    let said = claims(&origin, &session).await;
+    assert_eq!(
+        (&said["amr"], &said["acr"]),
+        (&json!(["fed", "otp"]), &json!("1"))
+    );
+    idp::start_link(&origin, "acme", session.text("access_token"))
+        .await
+        .expect(200, "");
 }
 
 #[tokio::test]

@@ -139,6 +139,7 @@ pub async fn conclude(
         amr: first.amr.iter().map(|&word| word.to_owned()).collect(),
         sent_to: first.sent_to,
         device_id: first.device_id,
+        device_token: first.device_token,
     };
     let token = second::issue(state, &mut tx, user_id, &waiting).await?;
     tx.commit().await?;

@@ -122,7 +122,10 @@ async fn complete(
     session.amr = amr;
     session.second_factor_at = Some(now);
     let mut tokens = sessions::open(state, &mut tx, session).await?;
-    tokens.device_token = devices::trust(state, &mut tx, user_id).await?;
+    tokens.device_token = match &found.waiting.device_token {
+        Some(token) => Some(token.clone()),
+        None => devices::trust(state, &mut tx, user_id).await?,
+    };
     for (kind, by) in [
         (events::Kind::Factor, method.as_str()),
         (events::Kind::Login, &found.waiting.method),

@@ -29,6 +29,8 @@ pub(in crate::login) struct Waiting {
     pub(in crate::login) sent_to: Option<Kind>,
     /// The device that was named with it.
     pub(in crate::login) device_id: Option<String>,
+    /// The token of that device, where it is trusted already.
+    pub(in crate::login) device_token: Option<String>,
 }
 
 /// A login that waits, found by its token.
