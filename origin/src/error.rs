@@ -12,6 +12,8 @@ use axum::response::{IntoResponse, Response};
 use edgekeep_shared::error::Rejection;
 use serde::Serialize;
 
+use crate::abuse::captcha::Asked;
+
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -26,10 +28,10 @@ pub enum Error {
     AccountLocked(Duration),
     /// A captcha must be solved first.
     #[error("captcha required")]
-    CaptchaRequired,
-    /// The captcha's answer is wrong.
-    #[error("captcha invalid")]
-    CaptchaInvalid,
+    CaptchaRequired(Asked),
+    /// The captcha's answer is wrong, or is for something else, used, or too old.
+    #[error("captcha invalid: {0}")]
+    CaptchaInvalid(&'static str),
     /// A one-time code or link is wrong, used, or tried too often.
     #[error("code invalid: {0}")]
     CodeInvalid(&'static str),
@@ -123,8 +125,8 @@ impl Error {
             ),
             Self::CredentialsInvalid => ("credentials_invalid", StatusCode::UNAUTHORIZED),
             Self::AccountLocked(_) => ("account_locked", StatusCode::LOCKED),
-            Self::CaptchaRequired => ("captcha_required", StatusCode::FORBIDDEN),
-            Self::CaptchaInvalid => ("captcha_invalid", StatusCode::BAD_REQUEST),
+            Self::CaptchaRequired(_) => ("captcha_required", StatusCode::FORBIDDEN),
+            Self::CaptchaInvalid(_) => ("captcha_invalid", StatusCode::BAD_REQUEST),
             Self::CodeInvalid(_) => ("code_invalid", StatusCode::BAD_REQUEST),
             Self::CodeExpired => ("code_expired", StatusCode::BAD_REQUEST),
             Self::MfaRequired => ("mfa_required", StatusCode::FORBIDDEN),
@@ -156,8 +158,10 @@ impl Error {
             Self::Rejected(_) => "The access token is not accepted here.".into(),
             Self::CredentialsInvalid => "Identifier or password is wrong.".into(),
             Self::AccountLocked(_) => "Too many failed attempts. Try again later.".into(),
-            Self::CaptchaRequired => "Solve a captcha first.".into(),
-            Self::CaptchaInvalid => "The captcha's answer is wrong.".into(),
+            Self::CaptchaRequired(_) => "Solve a captcha first.".into(),
+            Self::CaptchaInvalid(_) => {
+                "The captcha's answer is wrong or no longer good. Ask for a new one.".into()
+            }
             Self::CodeInvalid(_) => "The code is wrong or no longer good.".into(),
             Self::CodeExpired => "The code is too old. Ask for a new one.".into(),
             Self::MfaRequired => "Another factor is needed.".into(),
@@ -255,6 +259,9 @@ pub struct Problem {
     pub code: &'static str,
     /// The correlation id.
     pub instance: String,
+    /// With `captcha_required`: what is to be solved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captcha: Option<Asked>,
 }
 
 impl IntoResponse for Error {
@@ -286,6 +293,10 @@ impl IntoResponse for Error {
             detail: self.detail(),
             code,
             instance: String::new(),
+            captcha: match self {
+                Self::CaptchaRequired(asked) => Some(asked),
+                _ => None,
+            },
         });
         response
     }

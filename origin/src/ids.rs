@@ -108,6 +108,8 @@ ids! {
     SessionId;
     /// An access token: its `jti`.
     TokenId;
+    /// A captcha that waits for its answer.
+    CaptchaId;
     /// A request, where the caller did not name it: the correlation id.
     RequestId;
 }

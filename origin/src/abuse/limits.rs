@@ -54,11 +54,13 @@ pub enum Limit {
     ApiByAddress,
     /// Questions about a lock, by address.
     LockStatusByAddress,
+    /// Captchas fetched and answered, by address.
+    CaptchaByAddress,
 }
 
 impl Limit {
     /// Every limit; its place here is its index.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::SendsByAddress,
         Self::Sends,
         Self::CodeFailuresByAddress,
@@ -70,6 +72,7 @@ impl Limit {
         Self::ApiByUser,
         Self::ApiByAddress,
         Self::LockStatusByAddress,
+        Self::CaptchaByAddress,
     ];
 
     /// Its name in headers and metrics.
@@ -86,6 +89,7 @@ impl Limit {
             Self::ApiByUser => "api-user",
             Self::ApiByAddress => "api-ip",
             Self::LockStatusByAddress => "lock-status-ip",
+            Self::CaptchaByAddress => "captcha-ip",
         }
     }
 
@@ -110,6 +114,7 @@ impl Limit {
             Self::ApiByUser => (limits.api_per_user_per_minute, MINUTE),
             Self::ApiByAddress => (limits.api_per_ip_per_minute, MINUTE),
             Self::LockStatusByAddress => (limits.lock_status_per_ip_per_minute, MINUTE),
+            Self::CaptchaByAddress => (limits.captcha_per_ip_per_minute, MINUTE),
         };
         Rate {
             quota,

@@ -10,8 +10,9 @@ use utoipa_axum::routes;
 
 use super::registration::{self, Wanted};
 use super::{Identifier, User};
-use crate::abuse::Limit;
+use crate::abuse::{Limit, captcha};
 use crate::app::State;
+use crate::config::CaptchaFor;
 use crate::error::Error;
 use crate::login::strength::{self, Person};
 use crate::request::{Caller, Json};
@@ -41,8 +42,7 @@ struct Register {
     #[schema(value_type = String, format = Password)]
     password: Secret,
     name: Option<String>,
-    #[serde(rename = "captcha")]
-    _captcha: Option<serde_json::Value>,
+    captcha: Option<captcha::Answer>,
 }
 
 /// What registering answers, whoever asks.
@@ -61,6 +61,8 @@ struct Registered {
     request_body = Register,
     responses(
         (status = 202, description = "A code was sent, if the address is free.", body = Registered),
+        (status = 400, description = "`request_invalid`, `captcha_invalid`"),
+        (status = 403, description = "`captcha_required`"),
         (status = 429, description = "`rate_limited`"),
     ),
 )]
@@ -86,6 +88,11 @@ async fn register(
         password: body.password,
         name: super::checked_name(body.name)?,
     };
+    let named = [&wanted.email, &wanted.phone, &wanted.username];
+    if let Some(identifier) = named.into_iter().flatten().next() {
+        let answer = body.captcha.as_ref();
+        captcha::admit(&state, &caller, CaptchaFor::Register, identifier, answer).await?;
+    }
     // Before anything is looked up: the answer and its time tell nothing about who has an account.
     let person = Person {
         email: wanted.email.as_ref().map(Identifier::spelling),
@@ -144,6 +151,7 @@ async fn verify(
         .await?;
     let outcome = registration::finish(&state, &caller, &address, &body.code, device_id).await;
     attempt.settle(&outcome);
+    captcha::note(&state, &caller, &outcome);
     outcome.map(Json)
 }
 

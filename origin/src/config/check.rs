@@ -58,6 +58,7 @@ impl Config {
         self.lockout.check(&mut wrong);
         self.otp.check(&mut wrong);
         self.limits.check(&mut wrong);
+        self.captcha.check(&mut wrong);
         self.sessions.check(&mut wrong);
         self.revocation.check(&mut wrong);
         self.audit.check(&mut wrong);

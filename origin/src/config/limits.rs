@@ -45,6 +45,8 @@ pub struct Limits {
     pub api_per_ip_per_minute: u32,
     /// Questions about a lock, from one address in a minute.
     pub lock_status_per_ip_per_minute: u32,
+    /// Captchas fetched and answers given to them, from one address in a minute.
+    pub captcha_per_ip_per_minute: u32,
 }
 
 impl Default for Limits {
@@ -65,6 +67,7 @@ impl Default for Limits {
             api_per_user_per_minute: 1_000,
             api_per_ip_per_minute: 3_000,
             lock_status_per_ip_per_minute: 60,
+            captcha_per_ip_per_minute: 60,
         }
     }
 }
@@ -121,6 +124,10 @@ impl Limits {
             (
                 "limits.lock_status_per_ip_per_minute",
                 self.lock_status_per_ip_per_minute,
+            ),
+            (
+                "limits.captcha_per_ip_per_minute",
+                self.captcha_per_ip_per_minute,
             ),
         ] {
             wrong.expect((1..=MAX).contains(&limit), key, "expected 1 to 1000000000");

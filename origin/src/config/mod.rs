@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 mod audit;
+mod captcha;
 mod check;
 mod limits;
 mod load;
@@ -25,6 +26,7 @@ mod sessions;
 mod tokens;
 
 pub use audit::Audit;
+pub use captcha::{Captcha, CaptchaFail, CaptchaFor, CaptchaKind, CaptchaWhen};
 pub use limits::{LOGIN_WINDOW, Limits};
 pub use load::{ConfigError, Environment};
 pub use lockout::{DelayFor, Lockout};
@@ -80,6 +82,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// How often one may ask.
     pub limits: Limits,
+    /// What tells people from machines.
+    pub captcha: Captcha,
     /// The audit trail.
     pub audit: Audit,
     /// The log.

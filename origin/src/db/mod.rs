@@ -76,6 +76,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "limits",
         include_str!("../../migrations/0107_limits.sql"),
     ),
+    (
+        116,
+        "captcha",
+        include_str!("../../migrations/0116_captcha.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::codes::{self, CodeFor, Key};
 use super::messages;
-use crate::abuse::{Subject, devices, guesses, lockout, sends};
+use crate::abuse::{Subject, captcha, devices, guesses, lockout, sends};
 use crate::accounts::{self, Identifier, Kind, NewAccount};
 use crate::app::State;
 use crate::error::Error;
@@ -91,6 +91,7 @@ pub(super) async fn verify(
         }
     }
     codes::consume(&mut tx, CodeFor::Login, &guess).await?;
+    captcha::note_proof(state, &mut tx, caller, recipient.kind, &guess.recipient).await?;
     let user_id = match holder {
         Some(holder) if !holder.active => return Err(Error::CodeInvalid("account not active")),
         Some(holder) => {

@@ -27,6 +27,8 @@ pub enum Purpose {
     Audit,
     /// Tokens of trusted devices.
     Device,
+    /// Answers of captchas, what they are bound to, and the tokens that they are exchanged for.
+    Captcha,
     /// What tells a master key from another one.
     Check,
     /// Derived keys that outlive their master key.
@@ -50,7 +52,7 @@ pub enum Lasting {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Identifier,
         Self::Profile,
         Self::Password,
@@ -63,6 +65,7 @@ impl Purpose {
         Self::Session,
         Self::Audit,
         Self::Device,
+        Self::Captcha,
         Self::Check,
         Self::KeptKey,
     ];
@@ -81,6 +84,7 @@ impl Purpose {
             Self::Session => "session",
             Self::Audit => "audit",
             Self::Device => "device",
+            Self::Captcha => "captcha",
             Self::Check => "check",
             Self::KeptKey => "kept-key",
         }
@@ -97,6 +101,7 @@ impl Purpose {
             | Self::ControlKey
             | Self::RefreshToken
             | Self::Session
+            | Self::Captcha
             | Self::Check
             | Self::KeptKey => Lasting::No,
             Self::Password | Self::Audit => Lasting::Versioned,
