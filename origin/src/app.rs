@@ -21,6 +21,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::abuse::captcha::{self, Captchas};
 use crate::abuse::lockout::Gate;
 use crate::abuse::sends::Admission;
 use crate::abuse::stuffing::Watch;
@@ -73,6 +74,8 @@ pub struct Parts {
     pub limiter: Limiter,
     /// Signs of credential stuffing.
     pub watch: Watch,
+    /// What captchas need between requests.
+    pub captchas: Captchas,
     /// What may leave by mail and SMS.
     pub admission: Admission,
     /// Where mail and SMS are handed over.
@@ -121,6 +124,9 @@ pub enum StartError {
     /// A sender of mail or SMS.
     #[error("{0}")]
     Notify(String),
+    /// The provider of captchas.
+    #[error("{0}")]
+    Captcha(String),
     /// A part of the state refused.
     #[error(transparent)]
     Part(#[from] Error),
@@ -147,6 +153,7 @@ impl State {
         let gate = Gate::new(config.lockout.max_failures);
         let limiter = Limiter::new(&config.limits, clock.clone());
         let watch = Watch::default();
+        let captchas = Captchas::new(&config.captcha).map_err(StartError::Captcha)?;
         let admission = Admission::new(&config, &db, &vault, &clock);
         let mailer = Mailer::start(&config, &clock, &random, &admission);
         let mailer = mailer.map_err(StartError::Notify)?;
@@ -182,6 +189,7 @@ impl State {
             metrics: Metrics::new(&mailer, &limiter, &watch),
             limiter,
             watch,
+            captchas,
             admission,
             social,
             mailer,
@@ -220,6 +228,7 @@ pub fn documented() -> OpenApiRouter<State> {
     let auth = OpenApiRouter::new()
         .merge(accounts::routes())
         .merge(login::routes())
+        .merge(captcha::routes())
         .merge(sessions::routes::auth())
         .merge(social::routes::auth())
         .merge(tokens::routes::auth())

@@ -14,6 +14,8 @@ use edgekeep_shared::gate::refusal::Refusal;
 use edgekeep_shared::policy::Missing;
 use serde::Serialize;
 
+use crate::abuse::captcha::Asked;
+
 /// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -36,10 +38,10 @@ pub enum Error {
     AccountLocked(Duration),
     /// A captcha must be solved first.
     #[error("captcha required")]
-    CaptchaRequired,
-    /// The captcha's answer is wrong.
-    #[error("captcha invalid")]
-    CaptchaInvalid,
+    CaptchaRequired(Asked),
+    /// The captcha's answer is wrong, or is for something else, used, or too old.
+    #[error("captcha invalid: {0}")]
+    CaptchaInvalid(&'static str),
     /// A one-time code or link is wrong, used, or tried too often.
     #[error("code invalid: {0}")]
     CodeInvalid(&'static str),
@@ -139,8 +141,8 @@ impl Error {
                 ("credentials_invalid", StatusCode::UNAUTHORIZED)
             }
             Self::AccountLocked(_) => ("account_locked", StatusCode::LOCKED),
-            Self::CaptchaRequired => ("captcha_required", StatusCode::FORBIDDEN),
-            Self::CaptchaInvalid => ("captcha_invalid", StatusCode::BAD_REQUEST),
+            Self::CaptchaRequired(_) => ("captcha_required", StatusCode::FORBIDDEN),
+            Self::CaptchaInvalid(_) => ("captcha_invalid", StatusCode::BAD_REQUEST),
             Self::CodeInvalid(_) => ("code_invalid", StatusCode::BAD_REQUEST),
             Self::CodeExpired => ("code_expired", StatusCode::BAD_REQUEST),
             Self::MfaRequired => ("mfa_required", StatusCode::FORBIDDEN),
@@ -177,8 +179,10 @@ impl Error {
             Self::StepUpRequired { .. } => "Prove who you are again.".into(),
             Self::CredentialsInvalid => "Identifier or password is wrong.".into(),
             Self::AccountLocked(_) => "Too many failed attempts. Try again later.".into(),
-            Self::CaptchaRequired => "Solve a captcha first.".into(),
-            Self::CaptchaInvalid => "The captcha's answer is wrong.".into(),
+            Self::CaptchaRequired(_) => "Solve a captcha first.".into(),
+            Self::CaptchaInvalid(_) => {
+                "The captcha's answer is wrong or no longer good. Ask for a new one.".into()
+            }
             Self::CodeInvalid(_) => "The code is wrong or no longer good.".into(),
             Self::CodeExpired => "The code is too old. Ask for a new one.".into(),
             Self::IdentityRefused(_) => "Nobody can log in here with that identity.".into(),
@@ -294,6 +298,9 @@ pub struct Problem {
     pub code: &'static str,
     /// The correlation id.
     pub instance: String,
+    /// With `captcha_required`: what is to be solved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captcha: Option<Asked>,
 }
 
 impl IntoResponse for Error {
@@ -325,6 +332,10 @@ impl IntoResponse for Error {
             detail: self.detail(),
             code,
             instance: String::new(),
+            captcha: match self {
+                Self::CaptchaRequired(asked) => Some(asked),
+                _ => None,
+            },
         });
         response
     }

@@ -56,11 +56,13 @@ pub enum Limit {
     LockStatusByAddress,
     /// Steps of a login at another provider, by address.
     SocialByAddress,
+    /// Captchas fetched and answered, by address.
+    CaptchaByAddress,
 }
 
 impl Limit {
     /// Every limit; its place here is its index.
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::SendsByAddress,
         Self::Sends,
         Self::CodeFailuresByAddress,
@@ -73,6 +75,7 @@ impl Limit {
         Self::ApiByAddress,
         Self::LockStatusByAddress,
         Self::SocialByAddress,
+        Self::CaptchaByAddress,
     ];
 
     /// Its name in headers and metrics.
@@ -90,6 +93,7 @@ impl Limit {
             Self::ApiByAddress => "api-ip",
             Self::LockStatusByAddress => "lock-status-ip",
             Self::SocialByAddress => "social-ip",
+            Self::CaptchaByAddress => "captcha-ip",
         }
     }
 
@@ -115,6 +119,7 @@ impl Limit {
             Self::ApiByAddress => (limits.api_per_ip_per_minute, MINUTE),
             Self::LockStatusByAddress => (limits.lock_status_per_ip_per_minute, MINUTE),
             Self::SocialByAddress => (limits.social_per_ip_per_minute, MINUTE),
+            Self::CaptchaByAddress => (limits.captcha_per_ip_per_minute, MINUTE),
         };
         Rate {
             quota,

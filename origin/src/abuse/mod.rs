@@ -8,12 +8,14 @@
 //! | `attempts` | what else an account may be asked for in a while | database |
 //! | `guesses` | wrong codes of an account | database |
 //! | `sends` | messages to a recipient | database |
+//! | `captcha` | failures of a network, for whether a captcha is asked for | memory |
 //! | `stuffing` | who fails at many accounts, and who is failed at from many networks | memory |
 
 use crate::ids::UserId;
 use crate::vault::{Purpose, Vault, VaultError};
 
 pub mod attempts;
+pub mod captcha;
 mod counters;
 pub mod devices;
 pub mod guesses;

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Identifier, Kind, NewAccount};
-use crate::abuse::sends;
+use crate::abuse::{captcha, sends};
 use crate::app::State;
 use crate::error::Error;
 use crate::login::codes::{self, CodeFor};
@@ -168,6 +168,7 @@ pub(super) async fn finish(
         .map_err(|_| Error::internal("stored registration is not JSON"))?;
     let mut tx = state.db.write().await?;
     codes::consume(&mut tx, CodeFor::Registration, &guess).await?;
+    captcha::note_proof(state, &mut tx, caller, address.kind(), &blind).await?;
     let user_id = match super::holder(&mut tx, address.kind(), &blind).await? {
         Some(holder) if !holder.active => return Err(Error::CodeInvalid("account not active")),
         Some(holder) => {

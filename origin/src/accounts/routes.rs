@@ -12,8 +12,9 @@ use utoipa_axum::routes;
 use super::registration::{self, Wanted};
 use super::status::By;
 use super::{Identifier, Profile, User, contacts, kyc, leaving, profile};
-use crate::abuse::Limit;
+use crate::abuse::{Limit, captcha};
 use crate::app::State;
+use crate::config::CaptchaFor;
 use crate::error::Error;
 use crate::events::{self, Change};
 use crate::login::LoggedIn;
@@ -47,8 +48,7 @@ struct Register {
     #[schema(value_type = String, format = Password)]
     password: Secret,
     name: Option<String>,
-    #[serde(rename = "captcha")]
-    _captcha: Option<Value>,
+    captcha: Option<captcha::Answer>,
 }
 
 /// What registering answers, whoever asks.
@@ -67,6 +67,8 @@ struct Registered {
     request_body = Register,
     responses(
         (status = 202, description = "A code was sent, if the address is free.", body = Registered),
+        (status = 400, description = "`request_invalid`, `captcha_invalid`"),
+        (status = 403, description = "`captcha_required`"),
         (status = 429, description = "`rate_limited`"),
     ),
 )]
@@ -92,6 +94,11 @@ async fn register(
         password: body.password,
         name: profile::checked_name("name", body.name)?,
     };
+    let named = [&wanted.email, &wanted.phone, &wanted.username];
+    if let Some(identifier) = named.into_iter().flatten().next() {
+        let answer = body.captcha.as_ref();
+        captcha::admit(&state, &caller, CaptchaFor::Register, identifier, answer).await?;
+    }
     // Before anything is looked up: the answer and its time tell nothing about who has an account.
     let person = Person {
         email: wanted.email.as_ref().map(Identifier::spelling),
@@ -151,6 +158,7 @@ async fn verify(
         .await?;
     let outcome = registration::finish(&state, &caller, &address, &body.code, device_id).await;
     attempt.settle(&outcome);
+    captcha::note(&state, &caller, &outcome);
     outcome
 }
 

@@ -61,6 +61,7 @@ impl Config {
         self.mfa.check(&mut wrong);
         self.accounts.check(&mut wrong);
         self.access.check(&mut wrong);
+        self.captcha.check(&mut wrong);
         self.sessions.check(&mut wrong);
         self.revocation.check(&mut wrong);
         self.audit.check(&mut wrong);

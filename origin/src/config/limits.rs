@@ -47,6 +47,8 @@ pub struct Limits {
     pub lock_status_per_ip_per_minute: u32,
     /// Steps of logins at other providers (a login has three), from one address in a minute.
     pub social_per_ip_per_minute: u32,
+    /// Captchas fetched and answers given to them, from one address in a minute.
+    pub captcha_per_ip_per_minute: u32,
 }
 
 impl Default for Limits {
@@ -68,6 +70,7 @@ impl Default for Limits {
             api_per_ip_per_minute: 3_000,
             lock_status_per_ip_per_minute: 60,
             social_per_ip_per_minute: 60,
+            captcha_per_ip_per_minute: 60,
         }
     }
 }
@@ -128,6 +131,10 @@ impl Limits {
             (
                 "limits.social_per_ip_per_minute",
                 self.social_per_ip_per_minute,
+            ),
+            (
+                "limits.captcha_per_ip_per_minute",
+                self.captcha_per_ip_per_minute,
             ),
         ] {
             wrong.expect((1..=MAX).contains(&limit), key, "expected 1 to 1000000000");

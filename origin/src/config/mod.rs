@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 mod access;
 mod audit;
+mod captcha;
 mod check;
 mod limits;
 mod load;
@@ -29,6 +30,7 @@ mod tokens;
 
 pub use access::{Access, Accounts, Role};
 pub use audit::Audit;
+pub use captcha::{Captcha, CaptchaFail, CaptchaFor, CaptchaKind, CaptchaWhen};
 pub use limits::{LOGIN_WINDOW, Limits};
 pub use load::{ConfigError, Environment};
 pub use lockout::{DelayFor, Lockout};
@@ -95,6 +97,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// How often one may ask.
     pub limits: Limits,
+    /// What tells people from machines.
+    pub captcha: Captcha,
     /// The audit trail.
     pub audit: Audit,
     /// The log.

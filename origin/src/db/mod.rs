@@ -91,6 +91,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "the whole account",
         include_str!("../../migrations/0110_accounts.sql"),
     ),
+    (
+        111,
+        "captcha",
+        include_str!("../../migrations/0111_captcha.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

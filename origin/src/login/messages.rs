@@ -46,6 +46,16 @@ pub fn already_registered(kind: Kind, to: &str) -> Option<Message> {
     message(kind, to, "You have an account already", text, None)
 }
 
+/// The code that shows that somebody reads what is sent there: a captcha, which proves nothing else.
+pub fn captcha_code(kind: Kind, to: &str, code: &Secret) -> Option<Message> {
+    let text = format!(
+        "{} is your code to go on. It logs nobody in. \
+         If you did not ask for it, ignore this message and give the code to nobody.",
+        code.expose()
+    );
+    message(kind, to, "Your code to go on", text, Some(code))
+}
+
 /// The code that logs somebody in.
 pub fn login_code(kind: Kind, to: &str, code: &Secret) -> Option<Message> {
     let text = format!(

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::codes::{self, CodeFor, Key};
 use super::conclude::{FirstFactor, LoggedIn, conclude};
 use super::messages;
-use crate::abuse::{Subject, guesses, lockout, sends};
+use crate::abuse::{Subject, captcha, guesses, lockout, sends};
 use crate::accounts::{self, Identifier, Kind, NewAccount};
 use crate::app::State;
 use crate::error::Error;
@@ -92,6 +92,7 @@ pub(super) async fn verify(
         }
     }
     codes::consume(&mut tx, CodeFor::Login, &guess).await?;
+    captcha::note_proof(state, &mut tx, caller, recipient.kind, &guess.recipient).await?;
     let user_id = match holder {
         Some(holder) if !holder.active => return Err(Error::CodeInvalid("account not active")),
         Some(holder) => {

@@ -4,16 +4,16 @@ use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{LoggedIn, hasher, otp, password, reset};
-use crate::abuse::{Limit, Subject, lockout};
+use crate::abuse::{Limit, Subject, captcha, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
 use crate::clock::Timestamp;
+use crate::config::CaptchaFor;
 use crate::error::Error;
 use crate::request::{Caller, Json, checked_device_id};
 use crate::tokens::Authenticated;
@@ -45,8 +45,7 @@ struct Login {
     /// only. One that is unknown, foreign or expired is as if absent.
     #[schema(value_type = Option<String>)]
     device_token: Option<Secret>,
-    #[serde(rename = "captcha")]
-    _captcha: Option<Value>,
+    captcha: Option<captcha::Answer>,
 }
 
 #[utoipa::path(
@@ -56,7 +55,9 @@ struct Login {
     request_body = Login,
     responses(
         (status = 200, description = "Logged in, or a second factor is asked for.", body = LoggedIn),
+        (status = 400, description = "`request_invalid`, `captcha_invalid`"),
         (status = 401, description = "`credentials_invalid`"),
+        (status = 403, description = "`captcha_required`"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
         (status = 429, description = "`rate_limited`: too many failures of the address or the account, or too soon after one"),
     ),
@@ -73,6 +74,8 @@ async fn login(
     if body.password.expose().is_empty() || body.password.expose().len() > hasher::MAX_BYTES {
         return Err(Error::invalid("password: expected 1 to 1024 bytes."));
     }
+    let answer = body.captcha.as_ref();
+    captcha::admit(&state, &caller, CaptchaFor::Login, &identifier, answer).await?;
     let given = password::Given {
         identifier,
         password: body.password,
@@ -85,6 +88,7 @@ async fn login(
         .await?;
     let outcome = password::log_in(&state, &caller, given).await;
     attempt.settle(&outcome);
+    captcha::note(&state, &caller, &outcome);
     outcome
 }
 
@@ -148,8 +152,7 @@ struct OtpSend {
     email: Option<String>,
     phone_number: Option<String>,
     country_code: Option<String>,
-    #[serde(rename = "captcha")]
-    _captcha: Option<Value>,
+    captcha: Option<captcha::Answer>,
 }
 
 /// What a code is given back with.
@@ -168,6 +171,8 @@ struct OtpSent {
     request_body = OtpSend,
     responses(
         (status = 200, description = "A code is on its way, if it may be.", body = OtpSent),
+        (status = 400, description = "`request_invalid`, `captcha_invalid`"),
+        (status = 403, description = "`captcha_required`"),
         (status = 429, description = "`rate_limited`"),
     ),
 )]
@@ -178,6 +183,8 @@ async fn otp_send(
     Json(body): Json<OtpSend>,
 ) -> Result<Json<OtpSent>, Error> {
     let address = accounts::address(body.email, body.phone_number, body.country_code.as_deref())?;
+    let answer = body.captcha.as_ref();
+    captcha::admit(&state, &caller, CaptchaFor::Otp, &address, answer).await?;
     state.limiter.by_address(&caller, Limit::SendsByAddress)?;
     let token = otp::send(&state, &caller, &address).await?;
     Ok(Json(OtpSent {
@@ -226,6 +233,7 @@ async fn otp_verify(
         .await?;
     let outcome = otp::verify(&state, &caller, &body.otp_token, &body.code, device_id).await;
     attempt.settle(&outcome);
+    captcha::note(&state, &caller, &outcome);
     outcome
 }
 
@@ -234,8 +242,7 @@ async fn otp_verify(
 #[serde(deny_unknown_fields)]
 struct ForgotPassword {
     identifier: String,
-    #[serde(rename = "captcha")]
-    _captcha: Option<Value>,
+    captcha: Option<captcha::Answer>,
 }
 
 /// That the request was understood, and nothing else.
@@ -252,6 +259,8 @@ struct Accepted {
     request_body = ForgotPassword,
     responses(
         (status = 202, description = "A message is on its way, if it may be.", body = Accepted),
+        (status = 400, description = "`request_invalid`, `captcha_invalid`"),
+        (status = 403, description = "`captcha_required`"),
         (status = 429, description = "`rate_limited`"),
     ),
 )]
@@ -262,6 +271,8 @@ async fn forgot_password(
     Json(body): Json<ForgotPassword>,
 ) -> Result<Response, Error> {
     let identifier = Identifier::typed(&body.identifier)?;
+    let answer = body.captcha.as_ref();
+    captcha::admit(&state, &caller, CaptchaFor::Password, &identifier, answer).await?;
     state.limiter.by_address(&caller, Limit::ForgotByAddress)?;
     reset::forgot(&state, &caller, &identifier).await?;
     Ok((StatusCode::ACCEPTED, Json(Accepted { status: "accepted" })).into_response())

@@ -127,6 +127,7 @@ pub struct Metrics {
     durations: Family<RouteLabel, Histogram, fn() -> Histogram>,
     logins: Family<LoginLabels, Counter>,
     refreshes: Family<OutcomeLabel, Counter>,
+    captchas: Family<OutcomeLabel, Counter>,
     database_errors: Counter,
     hashes_waiting: Gauge,
     messages_waiting: Gauge,
@@ -171,6 +172,7 @@ impl Metrics {
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             logins: Family::default(),
             refreshes: Family::default(),
+            captchas: Family::default(),
             database_errors: Counter::default(),
             hashes_waiting: Gauge::default(),
             messages_waiting: Gauge::default(),
@@ -215,6 +217,11 @@ impl Metrics {
             self.logins.clone(),
         );
         registry.register("refreshes", "Refreshes by outcome", self.refreshes.clone());
+        registry.register(
+            "captchas",
+            "Requests that needed a captcha by outcome",
+            self.captchas.clone(),
+        );
         registry.register(
             "database_errors",
             "Requests that failed because the database did",
@@ -341,6 +348,12 @@ impl Metrics {
         self.logins
             .get_or_create(&LoginLabels { way, outcome })
             .inc();
+    }
+
+    /// Counts what became of a captcha that a request needed: a problem's code, or nothing.
+    pub fn count_captcha(&self, code: Option<&'static str>) {
+        let outcome: Text = code.unwrap_or("passed").into();
+        self.captchas.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// Everything as text, with the state of now; what only the database knows is as of the last

@@ -79,6 +79,9 @@ pub fn complete(mut document: OpenApi) -> OpenApi {
     components
         .schemas
         .insert(Problem::name().into_owned(), problem());
+    let mut parts = Vec::new();
+    Problem::schemas(&mut parts);
+    components.schemas.extend(parts);
     for (name, description) in [
         ("bearer", "An access token."),
         ("gate", "The bearer of `gate.introspection_token`."),

@@ -9,7 +9,7 @@
 //! of the copy is refused without an alarm of theft.
 
 use super::store;
-use crate::abuse::devices;
+use crate::abuse::{captcha, devices};
 use crate::accounts::contacts;
 use crate::app::State;
 use crate::error::Error;
@@ -54,6 +54,7 @@ pub async fn restored(state: &State, since: Since) -> Result<TakenBack, Error> {
     login::forget_pending(&mut tx).await?;
     devices::forget_every(&mut tx).await?;
     contacts::void_all(&mut tx).await?;
+    captcha::withdraw_all(&mut tx).await?;
     tx.commit().await?;
     let keys = state.keyring.replace_all().await?;
     tracing::warn!(sessions, keys, "the database was restored; sessions ended");

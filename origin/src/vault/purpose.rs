@@ -41,6 +41,8 @@ pub enum Purpose {
     Contact,
     /// What was submitted for verification.
     Kyc,
+    /// Answers of captchas, what they are bound to, and the tokens that they are exchanged for.
+    Captcha,
     /// What tells a master key from another one.
     Check,
     /// Derived keys that outlive their master key.
@@ -64,7 +66,7 @@ pub enum Lasting {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Identifier,
         Self::Profile,
         Self::Password,
@@ -84,6 +86,7 @@ impl Purpose {
         Self::Status,
         Self::Contact,
         Self::Kyc,
+        Self::Captcha,
         Self::Check,
         Self::KeptKey,
     ];
@@ -109,6 +112,7 @@ impl Purpose {
             Self::Status => "status",
             Self::Contact => "contact",
             Self::Kyc => "kyc",
+            Self::Captcha => "captcha",
             Self::Check => "check",
             Self::KeptKey => "kept-key",
         }
@@ -129,6 +133,7 @@ impl Purpose {
             | Self::Session
             | Self::Status
             | Self::Kyc
+            | Self::Captcha
             | Self::Check
             | Self::KeptKey => Lasting::No,
             Self::Password | Self::RecoveryCode | Self::Audit => Lasting::Versioned,
