@@ -66,6 +66,10 @@ EDGEKEEP_NPM_DIR="$(npm_folder "$EDGEKEEP_ROOT/scripts/npm")"
 EDGEKEEP_WORKERD="${EDGEKEEP_WORKERD:-$EDGEKEEP_NPM_DIR/node_modules/@cloudflare/workerd-$(workerd_platform)/bin/workerd}"
 WASM_BINDGEN_BIN="$EDGEKEEP_CACHE_DIR/tools/wasm-bindgen-cli-$(lock_version wasm-bindgen)/bin/wasm-bindgen"
 WORKER_BUILD_BIN="$EDGEKEEP_CACHE_DIR/tools/worker-build-$(lock_version worker)/bin/worker-build"
+# One that is installed already serves as well.
+CARGO_DENY_VERSION=0.20.2
+CARGO_DENY_BIN="$(command -v cargo-deny || echo "$EDGEKEEP_CACHE_DIR/tools/cargo-deny-$CARGO_DENY_VERSION/bin/cargo-deny")"
 WASM_OPT_BIN="$EDGEKEEP_NPM_DIR/node_modules/.bin/wasm-opt"
 ESBUILD_BIN="$EDGEKEEP_NPM_DIR/node_modules/.bin/esbuild"
 export EDGEKEEP_NPM_DIR EDGEKEEP_WORKERD WASM_BINDGEN_BIN WORKER_BUILD_BIN WASM_OPT_BIN ESBUILD_BIN
+export CARGO_DENY_VERSION CARGO_DENY_BIN
