@@ -5,6 +5,7 @@ use std::{cell::OnceCell, rc::Rc};
 use edgekeep_shared::{
     error::Rejection,
     gate::{self, Decision, Forward, Need, Progress, Refusal, RevocationSources},
+    headers,
     policy::{Policy, Rule},
     revocation::RevocationList,
     time::UnixTime,
@@ -157,6 +158,7 @@ impl Gate {
             return answer::document(&key.public_set(), incoming.id);
         }
         if incoming.parts.path == METRICS_PATH
+            && matches!(incoming.parts.method, "GET" | "HEAD")
             && let Some(token) = &shared.config.metrics_token
         {
             return self.metrics(incoming, token, shared);
@@ -208,12 +210,8 @@ impl Gate {
 
     /// The counts of this isolate, for whoever has the token.
     fn metrics(&self, incoming: &Incoming<'_>, token: &str, shared: &Shared) -> Result<Response> {
-        let given = incoming
-            .parts
-            .authorization
-            .and_then(|value| value.strip_prefix("Bearer "));
-        let refusal = match given {
-            Some(given) if bool::from(given.as_bytes().ct_eq(token.as_bytes())) => {
+        let refusal = match headers::bearer_token(incoming.parts.authorization) {
+            Ok(given) if bool::from(given.as_bytes().ct_eq(token.as_bytes())) => {
                 let now = js::now();
                 let known = shared.known.borrow();
                 let list = known.list.list();
@@ -224,8 +222,8 @@ impl Gate {
                 };
                 return answer::metrics(&self.recorder.text(&gauges), incoming.id);
             }
-            Some(_) => Rejection::TokenMalformed,
-            None => Rejection::TokenMissing,
+            Ok(_) => Rejection::TokenMalformed,
+            Err(rejection) => rejection,
         };
         incoming.refuse(&Refusal::new(refusal, None))
     }

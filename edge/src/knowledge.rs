@@ -40,9 +40,10 @@ const CACHED_TOKENS: usize = 4_096;
 /// What one attempt has: the issuer's limit and, for the keys, the copy's after it.
 const ATTEMPT: Millis = 2 * DEADLINE + 200;
 
-/// How long one request's `waitUntil` keeps the list checked: the platform ends it 30 s after the
-/// answer. The next request that uses the list has another go on.
-const WATCH: Millis = 20_000;
+/// How long one request's `waitUntil` keeps the list checked before another request's takes over:
+/// the platform ends it 30 s after the answer, and a request that comes just before this time is
+/// still followed for [`KEPT`].
+const WATCH: Millis = 10_000;
 
 /// A watch that has not looked for so long was cut off with its request.
 const WATCH_SILENT: Millis = FRESH + ATTEMPT;
@@ -103,8 +104,16 @@ pub(crate) struct Shared {
     pub(crate) known: RefCell<Knowledge>,
     /// When a request last used the list.
     list_used_at: Cell<Millis>,
-    /// When the watch over the list last looked.
-    watched_at: Cell<Millis>,
+    /// The watch over the list: its number, when it began, and when it last looked.
+    watch: Cell<Watch>,
+}
+
+/// Who watches the list; each that begins has another number, and the one before ends.
+#[derive(Clone, Copy)]
+struct Watch {
+    number: u32,
+    begun_at: Millis,
+    looked_at: Millis,
 }
 
 impl Shared {
@@ -114,7 +123,11 @@ impl Shared {
             sources,
             known: RefCell::new(Knowledge::new()),
             list_used_at: Cell::new(Millis::MIN),
-            watched_at: Cell::new(Millis::MIN),
+            watch: Cell::new(Watch {
+                number: 0,
+                begun_at: Millis::MIN,
+                looked_at: Millis::MIN,
+            }),
         }
     }
 
@@ -122,30 +135,49 @@ impl Shared {
     pub(crate) fn watch_list(self: &Rc<Self>, context: &Context) {
         let now = js::now();
         self.list_used_at.set(now);
-        // A clock that was set back makes the last look a future one, and the watch a silent one.
-        let since = now.saturating_sub(self.watched_at.get());
-        if (0..WATCH_SILENT).contains(&since) {
+        let watch = self.watch.get();
+        // A clock that was set back makes both times future ones, and the watch none.
+        let goes_on = (0..WATCH_SILENT).contains(&now.saturating_sub(watch.looked_at))
+            && (0..WATCH).contains(&now.saturating_sub(watch.begun_at));
+        if goes_on {
             return;
         }
-        self.watched_at.set(now);
+        let number = watch.number.wrapping_add(1);
+        self.watch.set(Watch {
+            number,
+            begun_at: now,
+            looked_at: now,
+        });
         let shared = Rc::clone(self);
-        context.wait_until(async move { shared.watch(now).await });
+        context.wait_until(async move { shared.watch(number).await });
     }
 
-    async fn watch(&self, begun_at: Millis) {
+    async fn watch(&self, number: u32) {
         loop {
             Delay::from(Duration::from_millis(FRESH.unsigned_abs())).await;
             let now = js::now();
+            let watch = self.watch.get();
+            if watch.number != number {
+                return;
+            }
             let unused = now.saturating_sub(self.list_used_at.get());
-            if !(0..WATCH).contains(&(now - begun_at)) || !(0..KEPT).contains(&unused) {
+            if !(0..KEPT).contains(&unused) {
                 break;
             }
-            self.watched_at.set(now);
+            self.watch.set(Watch {
+                looked_at: now,
+                ..watch
+            });
             if self.known.borrow_mut().begin(Part::List, now) {
                 self.refresh_list().await;
             }
         }
-        self.watched_at.set(Millis::MIN);
+        // Whoever comes next begins another.
+        self.watch.set(Watch {
+            number,
+            begun_at: Millis::MIN,
+            looked_at: Millis::MIN,
+        });
     }
 
     /// Has `part` refreshed behind the answer, unless that is under way or too soon.
@@ -201,39 +233,42 @@ impl Shared {
         known.keys.finish(now, changed.is_some());
     }
 
+    /// Where there is a feed, it has the word: KV may be minutes behind, so that its list counts as
+    /// it comes but is no check, unless the feed does not answer in time.
     async fn refresh_list(&self) {
         let etag = self.known.borrow().list_etag.clone();
-        // Each list counts as soon as it is there: a source that hangs holds nobody up.
         let feed = async {
-            match self.sources.list_from_feed(&self.config, etag).await {
+            let confirmed = match self.sources.list_from_feed(&self.config, etag).await {
                 Some(Feed::List(list, etag)) => {
-                    let taken = self.take_list(list);
+                    let taken = self.offer_list(list);
                     self.known.borrow_mut().list_etag = etag.filter(|_| taken);
                     taken
                 }
-                Some(Feed::Unchanged) => self.confirm_list(),
+                // Its list is the one that was taken from it.
+                Some(Feed::Unchanged) => self.known.borrow().list.list().is_some(),
                 None => false,
+            };
+            // At once: nobody waits for KV behind a feed that has answered.
+            if confirmed {
+                self.known.borrow_mut().list.finish(js::now(), true);
             }
+            confirmed
         };
         let kv = async {
             match self.sources.list_from_kv(&self.config).await {
-                Some(list) => self.take_list(list),
+                Some(list) => self.offer_list(list),
                 None => false,
             }
         };
-        if let (false, false) = join(feed, kv).await {
-            self.known.borrow_mut().list.finish(js::now(), false);
+        if let (false, from_kv) = join(feed, kv).await {
+            self.known.borrow_mut().list.finish(js::now(), from_kv);
         }
     }
 
-    fn take_list(&self, list: RevocationList) -> bool {
-        let now = js::now();
-        let known = &mut *self.known.borrow_mut();
-        match known.list.offer(list, now) {
-            Ok(()) => {
-                known.list.finish(now, true);
-                true
-            }
+    /// Holds `list` from now on, unless the held one is newer; whether it does.
+    fn offer_list(&self, list: RevocationList) -> bool {
+        match self.known.borrow_mut().list.offer(list, js::now()) {
+            Ok(()) => true,
             // KV may be a minute behind the feed: nothing to tell while the other confirms.
             Err(list::NotTaken::Older) => false,
             Err(reason) => {
@@ -241,16 +276,6 @@ impl Shared {
                 false
             }
         }
-    }
-
-    /// The feed says that its list is the one that was taken from it.
-    fn confirm_list(&self) -> bool {
-        let known = &mut *self.known.borrow_mut();
-        let held = known.list.list().is_some();
-        if held {
-            known.list.finish(js::now(), true);
-        }
-        held
     }
 
     async fn refresh_policy(&self) {

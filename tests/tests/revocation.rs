@@ -164,6 +164,21 @@ async fn a_single_request_seconds_after_the_last_is_judged_by_a_list_of_now() {
     assert_eq!(answer.verdict(), (401, "token_revoked".to_owned()));
 }
 
+/// Whoever watches the list is relieved before their time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_late_in_a_watch_is_followed_by_checks_as_any_other() {
+    let gate = Gate::start().await;
+    let token = gate.good_token();
+    for wait in [9, 9, 0] {
+        assert_eq!(gate.get("/api/me", &token).await.status, 200);
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+    }
+    gate.issuer.revoke(Revoked::Token("token-1".to_owned()));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let answer = gate.get("/api/me", &token).await;
+    assert_eq!(answer.verdict(), (401, "token_revoked".to_owned()));
+}
+
 /// Nobody is asked for ever because somebody came by once.
 #[tokio::test(flavor = "multi_thread")]
 async fn stops_asking_for_the_list_some_time_after_the_last_request() {

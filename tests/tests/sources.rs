@@ -347,3 +347,20 @@ async fn sources_must_be_named_and_none_must_be_said() {
     });
     assert!(said.await.is_some(), "`none` is said in the log");
 }
+
+/// KV's copy is as old as KV likes: on an isolate that slept it answers first, and must not be taken
+/// for a check of the list.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_list_of_kv_is_no_check_while_the_feed_is_asked() {
+    let gate = Gate::start().await;
+    let token = gate.good_token();
+    assert_eq!(gate.get("/api/me", &token).await.status, 200);
+    let old = gate.issuer.published().list();
+    gate.issuer.set(Door::KvList, Behaviour::Bytes(old));
+    gate.issuer
+        .set(Door::Feed, Behaviour::Late(Duration::from_millis(300)));
+    // Longer than the list is kept checked behind the request, and than it is used after that.
+    tokio::time::sleep(Duration::from_millis(17_500)).await;
+    gate.issuer.revoke(Revoked::Token("token-1".to_owned()));
+    assert_eq!(gate.get("/api/me", &token).await.verdict(), revoked());
+}
