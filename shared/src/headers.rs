@@ -51,8 +51,26 @@ const OVERRIDES: &[&[u8]] = &[
     b"xmiddlewaresubrequest",
 ];
 
+/// Header fields by which other gates name the person to their upstreams (oauth2-proxy, `mod_auth`,
+/// nginx's `auth_request`), as letters and digits only. An upstream that stood behind one of them may
+/// still believe it.
+const FOREIGN_IDENTITY: &[&[u8]] = &[
+    b"remoteuser",
+    b"xremoteuser",
+    b"xforwardeduser",
+    b"xforwardedemail",
+    b"xforwardedgroups",
+    b"xforwardedpreferredusername",
+    b"xforwardedaccesstoken",
+    b"xauthrequestuser",
+    b"xauthrequestemail",
+    b"xauthrequestgroups",
+    b"xauthrequestpreferredusername",
+    b"xauthrequestaccesstoken",
+];
+
 /// The longest name in the tables above, as letters and digits.
-const LONGEST_OWNED: usize = 21;
+const LONGEST_OWNED: usize = 29;
 
 /// A field name reduced to its letters and digits in lower case; longer ones are cut one past
 /// [`LONGEST_OWNED`], which still tells them apart from every name in the tables.
@@ -98,10 +116,12 @@ pub fn is_request_override(name: &[u8]) -> bool {
 
 /// Whether a header field of a request must not reach the upstream as the client sent it.
 pub fn must_strip(name: &[u8]) -> bool {
-    // Every name of the tables begins with x; most names of a request do not.
+    // Every name of the tables begins with x or r; most names of a request do not.
     let first = name.iter().find(|byte| byte.is_ascii_alphanumeric());
-    first.is_some_and(|byte| matches!(byte, b'x' | b'X'))
-        && (is_identity_header(name) || is_request_override(name))
+    first.is_some_and(|byte| matches!(byte, b'x' | b'X' | b'r' | b'R'))
+        && (is_identity_header(name)
+            || is_request_override(name)
+            || FOREIGN_IDENTITY.contains(&Folded::of(name).as_bytes()))
 }
 
 /// The options of a `Connection` header: names of fields meant for this hop only (RFC 9110 §7.6.1).

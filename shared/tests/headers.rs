@@ -102,6 +102,29 @@ fn strips_what_renames_the_request() {
 }
 
 #[test]
+fn strips_what_other_gates_call_the_person() {
+    for name in [
+        "Remote-User",
+        "REMOTE_USER",
+        "X-Remote-User",
+        "X-Forwarded-User",
+        "x_forwarded_email",
+        "X-Forwarded-Groups",
+        "X-Forwarded-Preferred-Username",
+        "X-Forwarded-Access-Token",
+        "X-Auth-Request-User",
+        "X-Auth-Request-Preferred-Username",
+        "X.Auth.Request.Access.Token",
+    ] {
+        assert!(must_strip(name.as_bytes()), "{name}");
+        assert!(!is_identity_header(name.as_bytes()), "{name}");
+    }
+    for name in ["Referer", "Range", "Remote-Addr", "X-Auth-Request-Redirect"] {
+        assert!(!must_strip(name.as_bytes()), "{name}");
+    }
+}
+
+#[test]
 fn reads_connection_options() {
     let options: Vec<_> = connection_options(" close,X-User-ID ,\tkeep-alive,, ").collect();
     assert_eq!(options, ["close", "X-User-ID", "keep-alive"]);
