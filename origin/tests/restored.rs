@@ -133,10 +133,18 @@ async fn another_control_key_signs_once_it_is_activated_and_not_before() {
     )
     .await
     .unwrap();
-    let unknown = control_key::activate(&other, "nobody").await.unwrap_err();
+    let unknown = control_key::activate(&other, "nobody", true)
+        .await
+        .unwrap_err();
     assert!(matches!(unknown, ActivateError::NotWaiting(kid) if kid == "nobody"));
     let before = list(&origin.state, &both).await.unwrap().sequence();
-    control_key::activate(&other, &kid).await.unwrap();
+    origin.advance(279);
+    let early = control_key::activate(&other, &kid, false)
+        .await
+        .unwrap_err();
+    assert!(matches!(early, ActivateError::TooEarly(_)), "{early}");
+    origin.advance(1);
+    control_key::activate(&other, &kid, false).await.unwrap();
     origin.state.publisher.look().await.unwrap();
     let after = list(&origin.state, &both).await.unwrap();
     assert!(after.sequence() > before);
@@ -152,7 +160,7 @@ async fn another_control_key_signs_once_it_is_activated_and_not_before() {
     );
 
     // Once more changes nothing, and a restart signs with it.
-    assert!(control_key::activate(&other, &kid).await.is_err());
+    assert!(control_key::activate(&other, &kid, true).await.is_err());
     let again = State::open(
         origin.state.config.clone(),
         origin.clock.clone(),
@@ -169,7 +177,11 @@ async fn a_key_that_waits_is_not_lost_to_a_refused_activation() {
     let user = keep::user(&origin.state).await;
     let tokens = keep::open(&origin.state, user).await;
     let kid = control_key::prepare(&origin.state).await.unwrap();
-    assert!(control_key::activate(&origin.state, "x").await.is_err());
+    assert!(
+        control_key::activate(&origin.state, "x", true)
+            .await
+            .is_err()
+    );
     let pinned = control_key::to_pin(&origin.state).await.unwrap();
     assert!(pinned.contains(&kid));
     // What is revoked around the change is on the list of the new key.
@@ -182,7 +194,9 @@ async fn a_key_that_waits_is_not_lost_to_a_refused_activation() {
         )
         .await
         .expect(204, "");
-    control_key::activate(&origin.state, &kid).await.unwrap();
+    control_key::activate(&origin.state, &kid, true)
+        .await
+        .unwrap();
     let list = list(&origin.state, &pinned).await.unwrap();
     let ring = origin.state.keyring.ring();
     let now = UnixTime(origin.clock.now().unix_seconds());

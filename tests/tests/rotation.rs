@@ -146,7 +146,15 @@ async fn gates_that_pin_both_follow_from_one_control_key_to_the_next() {
     assert_eq!(through(&edge, &tokens.access).await.unwrap().status, 200);
     assert_eq!(house.get("/api/me", &tokens.access).await.status, 200);
 
-    let said = house.origin.must_run(&["keys", "control", "activate", kid]);
+    let early = house.origin.run(&["keys", "control", "activate", kid]);
+    let complained = String::from_utf8_lossy(&early.stderr).into_owned();
+    assert!(
+        !early.status.success() && complained.contains("--now"),
+        "{complained}"
+    );
+    let said = house
+        .origin
+        .must_run(&["keys", "control", "activate", "--now", kid]);
     assert!(said.contains(kid), "{said}");
     house
         .origin

@@ -42,6 +42,10 @@ pub(super) enum ControlAction {
         /// The `kid` of the key that waits, as `prepare` printed it.
         #[arg(value_name = "KID")]
         kid: String,
+        /// Also within five minutes of `prepare`: the old key has leaked, or every gate is known to
+        /// pin the new one.
+        #[arg(long)]
+        now: bool,
     },
 }
 
@@ -61,7 +65,7 @@ pub(super) async fn run(action: Action, file: Option<&Path>) -> anyhow::Result<(
         Action::Revoke { kid } => {
             state.keyring.revoke(&kid, Actor::Operator).await?;
             println!(
-                "{kid} is revoked; {} signs from now on",
+                "{kid} is revoked; {} signs, within a second",
                 state.keyring.ring().active()?.0
             );
         }
@@ -70,16 +74,13 @@ pub(super) async fn run(action: Action, file: Option<&Path>) -> anyhow::Result<(
             action: Some(ControlAction::Prepare),
         } => {
             let kid = control_key::prepare(&state).await?;
-            tracing::info!(
-                kid,
-                "waits; once every gate pins both, run `edgekeep keys control activate`"
-            );
+            tracing::info!("once every gate pins both, run `edgekeep keys control activate {kid}`");
             println!("{}", control_key::to_pin(&state).await?);
         }
         Action::Control {
-            action: Some(ControlAction::Activate { kid }),
+            action: Some(ControlAction::Activate { kid, now }),
         } => {
-            control_key::activate(&state, &kid).await?;
+            control_key::activate(&state, &kid, now).await?;
             println!("{kid} signs what the gates are told; they need to pin no other");
         }
     }

@@ -4,6 +4,8 @@
 //! second one, have every gate pin both, [`activate`] it. Which one signs is the database's word,
 //! so that a command reaches a server that runs.
 
+use std::time::Duration;
+
 use edgekeep_shared::control::{DocumentType, Header};
 use edgekeep_shared::time::UnixTime;
 use serde_json::Value;
@@ -28,12 +30,23 @@ pub struct ControlKey {
     key: SigningKey,
 }
 
+/// How long a control key waits at least, unless it is said to be urgent: less than any roll-out takes,
+/// more than a slip of the hand.
+const LONG_ENOUGH: Duration = Duration::from_mins(5);
+
 /// Why another control key was not activated.
 #[derive(Debug, thiserror::Error)]
 pub enum ActivateError {
     /// No key of that name waits.
     #[error("no control key {0} waits: `edgekeep keys control prepare` makes one")]
     NotWaiting(String),
+    /// It was made a moment ago: no gate can have been deployed with it.
+    #[error(
+        "control key {0} was made less than {minutes} minutes ago: a gate that does not pin it will \
+         believe no list any more. Deploy every gate with both, then activate it; or add --now",
+        minutes = LONG_ENOUGH.as_secs() / 60
+    )]
+    TooEarly(String),
     /// The database or the vault failed.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -164,21 +177,34 @@ pub async fn prepare(state: &State) -> Result<String, Error> {
     }
     let now = state.clock.now();
     let key = ControlKey::add(&mut tx, &state.vault, &state.random, None, now).await?;
+    let event = Event::new(Kind::Keys, Outcome::Success, Actor::Operator)
+        .because("control_key_prepared")
+        .changing(Change::new(Value::Null, key.kid.as_str()));
+    events::record(state, &mut tx, &event).await?;
     tx.commit().await?;
     Ok(key.kid)
 }
 
 /// Lets the key that waits under the name `kid` sign, and erases the one before. A server that
-/// runs signs everything again, with it, at its next look.
+/// runs signs everything again, with it, at its next look. `urgent` is for a key that leaked, or
+/// where every gate is known to pin the new one.
 ///
 /// # Errors
-/// [`ActivateError::NotWaiting`], or the database fails.
-pub async fn activate(state: &State, kid: &str) -> Result<(), ActivateError> {
+/// [`ActivateError::NotWaiting`], [`ActivateError::TooEarly`], or the database fails.
+pub async fn activate(state: &State, kid: &str, urgent: bool) -> Result<(), ActivateError> {
+    let now = state.clock.now();
+    let made_by = if urgent { now } else { now - LONG_ENOUGH };
     let mut tx = state.db.write().await?;
     // The publisher looks at this counter: what it holds is no longer what should be told.
     tokens::store::raise(&mut tx, "revocations").await?;
-    if !store::activate_control_key(&mut tx, kid, state.clock.now()).await? {
-        return Err(ActivateError::NotWaiting(kid.to_owned()));
+    if !store::activate_control_key(&mut tx, kid, made_by, now).await? {
+        let rows = store::control_keys(&mut tx).await?;
+        let waits = |row: &ControlKeyRow| row.kid == kid && row.activated_at.is_none();
+        return Err(if rows.iter().any(waits) {
+            ActivateError::TooEarly(kid.to_owned())
+        } else {
+            ActivateError::NotWaiting(kid.to_owned())
+        });
     }
     store::remove_other_control_keys(&mut tx, kid).await?;
     let event = Event::new(Kind::Keys, Outcome::Success, Actor::Operator)

@@ -245,17 +245,21 @@ pub(super) async fn insert_control_key(
     Ok(())
 }
 
-/// Lets the control key that waits under this name sign; false when none does.
+/// Lets the control key sign that waits under this name and was made by `made_by`; false when none
+/// does.
 pub(super) async fn activate_control_key(
     connection: &mut AnyConnection,
     kid: &str,
+    made_by: Timestamp,
     now: Timestamp,
 ) -> Result<bool, Error> {
     let done = sqlx::query(
-        "UPDATE control_keys SET activated_at = $2 WHERE kid = $1 AND activated_at IS NULL",
+        "UPDATE control_keys SET activated_at = $2
+         WHERE kid = $1 AND activated_at IS NULL AND created_at <= $3",
     )
     .bind(kid)
     .bind(now)
+    .bind(made_by)
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
