@@ -295,3 +295,69 @@ async fn nothing_of_a_person_stands_in_the_trail_in_the_clear() {
         }
     }
 }
+
+#[tokio::test]
+async fn passwords_that_were_tried_changed_and_reset_are_in_the_trail() {
+    const EMAIL: &str = "ada@example.org";
+    let origin = Origin::new().await;
+    let register = json!({"email": EMAIL, "password": "correct horse battery"});
+    origin.post("/register", register).await.expect(202, "");
+    let proof = json!({"email": EMAIL, "code": origin.code(EMAIL)});
+    let tokens = origin.post("/register/verify", proof).await.expect(200, "");
+    let user: UserId = tokens.body["user"]["id"].as_str().unwrap().parse().unwrap();
+    for (identifier, password) in [
+        (EMAIL, "wrong horse battery"),
+        ("nobody@example.org", "wrong horse battery"),
+    ] {
+        let body = json!({"identifier": identifier, "password": password});
+        let reply = origin.post("/login", body).await;
+        reply.expect(401, "credentials_invalid");
+    }
+    for (current, status) in [("wrong horse battery", 401), ("correct horse battery", 204)] {
+        let change = json!({"current_password": current, "new_password": "another horse battery"});
+        let path = "/api/v1/auth/change-password";
+        let token = Some(tokens.text("access_token"));
+        let reply = origin.call(Method::POST, path, token, Some(change)).await;
+        assert_eq!(reply.status, status);
+    }
+    for identifier in [EMAIL, "nobody@example.org"] {
+        let body = json!({"identifier": identifier});
+        let reply = origin.post("/forgot-password", body).await;
+        reply.expect(202, "");
+    }
+    let mail = origin.message(EMAIL).unwrap().text;
+    let token = mail.split("token=").nth(1).unwrap();
+    let token = token.split([' ', '\n']).next().unwrap();
+    let reset = json!({"token": token, "password": "a third horse battery"});
+    origin.post("/reset-password", reset).await.expect(204, "");
+
+    let mut reader = origin.state.db.read().await.unwrap();
+    let rows: Vec<(String, String, String, Option<Vec<u8>>)> =
+        sqlx::query_as("SELECT kind, outcome, reason, user_id FROM audit_events ORDER BY sequence")
+            .fetch_all(&mut *reader)
+            .await
+            .unwrap();
+    let seen: Vec<(&str, &str, &str, bool)> = rows
+        .iter()
+        .map(|(kind, outcome, reason, about)| {
+            let known = about.as_deref() == Some(user.as_bytes().as_slice());
+            assert!(known || about.is_none());
+            (kind.as_str(), outcome.as_str(), reason.as_str(), known)
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("login", "success", "", true),
+            ("login", "failure", "credentials_invalid", true),
+            ("login", "failure", "credentials_invalid", false),
+            ("password", "failure", "credentials_invalid", true),
+            ("password", "success", "changed", true),
+            ("password_reset", "success", "asked", true),
+            ("password_reset", "success", "asked", false),
+            ("password", "success", "reset", true),
+        ]
+    );
+    drop(reader);
+    assert_eq!(verify(&origin.state, None).await.unwrap().events, 8);
+}

@@ -8,6 +8,7 @@ use crate::accounts::{self, Identifier};
 use crate::app::State;
 use crate::db::Tx;
 use crate::error::Error;
+use crate::events::{self, Actor, Event, Outcome};
 use crate::ids::UserId;
 use crate::request::Caller;
 use crate::sessions;
@@ -68,6 +69,7 @@ pub(super) async fn log_in(
             Door::Device(device) => devices::failed(state, device).await?,
         }
         state.watch.failed(state, caller, &guesser);
+        note_failure(state, caller, events::Kind::Login, user_id).await?;
         return Err(Error::CredentialsInvalid);
     };
     let mut tx = state.db.write().await?;
@@ -100,6 +102,25 @@ pub(super) async fn log_in(
         proved_at: None,
     };
     conclude(state, tx, first).await
+}
+
+/// Writes a wrong password down, whether or not anybody has what was typed: both cost the same.
+/// Refusals without a comparison, by a lock or a limit, are in the log and the metrics; an event for
+/// each would let anybody fill the trail.
+async fn note_failure(
+    state: &State,
+    caller: &Caller,
+    kind: events::Kind,
+    user_id: Option<UserId>,
+) -> Result<(), Error> {
+    let mut event = Event::new(kind, Outcome::Failure, Actor::Anonymous)
+        .by("password")
+        .because("credentials_invalid")
+        .from(caller);
+    event.user = user_id;
+    let mut tx = state.db.write().await?;
+    events::record(state, &mut tx, &event).await?;
+    Ok(tx.commit().await?)
 }
 
 /// The password of somebody who is logged in, compared and right.
@@ -184,13 +205,22 @@ pub(super) async fn change(
     drop(reader);
     let person = user.as_ref().map(Person::of).unwrap_or_default();
     strength::judge(state, new, person).await?;
-    let confirmed = confirm(state, caller, user_id, current).await?;
+    let confirmed = confirm(state, caller, user_id, current).await;
+    if let Err(Error::CredentialsInvalid) = &confirmed {
+        note_failure(state, caller, events::Kind::Password, Some(user_id)).await?;
+    }
+    let confirmed = confirmed?;
     let phc = state.hasher.hash(new).await?;
     let mut tx = state.db.write().await?;
     confirmed.settle(state, &mut tx).await?;
     accounts::set_password(state, &mut tx, user_id, &phc).await?;
     super::reset::withdraw(&mut tx, user_id).await?;
     super::second::withdraw(&mut tx, user_id).await?;
+    let changed = Event::own(events::Kind::Password, Outcome::Success, user_id)
+        .session(authenticated.session_id)
+        .because("changed")
+        .from(caller);
+    events::record(state, &mut tx, &changed).await?;
     sessions::end_all(
         state,
         &mut tx,

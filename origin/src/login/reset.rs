@@ -14,6 +14,7 @@ use crate::accounts::{self, Blind, Identifier, Kind};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::events::{self, Actor, Event, Outcome};
 use crate::ids::UserId;
 use crate::notify::Message;
 use crate::request::Caller;
@@ -66,6 +67,14 @@ pub(super) async fn forgot(
             (*kind, *blind)
         });
     let expires_at = keep(state, &mut tx, &token, user_id, kind, &recipient).await?;
+    let asked = Event::new(
+        events::Kind::PasswordReset,
+        Outcome::Success,
+        Actor::Anonymous,
+    );
+    let mut asked = asked.because("asked").from(caller);
+    asked.user = holder.map(|holder| holder.user_id);
+    events::record(state, &mut tx, &asked).await?;
     tx.commit().await?;
     if let Some((kind, _, to)) = contact
         && let Some(message) = messages::reset_link(kind, &to, &state.config.reset_url(), &token)
@@ -194,6 +203,9 @@ pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> R
     accounts::prove(state, &mut tx, link.user_id, link.kind, &link.recipient).await?;
     accounts::set_password(state, &mut tx, link.user_id, &phc).await?;
     sessions::end_all(state, &mut tx, link.user_id, Ending::All).await?;
+    let set = Event::new(events::Kind::Password, Outcome::Success, Actor::Anonymous);
+    let set = set.about(link.user_id).because("reset");
+    events::record(state, &mut tx, &set).await?;
     let address = Subject::identifier(&state.vault, &link.recipient)?;
     lockout::clear(&mut tx, &[account, address], None).await?;
     guesses::lift(&mut tx, &account, now).await?;
