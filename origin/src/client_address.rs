@@ -11,7 +11,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::{HeaderMap, HeaderValue, header};
 
 use crate::config::{ClientAddressHeader, TrustedProxy};
 
@@ -157,6 +157,34 @@ fn value(text: &str) -> Option<(String, &str)> {
 /// `tchar` of RFC 9110 §5.6.2.
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Headers by which a proxy tells whom it asks for.
+const SIGNS_OF_A_PROXY: [&str; 4] = [
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-real-ip",
+];
+
+/// Whether a request is of whoever sits at this machine: its connection comes from loopback without a
+/// proxy between, and it is addressed to loopback, or a page elsewhere could send it under a name of
+/// its own that resolves here.
+pub fn is_local(peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        // The colon of a port, not one of an address in brackets.
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    peer.is_some_and(|peer| peer.to_canonical().is_loopback())
+        && !SIGNS_OF_A_PROXY
+            .iter()
+            .any(|name| headers.contains_key(*name))
+        && matches!(name, "localhost" | "127.0.0.1" | "[::1]")
 }
 
 #[cfg(test)]
@@ -389,5 +417,42 @@ mod tests {
                 prop_assert!(seen == stranger || (header != XFF && seen == proxy), "{}", seen);
             }
         }
+    }
+
+    #[test]
+    fn only_the_one_at_the_machine_may_look() {
+        let local = |peer: &str, headers: &[(&'static str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(*name, value.parse().unwrap());
+            }
+            is_local(peer.parse().ok(), &map)
+        };
+        for host in [
+            "localhost",
+            "localhost:8080",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "[::1]",
+        ] {
+            assert!(local("127.0.0.1", &[("host", host)]), "{host}");
+            assert!(local("::1", &[("host", host)]), "{host}");
+            assert!(local("::ffff:127.0.0.1", &[("host", host)]), "{host}");
+            assert!(!local("192.0.2.1", &[("host", host)]), "{host}");
+            assert!(!local("", &[("host", host)]), "{host}");
+            for forwarded in SIGNS_OF_A_PROXY {
+                assert!(!local("127.0.0.1", &[("host", host), (forwarded, "x")]));
+            }
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example:80",
+            "127.0.0.1.evil.example",
+            "::1",
+        ] {
+            assert!(!local("127.0.0.1", &[("host", host)]), "{host}");
+        }
+        assert!(!local("127.0.0.1", &[]));
     }
 }

@@ -5,7 +5,10 @@
 mod keep;
 mod support;
 
+use std::net::SocketAddr;
+
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, header};
 use edgekeep_origin::vault::Secret;
 use serde_json::{Value, json};
@@ -50,6 +53,34 @@ async fn there_is_nothing_without_a_token_and_nothing_for_another() {
     for bearer in [None, Some(""), Some("m3trics")] {
         let reply = closed.call(Method::GET, "/metrics", bearer, None).await;
         reply.expect(404, "not_found");
+    }
+    // In development it is for whoever sits at the machine, and for nobody else.
+    let local = [("host", "127.0.0.1:8080"), ("host", "localhost")];
+    let through = [
+        ("x-forwarded-for", "192.0.2.1"),
+        ("forwarded", "for=192.0.2.1"),
+    ];
+    for (name, value) in local
+        .into_iter()
+        .chain(through)
+        .chain([("host", "a.example")])
+    {
+        let mut request = Request::get("/metrics")
+            .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 40_000))));
+        if name != "host" {
+            request = request.header("host", "localhost");
+        }
+        let request = request.header(name, value).body(Body::empty()).unwrap();
+        let expected = if local.contains(&(name, value)) {
+            200
+        } else {
+            404
+        };
+        assert_eq!(
+            closed.send(request).await.status,
+            expected,
+            "{name}: {value}"
+        );
     }
     let origin = origin().await;
     let user = keep::user(&origin.state).await;

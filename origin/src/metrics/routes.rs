@@ -1,15 +1,19 @@
 //! Who may read the numbers: whoever has the token, or reaches the listener that is theirs.
 
-use axum::Router;
-use axum::extract::State as Shared;
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, State as Shared};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use tokio::net::TcpListener;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::State;
+use crate::client_address::is_local;
+use crate::config::Mode;
 use crate::error::Error;
 use crate::listen;
 use crate::tokens::bearer;
@@ -25,7 +29,8 @@ pub fn routes() -> OpenApiRouter<State> {
 #[utoipa::path(
     get, path = "/metrics", tag = "operation", security(("metrics" = [])),
     summary = "Numbers for Prometheus",
-    description = "Where `server.metrics_token` is set.",
+    description = "With the bearer of `server.metrics_token`. In development, without one, for whoever \
+                   sits at the machine.",
     responses(
         (status = 200, description = "OpenMetrics text.", body = String,
          content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"),
@@ -33,10 +38,19 @@ pub fn routes() -> OpenApiRouter<State> {
         (status = 404, description = "`not_found`: no token is configured"),
     ),
 )]
-/// `GET /metrics`: 404 unless a token is configured, so that it is never public by accident.
-async fn metrics(Shared(state): Shared<State>, headers: HeaderMap) -> Result<Response, Error> {
-    let expected = state.config.server.metrics_token.as_ref();
-    authorize(expected.ok_or(Error::NotFound)?, &headers)?;
+/// `GET /metrics`: 404 unless a token is configured, so that it is never public by accident; in
+/// development it is at hand on the machine itself.
+async fn metrics(
+    Shared(state): Shared<State>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
+    headers: HeaderMap,
+) -> Result<Response, Error> {
+    let peer = peer.map(|Extension(info)| info.0.ip());
+    if let Some(expected) = &state.config.server.metrics_token {
+        authorize(expected, &headers)?;
+    } else if state.config.mode != Mode::Development || !is_local(peer, &headers) {
+        return Err(Error::NotFound);
+    }
     Ok(text(&state).await)
 }
 

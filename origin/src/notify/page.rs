@@ -6,12 +6,12 @@
 //! its own that it lets point here (DNS rebinding).
 
 use std::io::SeekFrom;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State as Shared};
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use serde_json::Value;
@@ -19,6 +19,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::file;
 use crate::app::State;
+use crate::client_address::is_local;
 use crate::config::{Channel, Config, Mode};
 use crate::error::Error;
 use crate::html;
@@ -35,14 +36,6 @@ const TAIL: u64 = 128 * 1024;
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem;max-width:60rem}\
     td{padding:.4rem 1rem .4rem 0;vertical-align:top;border-top:1px solid #ccc}\
     b{font-family:ui-monospace,monospace}small{color:#666}";
-
-/// Headers by which a proxy tells whom it asks for.
-const FORWARDED: [&str; 4] = [
-    "forwarded",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-real-ip",
-];
 
 /// Whether there is such a page.
 pub fn has_outbox_page(config: &Config) -> bool {
@@ -66,11 +59,8 @@ pub fn routes(config: &Config) -> Router<State> {
 }
 
 async fn show(Shared(state): Shared<State>, request: Request) -> Result<Response, Error> {
-    let peer = request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|info| info.0.ip());
-    if !is_local(peer, request.headers()) {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    if !is_local(peer.map(|info| info.0.ip()), request.headers()) {
         return Err(Error::NotFound);
     }
     let lines = tail(&outbox(&state.config))
@@ -79,21 +69,6 @@ async fn show(Shared(state): Shared<State>, request: Request) -> Result<Response
     let policy = html::content_security_policy(STYLE);
     let headers = [(header::CONTENT_SECURITY_POLICY, policy)];
     Ok((headers, Html(render(&lines))).into_response())
-}
-
-fn is_local(peer: Option<IpAddr>, headers: &HeaderMap) -> bool {
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
-    let name = match host.rsplit_once(':') {
-        // The colon of a port, not one of an address in brackets.
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    peer.is_some_and(|peer| peer.to_canonical().is_loopback())
-        && !FORWARDED.iter().any(|name| headers.contains_key(*name))
-        && matches!(name, "localhost" | "127.0.0.1" | "[::1]")
 }
 
 /// The end of the file; nothing where there is none yet.
@@ -144,43 +119,6 @@ fn render(lines: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_one_at_the_machine_may_look() {
-        let local = |peer: &str, headers: &[(&'static str, &str)]| {
-            let mut map = HeaderMap::new();
-            for (name, value) in headers {
-                map.append(*name, value.parse().unwrap());
-            }
-            is_local(peer.parse().ok(), &map)
-        };
-        for host in [
-            "localhost",
-            "localhost:8080",
-            "127.0.0.1:8080",
-            "[::1]:8080",
-            "[::1]",
-        ] {
-            assert!(local("127.0.0.1", &[("host", host)]), "{host}");
-            assert!(local("::1", &[("host", host)]), "{host}");
-            assert!(local("::ffff:127.0.0.1", &[("host", host)]), "{host}");
-            assert!(!local("192.0.2.1", &[("host", host)]), "{host}");
-            assert!(!local("", &[("host", host)]), "{host}");
-            for forwarded in FORWARDED {
-                assert!(!local("127.0.0.1", &[("host", host), (forwarded, "x")]));
-            }
-        }
-        for host in [
-            "",
-            "evil.example",
-            "localhost.evil.example:80",
-            "127.0.0.1.evil.example",
-            "::1",
-        ] {
-            assert!(!local("127.0.0.1", &[("host", host)]), "{host}");
-        }
-        assert!(!local("127.0.0.1", &[]));
-    }
 
     #[test]
     fn texts_cannot_become_markup_and_broken_lines_are_left_out() {
