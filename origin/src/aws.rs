@@ -1,19 +1,18 @@
-//! Signing requests to AWS (Signature Version 4).
+//! Signing requests to AWS (Signature Version 4), by AWS's own crate.
 //!
 //! One POST or GET at a time, with a body in memory: what KMS and SNS need, and nothing of chunked
 //! or presigned requests. Paths and queries are taken as they are sent, so they must be encoded
-//! (RFC 3986, `%20` and not `+`) and queries sorted by name.
+//! (RFC 3986, `%20` and not `+`).
 
-use std::fmt::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::{Digest as _, Sha256};
+use aws_credential_types::Credentials as Identity;
+use aws_sigv4::http_request::{self, SignableBody, SignableRequest, SigningSettings};
+use aws_sigv4::sign::v4;
 use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::vault::Secret;
-
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// Who signs.
 #[derive(Clone, Debug)]
@@ -44,7 +43,7 @@ pub struct Request<'a> {
     pub host: &'a str,
     /// The encoded path, from its first slash.
     pub path: &'a str,
-    /// The encoded and sorted query, without question mark.
+    /// The encoded query, without question mark.
     pub query: &'a str,
     /// Further headers to sign, names in lower case, in any order.
     pub headers: &'a [(&'a str, &'a str)],
@@ -56,90 +55,55 @@ pub struct Request<'a> {
 /// token of temporary credentials. `Host` is for the client to send.
 ///
 /// # Errors
-/// Never: HMAC takes a key of any length. The text says what would have failed.
+/// When host, path and query are no URL, or a header is no text.
 pub fn sign(
     request: &Request<'_>,
     scope: Scope<'_>,
     credentials: &Credentials,
     now: Timestamp,
 ) -> Result<Vec<(&'static str, Zeroizing<String>)>, &'static str> {
-    let (day, instant) = dates(now);
-    let mut signed: Vec<(&str, &str)> = request.headers.to_vec();
-    signed.push(("host", request.host));
-    signed.push(("x-amz-date", &instant));
-    if let Some(token) = &credentials.session_token {
-        signed.push(("x-amz-security-token", token.expose()));
+    let identity = Identity::new(
+        &credentials.access_key_id,
+        credentials.secret_access_key.expose(),
+        credentials
+            .session_token
+            .as_ref()
+            .map(|token| Secret::expose(token).to_owned()),
+        None,
+        "edgekeep",
+    )
+    .into();
+    let micros = u64::try_from(now.micros()).unwrap_or(0);
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(scope.region)
+        .name(scope.service)
+        .time(UNIX_EPOCH + Duration::from_micros(micros))
+        .settings(SigningSettings::default())
+        .build()
+        .map_err(|_| "incomplete parameters")?
+        .into();
+    // The scheme is not signed; the port is, as `Host` has it.
+    let mut url = format!("https://{}{}", request.host, request.path);
+    if !request.query.is_empty() {
+        url.push('?');
+        url.push_str(request.query);
     }
-    signed.sort_unstable();
-    let names: Vec<&str> = signed.iter().map(|(name, _)| *name).collect();
-    let names = names.join(";");
-    let mut canonical = Zeroizing::new(format!(
-        "{}\n{}\n{}\n",
-        request.method, request.path, request.query
-    ));
-    for (name, value) in &signed {
-        // Spaces in a row count as one.
-        let value: Vec<&str> = value.split_ascii_whitespace().collect();
-        canonical.push_str(name);
-        canonical.push(':');
-        canonical.push_str(&value.join(" "));
-        canonical.push('\n');
-    }
-    canonical.push('\n');
-    canonical.push_str(&names);
-    canonical.push('\n');
-    canonical.push_str(&hexadecimal(&Sha256::digest(request.body)));
-    let place = format!("{day}/{}/{}/aws4_request", scope.region, scope.service);
-    let to_sign = format!(
-        "{ALGORITHM}\n{instant}\n{place}\n{}",
-        hexadecimal(&Sha256::digest(canonical.as_bytes()))
-    );
-    let first = Zeroizing::new(format!("AWS4{}", credentials.secret_access_key.expose()));
-    let mut key = Zeroizing::new(first.as_bytes().to_vec());
-    for part in [&day, scope.region, scope.service, "aws4_request"] {
-        key = Zeroizing::new(mac(&key, part)?.to_vec());
-    }
-    let signature = hexadecimal(&mac(&key, &to_sign)?);
-    let authorization = format!(
-        "{ALGORITHM} Credential={}/{place}, SignedHeaders={names}, Signature={signature}",
-        credentials.access_key_id
-    );
-    let mut headers = vec![
-        ("x-amz-date", Zeroizing::new(instant)),
-        ("authorization", Zeroizing::new(authorization)),
-    ];
-    if let Some(token) = &credentials.session_token {
-        headers.push((
-            "x-amz-security-token",
-            Zeroizing::new(token.expose().to_owned()),
-        ));
-    }
-    Ok(headers)
-}
-
-fn mac(key: &[u8], text: &str) -> Result<[u8; 32], &'static str> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).map_err(|_| "length of an HMAC key")?;
-    mac.update(text.as_bytes());
-    Ok(mac.finalize().into_bytes().into())
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
-}
-
-/// `20150830` and `20150830T123600Z`.
-fn dates(now: Timestamp) -> (String, String) {
-    // `2015-08-30T12:36:00Z` without its marks.
-    let instant: String = crate::tokens::keyring::rfc3339(now)
-        .chars()
-        .filter(|c| !matches!(c, '-' | ':'))
-        .collect();
-    (instant.chars().take(8).collect(), instant)
+    let signable = SignableRequest::new(
+        request.method,
+        url,
+        request.headers.iter().copied(),
+        SignableBody::Bytes(request.body),
+    )
+    .map_err(|_| "not a request")?;
+    let (instructions, _) = http_request::sign(signable, &params)
+        .map_err(|_| "the request could not be signed")?
+        .into_parts();
+    let (headers, _) = instructions.into_parts();
+    Ok(headers
+        .into_iter()
+        .map(|header| (header.name(), Zeroizing::new(header.value().to_owned())))
+        .collect())
 }
 
 #[cfg(test)]
@@ -246,18 +210,6 @@ mod tests {
                 "{name}"
             );
         }
-    }
-
-    #[test]
-    fn the_key_is_derived_as_in_the_documentation() {
-        let mut key = b"AWS4wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".to_vec();
-        for part in ["20150830", "us-east-1", "iam", "aws4_request"] {
-            key = mac(&key, part).unwrap().to_vec();
-        }
-        assert_eq!(
-            hexadecimal(&key),
-            "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9"
-        );
     }
 
     #[test]

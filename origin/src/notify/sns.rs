@@ -1,18 +1,14 @@
-//! SMS by Amazon SNS: `Publish` to a number, signed with Signature Version 4 by AWS's own crate.
+//! SMS by Amazon SNS: `Publish` to a number, signed with Signature Version 4.
 
-use std::time::{Duration, UNIX_EPOCH};
-
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Url};
+use zeroize::Zeroizing;
 
 use super::client::{self, Failure};
 use super::transport::Attempt;
+use crate::aws::{self, Credentials, Request, Scope};
 use crate::clock::Timestamp;
 use crate::config::Sns;
-use crate::vault::Secret;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -47,16 +43,11 @@ impl Publisher {
             url,
             region: settings.region.clone(),
             sender_id: settings.sender_id.clone(),
-            credentials: Credentials::new(
-                &settings.access_key_id,
-                secret.expose(),
-                settings
-                    .session_token
-                    .as_ref()
-                    .map(|token| Secret::expose(token).to_owned()),
-                None,
-                "edgekeep",
-            ),
+            credentials: Credentials {
+                access_key_id: settings.access_key_id.clone(),
+                secret_access_key: secret.clone(),
+                session_token: settings.session_token.clone(),
+            },
         })
     }
 
@@ -88,7 +79,7 @@ impl Publisher {
             .post(self.url.clone())
             .header(CONTENT_TYPE, FORM);
         for (name, value) in self.signature(&body, attempt.now)? {
-            request = request.header(name, value);
+            request = request.header(name, value.as_str());
         }
         let answer = client::ask(request.body(body)).await?;
         if answer.status.is_success() {
@@ -110,32 +101,21 @@ impl Publisher {
         &self,
         body: &str,
         now: Timestamp,
-    ) -> Result<Vec<(&'static str, String)>, Failure> {
-        let failed = |_| Failure::fatal("the request could not be signed");
-        let micros = u64::try_from(now.micros()).unwrap_or(0);
-        let identity = self.credentials.clone().into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(&self.region)
-            .name("sns")
-            .time(UNIX_EPOCH + Duration::from_micros(micros))
-            .settings(SigningSettings::default())
-            .build()
-            .map_err(|_| Failure::fatal("the request could not be signed"))?
-            .into();
-        let request = SignableRequest::new(
-            "POST",
-            self.url.as_str(),
-            [("content-type", FORM)].into_iter(),
-            SignableBody::Bytes(body.as_bytes()),
-        )
-        .map_err(failed)?;
-        let (instructions, _) = sign(request, &params).map_err(failed)?.into_parts();
-        let (headers, _) = instructions.into_parts();
-        Ok(headers
-            .into_iter()
-            .map(|header| (header.name(), header.value().to_owned()))
-            .collect())
+    ) -> Result<Vec<(&'static str, Zeroizing<String>)>, Failure> {
+        let request = Request {
+            method: "POST",
+            host: self.url.authority(),
+            path: self.url.path(),
+            query: "",
+            headers: &[("content-type", FORM)],
+            body: body.as_bytes(),
+        };
+        let scope = Scope {
+            region: &self.region,
+            service: "sns",
+        };
+        aws::sign(&request, scope, &self.credentials, now)
+            .map_err(|_| Failure::fatal("the request could not be signed"))
     }
 }
 
