@@ -18,6 +18,7 @@ mod keys;
 mod log;
 mod migrate;
 mod openapi;
+mod policy;
 mod restored;
 mod revoke;
 mod serve;
@@ -78,6 +79,9 @@ enum Action {
     Sms(sms::Action),
     /// Judge tokens from standard input.
     Verify(verify::Options),
+    /// Check a route policy, run its cases, ask which rule decides; all of it offline.
+    #[command(subcommand)]
+    Policy(policy::Action),
 }
 
 impl Command {
@@ -111,6 +115,7 @@ impl Command {
                 Action::TuneArgon2(options) => tune_argon2::run(&options),
                 Action::Sms(action) => sms::run(action, file).await,
                 Action::Verify(options) => verify::run(&options),
+                Action::Policy(action) => policy::run(&action),
             }
         });
         match outcome {

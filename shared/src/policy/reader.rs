@@ -27,7 +27,8 @@ const MAX_STALENESS: i64 = 86_400;
 /// The largest `cors.max_age` in seconds: no browser keeps a preflight for more than a day.
 const MAX_PREFLIGHT_AGE: i64 = 86_400;
 
-const TOP_KEYS: &[&str] = &["version", "route"];
+/// `test` holds cases for `edgekeep policy test`; a gate does not look at them.
+const TOP_KEYS: &[&str] = &["version", "route", "test"];
 const ROUTE_KEYS: &[&str] = &[
     "name",
     "match",

@@ -1,0 +1,41 @@
+//! `edgekeep policy check`.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use edgekeep_shared::policy::{Access, Revocation};
+
+use super::{cases, describe, read};
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+pub(super) fn run(file: &Path) -> anyhow::Result<()> {
+    let (text, policy) = read(file)?;
+    let cases = cases::parse(&text).with_context(|| file.display().to_string())?;
+    for rule in policy.rules() {
+        println!("{}", describe::rule(rule));
+        for demand in describe::demands(rule) {
+            println!("    {demand}");
+        }
+    }
+    println!();
+    for rule in policy.rules() {
+        if rule.is_report_only() {
+            println!("note: line {} lets refused requests pass", rule.line());
+        }
+        if let Access::Token(access) = rule.access()
+            && access.revocation == Revocation::Off
+        {
+            println!(
+                "note: line {} takes revoked tokens until they expire",
+                rule.line()
+            );
+        }
+    }
+    println!(
+        "{}: {} rules, {} cases; what no rule matches is refused (route_unknown)",
+        file.display(),
+        policy.rules().len(),
+        cases.len()
+    );
+    Ok(())
+}

@@ -1,0 +1,110 @@
+//! Rules in words.
+
+use edgekeep_shared::policy::{
+    Access, Missing, Requirement, Revocation, Rule, TokenAccess, TokenSource,
+};
+
+/// `line 7: POST /api/reports/** "reports"`.
+pub(super) fn rule(rule: &Rule) -> String {
+    let methods = if rule.methods().is_empty() {
+        "any method".to_owned()
+    } else {
+        rule.methods().join(",")
+    };
+    let pattern = rule.pattern().as_str();
+    let name = if rule.name() == pattern {
+        String::new()
+    } else {
+        format!(" {:?}", rule.name())
+    };
+    format!("line {}: {methods} {pattern}{name}", rule.line())
+}
+
+/// What a rule asks for, a phrase each; at least one.
+pub(super) fn demands(rule: &Rule) -> Vec<String> {
+    let mut all = match rule.access() {
+        Access::Public => vec!["nothing: it is public".to_owned()],
+        Access::Token(access) => token(access),
+    };
+    if rule.is_report_only() {
+        all.push("nothing yet: report_only records refusals and lets pass".to_owned());
+    }
+    all
+}
+
+fn token(access: &TokenAccess) -> Vec<String> {
+    let source = match &access.source {
+        TokenSource::Header => "a token in Authorization".to_owned(),
+        TokenSource::Cookie { name, .. } => format!("a token in the cookie {name}"),
+    };
+    let mut all = vec![source];
+    let Requirement {
+        scopes,
+        any_scope,
+        roles,
+        permissions,
+        kyc_level,
+        mfa,
+        acr,
+        max_age,
+    } = &access.requirement;
+    let mut list = |what: &str, values: &[Box<str>]| {
+        if !values.is_empty() {
+            all.push(format!("{what} {}", values.join(", ")));
+        }
+    };
+    list("the scopes", scopes);
+    list("one of the scopes", any_scope);
+    list("one of the roles", roles);
+    list("the permissions", permissions);
+    list("one of the acr", acr);
+    if let Some(level) = kyc_level {
+        all.push(format!("kyc_level {level} or more"));
+    }
+    if *mfa {
+        all.push("more than one factor".to_owned());
+    }
+    if let Some(seconds) = max_age {
+        all.push(format!("authentication within {seconds} s"));
+    }
+    all.push(match access.revocation {
+        Revocation::List(staleness) if staleness.allow_for == 0 => {
+            format!("a revocation list of at most {} s", staleness.max_stale)
+        }
+        Revocation::List(staleness) => format!(
+            "a revocation list of at most {} s, or {} s where no younger one can be had",
+            staleness.max_stale,
+            u64::from(staleness.max_stale) + u64::from(staleness.allow_for)
+        ),
+        Revocation::Strict => "the issuer's word on every request".to_owned(),
+        Revocation::Off => "no check of revocation".to_owned(),
+    });
+    all
+}
+
+/// What a token lacks.
+pub(super) fn missing(missing: &Missing<'_>) -> String {
+    match missing {
+        Missing::Scopes(all) => format!("not every scope of {} was granted", all.join(", ")),
+        Missing::AnyScope(any) => format!("no scope of {} was granted", any.join(", ")),
+        Missing::Roles(any) => format!("no role of {} is held", any.join(", ")),
+        Missing::Permissions(all) => {
+            format!("not every permission of {} is held", all.join(", "))
+        }
+        Missing::KycLevel(level) => format!("kyc_level is below {level}"),
+        Missing::StepUp { acr, max_age, mfa } => {
+            let mut wanted = Vec::new();
+            if *mfa {
+                wanted.push("more than one factor".to_owned());
+            }
+            if !acr.is_empty() {
+                wanted.push(format!("one of the acr {}", acr.join(", ")));
+            }
+            if let Some(seconds) = max_age {
+                wanted.push(format!("authentication within {seconds} s"));
+            }
+            format!("the rule asks for {}", wanted.join(" and "))
+        }
+        other => other.rejection().code().to_owned(),
+    }
+}

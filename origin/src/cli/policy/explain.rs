@@ -1,0 +1,171 @@
+//! `edgekeep policy explain`.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use edgekeep_shared::base64url;
+use edgekeep_shared::jwk::{JwkSet, MAX_SET_BYTES};
+use edgekeep_shared::path;
+use edgekeep_shared::policy::{AUTH_TIME_LEEWAY_SECONDS, Policy};
+use edgekeep_shared::token::MAX_TOKEN_BYTES;
+use edgekeep_shared::verifier::Verifier;
+use serde_json::{Map, Value};
+
+use super::judge::{Asked, Judge, Outcome, Verdict};
+use super::{describe, read};
+
+/// The request, and who vouches for its token.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// The policy (TOML).
+    file: PathBuf,
+    /// The method, such as GET.
+    method: String,
+    /// The path, with or without a query.
+    path: String,
+    /// The access token; `-` reads it from standard input, which other users of this machine
+    /// cannot see. Without: none is sent.
+    token: Option<String>,
+    /// The page that sends the request, as browsers name it (`https://app.example`).
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
+    /// A file with the issuer's JWK Set. Without it the token's claims are taken as they are, its
+    /// signature and its times unchecked.
+    #[arg(long, value_name = "FILE", requires_all = ["issuer", "audience"])]
+    jwks: Option<PathBuf>,
+    /// The issuer, exactly as tokens name it.
+    #[arg(long, value_name = "ISS", requires = "jwks")]
+    issuer: Option<String>,
+    /// The audience that tokens must name.
+    #[arg(long, value_name = "AUD", requires = "jwks")]
+    audience: Option<String>,
+    /// The instant to judge at, in seconds since 1970; the machine's clock unless given.
+    #[arg(long, value_name = "UNIX")]
+    now: Option<i64>,
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+    let (_, policy) = read(&options.file)?;
+    let given = match options.token.as_deref() {
+        Some("-") => Some(from_standard_input()?),
+        other => other.map(str::to_owned),
+    };
+    let (judge, token, vouched) = match (&options.jwks, given) {
+        (Some(_), given) => (of_issuer(options)?, given, true),
+        (None, None) => (Judge::of_described_tokens(options.now)?, None, true),
+        (None, Some(given)) => {
+            let judge = Judge::of_described_tokens(options.now)?;
+            let token = judge.describe(claims(&given)?)?;
+            (judge, Some(token), false)
+        }
+    };
+    let verdict = judge.judge(
+        &policy,
+        Asked {
+            method: &options.method,
+            target: &options.path,
+            origin: options.origin.as_deref(),
+            preflight_method: None,
+            token: token.as_deref(),
+        },
+    );
+    print(options, &policy, &verdict, vouched);
+    Ok(())
+}
+
+fn from_standard_input() -> anyhow::Result<String> {
+    let mut text = String::new();
+    std::io::stdin()
+        .lock()
+        .take(MAX_TOKEN_BYTES as u64 + 2)
+        .read_to_string(&mut text)
+        .context("standard input")?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn of_issuer(options: &Options) -> anyhow::Result<Judge> {
+    let (Some(file), Some(issuer), Some(audience)) =
+        (&options.jwks, &options.issuer, &options.audience)
+    else {
+        bail!("--jwks needs --issuer and --audience");
+    };
+    let name = || file.display().to_string();
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)
+        .with_context(name)?
+        .take(MAX_SET_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .with_context(name)?;
+    let set = JwkSet::parse(&bytes).with_context(name)?;
+    let leeway = u32::try_from(AUTH_TIME_LEEWAY_SECONDS).unwrap_or_default();
+    let verifier = Verifier::new(&**issuer, &**audience).with_leeway(leeway);
+    Ok(Judge::of_keys(verifier, set, options.now))
+}
+
+/// What an unverified token says.
+fn claims(token: &str) -> anyhow::Result<Map<String, Value>> {
+    const WRONG: &str = "the token is no JWT (give --jwks to hear a gate's own word on it)";
+    if token.len() > MAX_TOKEN_BYTES {
+        bail!("the token is longer than {MAX_TOKEN_BYTES} bytes, which no gate takes");
+    }
+    let payload = token.split('.').nth(1).context(WRONG)?;
+    let payload = base64url::decode(payload.as_bytes()).ok().context(WRONG)?;
+    serde_json::from_slice(&payload).context(WRONG)
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn print(options: &Options, policy: &Policy, verdict: &Verdict<'_>, vouched: bool) {
+    let raw = options.path.split('?').next().unwrap_or_default();
+    let canonical = path::canonicalise(raw).ok();
+    if let Some(path) = &canonical {
+        println!("path     {}", path.as_str());
+        for rule in policy.rules() {
+            if Some(rule.line()) == verdict.rule.map(edgekeep_shared::policy::Rule::line) {
+                break;
+            }
+            if rule.pattern().matches(path) {
+                println!(
+                    "passed   {}: not for {}",
+                    describe::rule(rule),
+                    options.method
+                );
+            }
+        }
+    }
+    match verdict.rule {
+        Some(rule) => {
+            println!("rule     {}", describe::rule(rule));
+            for demand in describe::demands(rule) {
+                println!("asks     {demand}");
+            }
+        }
+        None => println!("rule     none"),
+    }
+    if !vouched {
+        println!("token    taken at its word: signature and times are unchecked without --jwks");
+    }
+    match &verdict.outcome {
+        Outcome::Allow(None) => println!("verdict  allow"),
+        Outcome::Allow(Some(rejection)) => println!(
+            "verdict  allow; without report_only it would be refused: {}",
+            rejection.code()
+        ),
+        Outcome::Preflight => println!("verdict  preflight: answered by the gate"),
+        Outcome::Refuse(rejection, lacks) => {
+            println!(
+                "verdict  refuse: {} {}",
+                rejection.status(),
+                rejection.code()
+            );
+            if let Some(lacks) = lacks {
+                println!("because  {}", describe::missing(lacks));
+            } else if canonical.is_none() {
+                println!("because  the path has no form that everybody reads alike");
+            } else if verdict.rule.is_none() {
+                println!("because  no rule matches this method and path");
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The gate's decision about one request, offline.
+
+use edgekeep_shared::error::Rejection;
+use edgekeep_shared::gate::cache::VerifiedTokens;
+use edgekeep_shared::gate::keys::HeldKeys;
+use edgekeep_shared::gate::list::HeldList;
+use edgekeep_shared::gate::{
+    Decision, Introspection, Knowledge, Progress, Request, RevocationSources, decide,
+};
+use edgekeep_shared::jwk::{Jwk, JwkSet};
+use edgekeep_shared::path;
+use edgekeep_shared::policy::{Access, Missing, Policy, Rule, TokenSource};
+use edgekeep_shared::verifier::Verifier;
+use serde_json::{Map, Value, json};
+
+use crate::clock::Clock;
+use crate::config::Algorithm;
+use crate::error::Error;
+use crate::random::Random;
+use crate::tokens::signing::SigningKey;
+
+const KEY_ID: &str = "this-run";
+const ISSUER: &str = "https://issuer.invalid";
+const AUDIENCE: &str = "policy";
+/// Seconds that a token made here lives.
+const LIFE: i64 = 60;
+
+/// What is decided, and by which rule.
+#[derive(Debug)]
+pub(super) struct Verdict<'p> {
+    /// The rule that decided, if one did.
+    pub(super) rule: Option<&'p Rule>,
+    /// How.
+    pub(super) outcome: Outcome<'p>,
+}
+
+/// How a request fares.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome<'p> {
+    /// It is forwarded; where the rule only reports, with why it would have been refused.
+    Allow(Option<Rejection>),
+    /// The gate answers the CORS preflight itself.
+    Preflight,
+    /// It is refused, with what the token lacks.
+    Refuse(Rejection, Option<Missing<'p>>),
+}
+
+impl Outcome<'_> {
+    /// `allow`, `preflight`, or the code of the refusal.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Allow(_) => "allow",
+            Self::Preflight => "preflight",
+            Self::Refuse(rejection, _) => rejection.code(),
+        }
+    }
+}
+
+/// Who is asking.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked<'a> {
+    pub(super) method: &'a str,
+    /// With or without a query.
+    pub(super) target: &'a str,
+    pub(super) origin: Option<&'a str>,
+    /// `Access-Control-Request-Method`
+    pub(super) preflight_method: Option<&'a str>,
+    pub(super) token: Option<&'a str>,
+}
+
+/// Whose tokens count, and the clock by which.
+pub(super) struct Judge {
+    verifier: Verifier,
+    keys: HeldKeys,
+    /// The key that describes tokens; none where an issuer's own keys are used.
+    signer: Option<SigningKey>,
+    now: i64,
+}
+
+impl Judge {
+    /// One that signs its own tokens.
+    pub(super) fn of_described_tokens(now: Option<i64>) -> anyhow::Result<Self> {
+        let signer = SigningKey::generate(Algorithm::EdDSA, &Random::Os);
+        let set = JwkSet::new(vec![Jwk::new(KEY_ID, signer.verifying_key())])?;
+        let judge = Self::of_keys(Verifier::new(ISSUER, AUDIENCE), set, now);
+        Ok(Self {
+            signer: Some(signer),
+            ..judge
+        })
+    }
+
+    /// One that takes an issuer's tokens.
+    pub(super) fn of_keys(verifier: Verifier, set: JwkSet, now: Option<i64>) -> Self {
+        let now = now.unwrap_or_else(|| Clock::System.now().unix_seconds());
+        let mut keys = HeldKeys::default();
+        let millis = now.saturating_mul(1_000);
+        keys.begin(millis, millis);
+        keys.offer(set, millis, None);
+        keys.finish(millis, true);
+        Self {
+            verifier,
+            keys,
+            signer: None,
+            now,
+        }
+    }
+
+    /// The instant of judgement, in seconds since 1970.
+    pub(super) const fn now(&self) -> i64 {
+        self.now
+    }
+
+    /// A token that says what `claims` says, valid now, whatever it says about its own validity.
+    ///
+    /// # Errors
+    /// When this judge takes an issuer's tokens only.
+    pub(super) fn describe(&self, mut claims: Map<String, Value>) -> Result<String, Error> {
+        let signer = self
+            .signer
+            .as_ref()
+            .ok_or_else(|| Error::internal("no key to sign with"))?;
+        claims.remove("nbf");
+        for (name, value) in [
+            ("iss", json!(ISSUER)),
+            ("aud", json!(AUDIENCE)),
+            ("iat", json!(self.now)),
+            ("exp", json!(self.now.saturating_add(LIFE))),
+        ] {
+            claims.insert(name.to_owned(), value);
+        }
+        for (name, value) in [
+            ("sub", "somebody"),
+            ("client_id", "default"),
+            ("jti", "one"),
+        ] {
+            claims.entry(name).or_insert_with(|| Value::from(value));
+        }
+        signer.issue("at+jwt", KEY_ID, &claims)
+    }
+
+    /// What a gate would do that has reached its issuer, to which nothing is known as revoked.
+    pub(super) fn judge<'p>(&self, policy: &'p Policy, asked: Asked<'_>) -> Verdict<'p> {
+        let path = asked.target.split('?').next().unwrap_or_default();
+        let found = path::canonicalise(path)
+            .ok()
+            .and_then(|path| policy.find(asked.method, &path));
+        let cookie = match (found.map(Rule::access), asked.token) {
+            (Some(Access::Token(access)), Some(token)) => match &access.source {
+                TokenSource::Cookie { name, .. } => Some(format!("{name}={token}")),
+                TokenSource::Header => None,
+            },
+            _ => None,
+        };
+        let authorization = match (&cookie, asked.token) {
+            (None, Some(token)) => Some(format!("Bearer {token}")),
+            _ => None,
+        };
+        let request = Request {
+            method: asked.method,
+            path,
+            authorization: authorization.as_deref(),
+            cookie: cookie.as_deref(),
+            origin: asked.origin,
+            preflight_method: asked.preflight_method,
+            ..Request::default()
+        };
+        let mut knowledge = Knowledge {
+            verifier: &self.verifier,
+            keys: &self.keys,
+            list: &HeldList::default(),
+            sources: RevocationSources::None,
+            verified: &mut VerifiedTokens::new(1),
+        };
+        let mut progress = Progress {
+            waited_for_keys: true,
+            waited_for_list: true,
+            introspection: Some(Introspection::Active),
+            verified: false,
+        };
+        let now = self.now.saturating_mul(1_000);
+        let decision = decide(&request, policy, &mut knowledge, &mut progress, now);
+        match decision {
+            Decision::Forward(forward) => Verdict {
+                rule: Some(forward.rule),
+                outcome: Outcome::Allow(forward.reported),
+            },
+            Decision::Preflight(_) => Verdict {
+                rule: path::canonicalise(path).ok().and_then(|path| {
+                    policy.find_preflight(asked.preflight_method.unwrap_or_default(), &path)
+                }),
+                outcome: Outcome::Preflight,
+            },
+            Decision::Refuse(refusal) => Verdict {
+                rule: refusal.rule,
+                outcome: Outcome::Refuse(refusal.rejection, refusal.missing),
+            },
+            // Nothing is left to wait for: keys and list were waited for, the issuer has spoken.
+            Decision::Wait(_) => Verdict {
+                rule: found,
+                outcome: Outcome::Refuse(Rejection::KeysUnavailable, None),
+            },
+        }
+    }
+}
