@@ -150,6 +150,7 @@ struct AuditEvents {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "A page.", body = AuditEvents),
+        (status = 400, description = "`request_invalid`: a filter that is none"),
         (status = 404, description = "`not_found`: another's account"),
     ),
 )]
@@ -182,6 +183,7 @@ async fn of_user(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "A page.", body = AuditEvents),
+        (status = 400, description = "`request_invalid`: a filter that is none"),
         (status = 403, description = "`insufficient_role`"),
     ),
 )]

@@ -212,6 +212,7 @@ struct Removal {
     security(("bearer" = [])),
     responses(
         (status = 204, description = "Removed."),
+        (status = 400, description = "`request_invalid`"),
         (status = 401, description = "`step_up_required`, or the access token is not accepted"),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`conflict`: it is the last proved one"),
