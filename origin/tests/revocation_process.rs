@@ -214,6 +214,7 @@ async fn the_command_line_reaches_the_running_server_within_a_second() {
     for arguments in [
         &["revoke"][..],
         &["revoke", "--sid", ""],
+        &["revoke", "--sid", "nope"],
         &["revoke", "--sid", "a", "--jti", "b"],
         &["keys", "revoke", "nobody"],
     ] {

@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::Args;
 
 use crate::accounts::status::By;
+use crate::ids::SessionId;
 use crate::revocation::order::{self, Target};
 
 /// One of the three.
@@ -33,6 +34,12 @@ pub(super) async fn run(options: Options, file: Option<&Path>) -> anyhow::Result
     };
     // Before anything is opened: what cannot be an identifier is not worth a database.
     order::check(target).map_err(super::plain)?;
+    // The form alone: after a restore, a session to turn away may be younger than the database.
+    if let Target::Session(sid) = target
+        && sid.parse::<SessionId>().is_err()
+    {
+        bail!("{sid:?} cannot be a session: give the `sid` claim of its tokens, a UUID");
+    }
     let state = super::open(file).await?;
     let mut tx = state.db.write().await?;
     let done = order::revoke(&state, &mut tx, By::OPERATOR, target).await?;
