@@ -135,3 +135,24 @@ fn keys_that_cannot_be_read_are_an_error_with_the_file_named() {
         assert!(error.contains("jwks.json"), "{error}");
     }
 }
+
+#[test]
+fn says_on_standard_error_which_key_is_left_out_and_uses_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jwks.json");
+    let key = SigningKey::generate(Algorithm::ES256, &Random::seeded(1));
+    let kid = key.verifying_key().thumbprint();
+    let public = key.verifying_key().to_jwk(&kid);
+    let broken = r#"{"kty":"EC","kid":"broken","crv":"P-256"}"#;
+    std::fs::write(&file, format!(r#"{{"keys":[{public},{broken}]}}"#)).unwrap();
+    let token = key.issue("at+jwt", &kid, &claims("user-1", NOW + 60));
+    let mut child = command(&file).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    writeln!(input, "{}", token.unwrap()).unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"ok user-1\n");
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("jwks.json: key 2 is left out"), "{error}");
+}

@@ -60,6 +60,7 @@ pub(super) struct Options {
     json: bool,
 }
 
+#[expect(clippy::print_stderr, reason = "a warning beside the answers")]
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let path = options.jwks.display();
     let file = std::fs::File::open(&options.jwks).with_context(|| format!("{path}"))?;
@@ -69,6 +70,11 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         .read_to_end(&mut bytes)
         .with_context(|| format!("{path}"))?;
     let keys = JwkSet::parse(&bytes).with_context(|| format!("{path}"))?;
+    // One bad key does not spoil the set (RFC 7517, section 5), but whoever meets `key_unknown`
+    // should not have to guess why.
+    for (index, error) in keys.refused() {
+        eprintln!("{path}: key {} is left out: {error}", index + 1);
+    }
     let verifier = Verifier::new(&*options.issuer, &*options.audience)
         .with_type(&*options.typ)
         .with_leeway(options.leeway);
