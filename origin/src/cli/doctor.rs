@@ -34,7 +34,13 @@ pub(super) async fn run(file: Option<&Path>) -> anyhow::Result<()> {
         let finding = if is_there {
             MasterKeys::load(&config, &Random::Os, &Clock::System)
                 .await
-                .map(|keys| format!("{keys:?}"))
+                .map(|keys| {
+                    let versions: Vec<_> = keys
+                        .versions()
+                        .map(|(version, _)| version.to_string())
+                        .collect();
+                    format!("there, version {}", versions.join(", "))
+                })
                 .map_err(|error| error.to_string())
         } else {
             Ok("is made at the first start".to_owned())
