@@ -1,8 +1,12 @@
 //! A real issuer on a database of its own, with accounts.
 
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
@@ -11,6 +15,7 @@ use tokio::process::Command;
 
 use crate::Setting;
 use crate::http::{self, Connection, free_address};
+use crate::people;
 use crate::process::Process;
 
 /// The password of every account.
@@ -19,6 +24,12 @@ const PASSWORD: &str = "correct horse battery staple 42";
 /// The bearer of the key-value listener.
 const KV_TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
+/// How long codes may take from the last answer until they are all in the outbox.
+const DELIVERY: Duration = Duration::from_secs(10);
+
+/// Settings by their environment variable, beside those that every issuer of the bench has.
+pub(crate) type Settings = [(&'static str, &'static str)];
+
 /// A running issuer.
 pub(crate) struct Keep {
     pub(crate) process: Process,
@@ -26,6 +37,9 @@ pub(crate) struct Keep {
     pub(crate) kv: SocketAddr,
     pub(crate) folder: TempDir,
     program: std::path::PathBuf,
+    environment: BTreeMap<String, String>,
+    /// How much of the outbox was read.
+    outbox_read: Cell<usize>,
 }
 
 /// Tokens of one session.
@@ -38,6 +52,15 @@ impl Keep {
     /// Starts one as `scripts/run` does, with counting by address switched off: all load comes
     /// from one.
     pub(crate) async fn start(setting: &Setting) -> Result<Self> {
+        Self::start_with(setting, 0, &[]).await
+    }
+
+    /// [`start`](Self::start), with the accounts `0..people` of [`people`] and with more settings.
+    pub(crate) async fn start_with(
+        setting: &Setting,
+        people: usize,
+        more: &Settings,
+    ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let (address, kv) = (free_address()?, free_address()?);
         let settings = format!(
@@ -45,10 +68,14 @@ impl Keep {
              kv_listen = \"{kv}\"\nkv_token = \"{KV_TOKEN}\"\n\
              [tokens]\naudience = \"api\"\nclient_id = \"default\"\n"
         );
-        std::fs::write(folder.path().join("edgekeep.toml"), settings)?;
+        let file = folder.path().join("edgekeep.toml");
+        std::fs::write(&file, settings)?;
+        let environment = environment(folder.path(), more)?;
+        if people > 0 {
+            people::make(&file, &environment, people, PASSWORD).await?;
+        }
         let mut command = Command::new(&setting.edgekeep);
-        command.arg("serve");
-        environment(command.as_std_mut(), folder.path());
+        command.arg("serve").envs(&environment);
         // The log has a line for every request, on standard error.
         command.stderr(std::fs::File::create(folder.path().join("origin.log"))?);
         let mut process = Process::start("edgekeep serve", &mut command)?;
@@ -61,6 +88,8 @@ impl Keep {
             kv,
             folder,
             program: setting.edgekeep.clone(),
+            environment,
+            outbox_read: Cell::new(0),
         })
     }
 
@@ -72,7 +101,7 @@ impl Keep {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         command.stderr(Stdio::null());
-        environment(&mut command, self.folder.path());
+        command.envs(&self.environment);
         let mut child = command.spawn()?;
         child
             .stdin
@@ -94,7 +123,51 @@ impl Keep {
             &["users", "create", "--email", email, "--password-stdin"],
             PASSWORD,
         )?;
-        Ok(json!({"identifier": email, "password": PASSWORD}).to_string())
+        Ok(login_body(email))
+    }
+
+    /// Has a code sent to each of `addresses` and gives them with the tokens they are bound to.
+    pub(crate) async fn codes(&self, addresses: &[String]) -> Result<Vec<(String, String)>> {
+        let mut tokens = HashMap::new();
+        let mut connection = Connection::open(self.address).await?;
+        for address in addresses {
+            let body = json!({"email": address}).to_string();
+            let request = http::post("/api/v1/auth/otp/send", None, &body);
+            let status = connection.exchange(&request).await?;
+            let answer = connection.json()?;
+            let token = answer["otp_token"].as_str();
+            let token = token.with_context(|| format!("/otp/send answered {status}: {answer}"))?;
+            tokens.insert(address.clone(), token.to_owned());
+        }
+        let begun = Instant::now();
+        let mut codes = Vec::with_capacity(addresses.len());
+        while codes.len() < addresses.len() {
+            ensure!(
+                begun.elapsed() < DELIVERY,
+                "codes are missing in the outbox"
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let outbox = std::fs::read(self.folder.path().join("outbox.jsonl"))?;
+            let new = &outbox[self.outbox_read.get()..];
+            let whole = new
+                .iter()
+                .rposition(|&byte| byte == b'\n')
+                .map_or(0, |at| at + 1);
+            for line in new[..whole]
+                .split(|&byte| byte == b'\n')
+                .filter(|line| !line.is_empty())
+            {
+                let message: serde_json::Value = serde_json::from_slice(line)?;
+                let (to, code) = (message["to"].as_str(), message["code"].as_str());
+                if let (Some(to), Some(code)) = (to, code)
+                    && let Some(token) = tokens.remove(to)
+                {
+                    codes.push((token, code.to_owned()));
+                }
+            }
+            self.outbox_read.set(self.outbox_read.get() + whole);
+        }
+        Ok(codes)
     }
 
     /// The file that workerd's configuration embeds for its key-value namespace.
@@ -103,14 +176,32 @@ impl Keep {
     }
 }
 
-fn environment(command: &mut std::process::Command, folder: &std::path::Path) {
-    command
-        .env("EDGEKEEP_DATA_DIR", folder)
-        .env("EDGEKEEP_CONFIG", folder.join("edgekeep.toml"))
-        .env("EDGEKEEP_LIMITS__PER_IP", "false")
+/// The body of the login request of an account.
+pub(crate) fn login_body(identifier: &str) -> String {
+    json!({"identifier": identifier, "password": PASSWORD}).to_string()
+}
+
+fn environment(folder: &Path, more: &Settings) -> Result<BTreeMap<String, String>> {
+    let folder = folder.to_str().context("a folder that is not UTF-8")?;
+    let common = [
+        ("EDGEKEEP_LIMITS__PER_IP", "false"),
         // A few sessions and one user stand for very many.
-        .env("EDGEKEEP_LIMITS__REFRESH_PER_SESSION_PER_MINUTE", "1000000")
-        .env("EDGEKEEP_LIMITS__API_PER_USER_PER_MINUTE", "1000000");
+        ("EDGEKEEP_LIMITS__REFRESH_PER_SESSION_PER_MINUTE", "1000000"),
+        ("EDGEKEEP_LIMITS__API_PER_USER_PER_MINUTE", "1000000"),
+        ("EDGEKEEP_LIMITS__OTP_SEND_PER_MINUTE", "1000000000"),
+        ("EDGEKEEP_OTP__SENDS_PER_HOUR", "1000"),
+    ];
+    let mut all: BTreeMap<String, String> = common
+        .iter()
+        .chain(more)
+        .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    all.insert("EDGEKEEP_DATA_DIR".to_owned(), folder.to_owned());
+    all.insert(
+        "EDGEKEEP_CONFIG".to_owned(),
+        format!("{folder}/edgekeep.toml"),
+    );
+    Ok(all)
 }
 
 /// Logs in with a body of [`Keep::create_user`].

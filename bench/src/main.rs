@@ -6,15 +6,18 @@
 //! everything that this program is told the place of.
 
 mod edge;
+mod enumeration;
 mod http;
 mod issuer;
 mod keep;
 mod load;
 mod origin;
+mod people;
 mod process;
 mod report;
 mod revocation;
 mod size;
+mod statistics;
 mod verify;
 
 use std::io::Write as _;
@@ -36,6 +39,8 @@ enum Part {
     Origin,
     /// From a logout's answer to the first refusal
     Revocation,
+    /// Whether the time of an answer tells that somebody has an account; not among everything
+    Enumeration,
 }
 
 /// Where things are, and what to measure.
@@ -43,6 +48,9 @@ enum Part {
 pub(crate) struct Setting {
     /// What to measure; everything where it is not said
     part: Option<Part>,
+    /// Requests on each route of `enumeration`, half of them for known identifiers
+    #[arg(long, default_value_t = 10_000)]
+    attempts: usize,
     /// Also write the medians to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -104,6 +112,11 @@ async fn measure(setting: &Setting) -> Result<Report> {
     if wanted(Part::Revocation) {
         say("logging out and waiting to be refused");
         revocation::measure(setting, &mut report).await?;
+    }
+    // By itself only: it takes long, and tells of no speed.
+    if setting.part == Some(Part::Enumeration) {
+        say("asking about people who have an account and people who have none");
+        enumeration::measure(setting, setting.attempts, &mut report).await?;
     }
     Ok(report)
 }

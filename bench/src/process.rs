@@ -68,12 +68,30 @@ impl Process {
 
     /// Resident memory in MiB.
     pub(crate) fn resident_mib(&self) -> Result<f64> {
+        self.status_mib("VmRSS:")
+    }
+
+    /// The most resident memory since [`forget_peak`](Self::forget_peak), in MiB.
+    pub(crate) fn peak_mib(&self) -> Result<f64> {
+        self.status_mib("VmHWM:")
+    }
+
+    /// Lets the peak begin anew at what is resident now.
+    pub(crate) fn forget_peak(&self) -> Result<()> {
+        // proc(5): 5 resets the high water mark.
+        Ok(std::fs::write(
+            format!("/proc/{}/clear_refs", self.pid()?),
+            "5",
+        )?)
+    }
+
+    fn status_mib(&self, line: &str) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
         let kib = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|found| found.strip_prefix(line))
             .and_then(|rest| rest.trim().strip_suffix(" kB"))
-            .context("no VmRSS in /proc")?;
+            .with_context(|| format!("no {line} in /proc"))?;
         Ok(kib.trim().parse::<f64>()? / 1_024.0)
     }
 }

@@ -208,6 +208,8 @@ async fn a_number_waits_longer_each_time_that_it_does_not_answer() {
     let phone = "+41791234567";
     for wait in [60, 120, 300] {
         ask(&origin, phone, from).await.expect(200, "");
+        // A message leaves a moment after its answer; the clock must not jump in between.
+        quiet(&origin.state.mailer).await;
         let refused = ask(&origin, phone, from).await.expect(429, "rate_limited");
         assert_eq!(refused.headers["retry-after"], wait.to_string());
         // It is the number that waits, however it is asked for.
@@ -739,4 +741,27 @@ async fn an_operator_sees_and_closes_the_breaker_on_the_command_line() {
     assert_eq!(provider.calls().len(), 51);
     let (succeeded, _) = run(&["reset"]);
     assert!(succeeded);
+}
+
+/// The queue takes what is meant for nobody, so that it costs the same, and drops it.
+#[tokio::test]
+async fn nothing_goes_to_nobody_and_what_follows_arrives() {
+    let origin = Origin::with(|config| config.notify.email = Channel::File).await;
+    for identifier in ["nobody@example.org", "nobody_at_all"] {
+        let body = json!({"identifier": identifier});
+        let reply = post(&origin, "/forgot-password", &body, address(0)).await;
+        reply.expect(202, "");
+    }
+    let body = json!({"email": "somebody@example.org"});
+    post(&origin, "/otp/send", &body, address(0))
+        .await
+        .expect(200, "");
+    origin.state.mailer.drain(PATIENCE).await;
+    assert_eq!(origin.state.mailer.waiting(), 0);
+    let file = std::fs::read_to_string(origin.state.config.data_dir.join("outbox.jsonl")).unwrap();
+    let to: Vec<Value> = file
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["to"].clone())
+        .collect();
+    assert_eq!(to, ["somebody@example.org"]);
 }

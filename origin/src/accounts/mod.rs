@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::ids::UserId;
 use crate::sessions::{self, Ending};
 use crate::social;
-use crate::vault::Purpose;
+use crate::vault::{Purpose, Vault};
 use crate::{access, login};
 
 pub mod contacts;
@@ -246,19 +246,53 @@ pub async fn proved_address(
     Ok(Some((blind, spelling)))
 }
 
-/// The spelling under which the identifier was stored: where its messages go.
+/// Where messages to an identifier go: the spelling under which its holder stored it, else that
+/// of the request. Without a holder it takes the same steps.
 ///
 /// # Errors
 /// When the database or the vault fails.
-pub async fn stored_spelling(
+pub async fn spelling(
     state: &State,
     connection: &mut AnyConnection,
-    id: UserId,
+    holder: Option<UserId>,
+    identifier: &Identifier,
     blind: &Blind,
-) -> Result<Option<String>, Error> {
-    let row = store::identifier(connection, id, blind).await?;
-    row.map(|row| open_spelling(state, row.kind, &row.name, &row.spelling))
-        .transpose()
+) -> Result<String, Error> {
+    let looked_up = match holder {
+        Some(id) => id,
+        None => nobody(&state.vault, blind)?,
+    };
+    match store::identifier(connection, looked_up, blind).await? {
+        Some(row) => open_spelling(state, row.kind, &row.name, &row.spelling),
+        None => {
+            seal_for_nobody(state, identifier, blind)?;
+            Ok(identifier.spelling().to_owned())
+        }
+    }
+}
+
+/// The id of nobody, by which an identifier without an account costs the same look-ups: in the
+/// midst of the others, so that it is no nearer at hand, and the same each time.
+///
+/// # Errors
+/// When the vault has no key.
+pub fn nobody(vault: &Vault, blind: &Blind) -> Result<UserId, Error> {
+    let mac = vault.mac(Purpose::Abuse, &[b"nobody", blind])?;
+    let mut id = [0; 16];
+    id.copy_from_slice(&mac[..16]);
+    Ok(UserId::from_bytes(id))
+}
+
+/// Costs what opening the stored spelling of an identifier does, where there is none: sealing is
+/// as much work as opening.
+///
+/// # Errors
+/// When the vault has no key.
+pub fn seal_for_nobody(state: &State, identifier: &Identifier, blind: &Blind) -> Result<(), Error> {
+    let text = identifier.spelling().as_bytes();
+    let aad = spelling_aad(identifier.kind(), blind);
+    state.vault.seal(Purpose::Identifier, &aad, text)?;
+    Ok(())
 }
 
 /// Makes an account within the caller's transaction.

@@ -104,11 +104,8 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
     }
     let holder = super::holder(&mut tx, address.kind(), &blind).await?;
     let taken = holder.is_some_and(|holder| holder.verified);
-    let stored = match holder {
-        Some(holder) => super::stored_spelling(state, &mut tx, holder.user_id, &blind).await?,
-        None => None,
-    };
-    let spelling = stored.unwrap_or_else(|| address.spelling().to_owned());
+    let user_id = holder.map(|holder| holder.user_id);
+    let spelling = super::spelling(state, &mut tx, user_id, address, &blind).await?;
     let mut pending = Pending {
         kind: address.kind(),
         spelling: spelling.clone(),

@@ -50,8 +50,11 @@ pub(super) async fn log_in(
         .await?
         .filter(|holder| holder.active && (holder.verified || !require_proof));
     let user_id = holder.map(|holder| holder.user_id);
-    // Nobody has the id of zeroes: an unknown account costs the same look-up.
-    let looked_up = user_id.unwrap_or(UserId::from_bytes([0; 16]));
+    // An unknown account costs the same look-up.
+    let looked_up = match user_id {
+        Some(user_id) => user_id,
+        None => accounts::nobody(&state.vault, &blind)?,
+    };
     let stored = accounts::password(&mut reader, looked_up).await?;
     drop(reader);
     let guesser = Guesser::new(

@@ -34,6 +34,11 @@ const BATCH: usize = 32;
 /// Attempts for one message, with a growing pause between.
 const ATTEMPTS: u32 = 3;
 
+/// How long a message waits before anything is done about it: the answer to whoever caused it goes
+/// first. Otherwise sending would take time from just the answers that a message belongs to, and
+/// they would tell that there is one. A burst, which fills batches, does not wait.
+const ANSWER_FIRST: Duration = Duration::from_millis(20);
+
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
 /// The longest that a provider's `Retry-After` is followed. A message keeps its place among those
@@ -72,6 +77,8 @@ struct Queue {
 struct Job {
     id: MessageId,
     message: Message,
+    /// Whether it only makes an answer cost what a message costs.
+    is_sham: bool,
     _place: OwnedSemaphorePermit,
 }
 
@@ -128,12 +135,23 @@ impl Mailer {
     }
 
     /// Hands a message over; returns at once.
-    pub fn send(&self, mut message: Message) {
+    pub fn send(&self, message: Message) {
+        self.hand_over(message, false);
+    }
+
+    /// Costs a request what [`send`](Self::send) does, and sends nothing: for whoever is not there
+    /// to be written to, since the time of an answer must not tell.
+    pub fn pretend(&self, message: Message) {
+        self.hand_over(message, true);
+    }
+
+    fn hand_over(&self, mut message: Message, is_sham: bool) {
         if message.code.is_some() && message.good_until.is_none() {
             message.good_until = Some(self.clock.now() + self.code_life);
         }
         let channel = message.channel;
         let queue = match &self.post {
+            Post::Memory(_) if is_sham => return,
             Post::Memory(kept) => {
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.push(message);
@@ -142,7 +160,7 @@ impl Mailer {
             Post::Queues { email, .. } if channel == Medium::Email => email,
             Post::Queues { sms, .. } => sms,
         };
-        if !queue.take_in(self.random.bytes(), message) {
+        if !queue.take_in(self.random.bytes(), message, is_sham) && !is_sham {
             tracing::error!(
                 ?channel,
                 "a message was dropped: the queue is full or closed"
@@ -212,13 +230,14 @@ impl Queue {
     }
 
     /// Whether there was a place for `message`.
-    fn take_in(&self, id: MessageId, message: Message) -> bool {
+    fn take_in(&self, id: MessageId, message: Message, is_sham: bool) -> bool {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             return false;
         };
         let job = Job {
             id,
             message,
+            is_sham,
             _place: place,
         };
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -248,7 +267,14 @@ impl Sender {
     async fn run(self, mut waiting: mpsc::Receiver<Job>) {
         let free = Arc::new(Semaphore::new(CONCURRENT));
         let mut batch = Vec::with_capacity(BATCH);
-        while waiting.recv_many(&mut batch, BATCH).await > 0 {
+        loop {
+            let taken = waiting.recv_many(&mut batch, BATCH).await;
+            if taken == 0 {
+                break;
+            }
+            if taken < BATCH {
+                tokio::time::sleep(ANSWER_FIRST).await;
+            }
             for job in self.admitted(&mut batch).await {
                 let Ok(permit) = Arc::clone(&free).acquire_owned().await else {
                     return;
@@ -267,10 +293,14 @@ impl Sender {
 
     /// Of a batch, those that may be sent: what that counts is committed first.
     async fn admitted(&self, batch: &mut Vec<Job>) -> Vec<Job> {
-        let jobs: Vec<Job> = std::mem::take(batch);
+        let mut jobs: Vec<Job> = std::mem::take(batch);
+        jobs.retain(|job| !job.is_sham);
         let Some(admission) = &self.admission else {
             return jobs;
         };
+        if jobs.is_empty() {
+            return jobs;
+        }
         let messages: Vec<_> = jobs.iter().map(|job| (job.id, &job.message)).collect();
         let verdicts = match admission.judge(&messages).await {
             Ok(verdicts) => verdicts,

@@ -191,7 +191,8 @@ async fn recipient(
     let kind = identifier.kind();
     let holder = accounts::holder(connection, kind, blind).await?;
     let Some(holder) = holder else {
-        return Ok((kind == Kind::Email).then(|| (kind, identifier.spelling().to_owned())));
+        let to = accounts::spelling(state, connection, None, identifier, blind).await?;
+        return Ok((kind == Kind::Email).then_some((kind, to)));
     };
     if !holder.active {
         return Ok(None);
@@ -200,8 +201,9 @@ async fn recipient(
         if kind == Kind::Phone && !holder.verified {
             return Ok(None);
         }
-        let to = accounts::stored_spelling(state, connection, holder.user_id, blind).await?;
-        return Ok(to.map(|to| (kind, to)));
+        let user_id = Some(holder.user_id);
+        let to = accounts::spelling(state, connection, user_id, identifier, blind).await?;
+        return Ok(Some((kind, to)));
     }
     let contact = accounts::contact(state, connection, holder.user_id).await?;
     let Some((kind, blind, to)) = contact else {

@@ -174,14 +174,11 @@ async fn begin(
         ));
     }
     let taken = holder.is_some() && !is_own;
-    let stored = match holder {
-        Some(holder) => super::stored_spelling(state, &mut tx, holder.user_id, &blind).await?,
-        None => None,
-    };
+    let held_by = holder.map(|holder| holder.user_id);
     let pending = Pending {
         user_id,
         kind: address.kind(),
-        spelling: stored.unwrap_or_else(|| address.spelling().to_owned()),
+        spelling: super::spelling(state, &mut tx, held_by, &address, &blind).await?,
     };
     let payload = serde_json::to_vec(&pending).map_err(|_| Error::internal("contact as JSON"))?;
     let purpose = CodeFor::Contact;
