@@ -348,6 +348,8 @@ async fn passwords_that_were_tried_changed_and_reset_are_in_the_trail() {
     assert_eq!(
         seen,
         [
+            ("code", "success", "register", false),
+            ("trusted_device", "success", "trusted", true),
             ("login", "success", "", true),
             ("login", "failure", "credentials_invalid", true),
             ("login", "failure", "credentials_invalid", false),
@@ -356,8 +358,10 @@ async fn passwords_that_were_tried_changed_and_reset_are_in_the_trail() {
             ("password_reset", "success", "asked", true),
             ("password_reset", "success", "asked", false),
             ("password", "success", "reset", true),
+            ("trusted_device", "success", "removed", true),
+            ("session_end", "success", "user", true),
         ]
     );
     drop(reader);
-    assert_eq!(verify(&origin.state, None).await.unwrap().events, 8);
+    assert_eq!(verify(&origin.state, None).await.unwrap().events, 12);
 }
