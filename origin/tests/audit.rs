@@ -357,9 +357,9 @@ async fn passwords_that_were_tried_changed_and_reset_are_in_the_trail() {
             ("password", "success", "changed", true),
             ("password_reset", "success", "asked", true),
             ("password_reset", "success", "asked", false),
-            ("password", "success", "reset", true),
             ("trusted_device", "success", "removed", true),
             ("session_end", "success", "user", true),
+            ("password", "success", "reset", true),
         ]
     );
     drop(reader);

@@ -129,7 +129,7 @@ async fn codes_leave_their_events_whoever_they_are_for() {
             trail
                 .post("/otp/verify", body)
                 .await
-                .expect(401, "code_invalid");
+                .expect(400, "code_invalid");
             let failed = ("login", "failure", "code_invalid", about);
             trail.expect("a wrong code", &[failed]).await;
         }
@@ -144,7 +144,7 @@ async fn codes_leave_their_events_whoever_they_are_for() {
         trail
             .post("/otp/verify", body)
             .await
-            .expect(401, "code_expired");
+            .expect(400, "code_expired");
         let late = ("login", "failure", "code_expired", true);
         trail.expect("a late code", &[late]).await;
     }
@@ -165,7 +165,7 @@ async fn registrations_leave_their_events() {
         trail
             .post("/register/verify", body)
             .await
-            .expect(401, "code_invalid");
+            .expect(400, "code_invalid");
         let failed = ("registration", "failure", "code_invalid", about);
         trail.expect("a wrong code", &[failed]).await;
     }
@@ -229,17 +229,17 @@ async fn the_end_of_each_session_leaves_its_event() {
     ];
     trail.expect("one too many", &gone).await;
     let ends = |reason, count: usize| vec![("session_end", "success", reason, true); count];
-    let bearer = |n: usize| sessions[n].text("access_token").to_owned();
+    let bearer = |n: usize| -> &str { sessions[n].text("access_token") };
     let path = auth("/logout");
     let call = trail
         .origin
-        .call(Method::POST, &path, Some(&bearer(1)), None);
+        .call(Method::POST, &path, Some(bearer(1)), None);
     call.await.expect(204, "");
     trail.expect("a logout", &ends("logout", 1)).await;
     let path = auth("/sessions");
     let call = trail
         .origin
-        .call(Method::DELETE, &path, Some(&bearer(2)), None);
+        .call(Method::DELETE, &path, Some(bearer(2)), None);
     call.await.expect(204, "");
     trail.expect("the others", &ends("user", 3)).await;
     let old = json!({"refresh_token": sessions[2].text("refresh_token")});
@@ -264,7 +264,7 @@ async fn refusals_about_nobody_are_bounded_by_the_hour_and_counted() {
         origin
             .post("/otp/verify", body)
             .await
-            .expect(401, "code_invalid");
+            .expect(400, "code_invalid");
     }
     let failures = "SELECT COUNT(*) FROM audit_events WHERE outcome = 'failure'";
     assert_eq!(person::number(&origin, failures).await, 3);

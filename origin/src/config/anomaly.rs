@@ -27,12 +27,12 @@ pub enum Reaction {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Anomaly {
-    /// A login from a device that is new for its owner: off, record, notify.
+    /// A login from a device that is new for its owner: `off`, `record`, `notify`.
     pub new_device: Reaction,
-    /// One account that is failed at from many networks: off, record, notify.
+    /// One account that is failed at from many networks: `off`, `record`, `notify`.
     pub one_account_many_networks: Reaction,
-    /// A login or a refresh from where nobody can be so soon: off, record, notify, step_up,
-    /// end_session, end_all_sessions.
+    /// A login or a refresh from where nobody can be so soon: `off`, `record`, `notify`, `step_up`,
+    /// `end_session`, `end_all_sessions`. Each does what stands before it, too.
     pub impossible_travel: Reaction,
     /// Header in which a proxy of `server.trusted_proxies` tells the country of the client
     /// (`cf-ipcountry`); from anybody else it does not count. Unset: none does.
