@@ -83,7 +83,10 @@ async fn a_new_device_is_told_once_and_the_first_never() {
     ] {
         log_in(&origin, PROXY, &[], device).await;
         assert_eq!(told(&origin, NEW_DEVICE), expected, "{device}");
-        assert_eq!(events(&origin, "new_device").await, expected as i64);
+        assert_eq!(
+            events(&origin, "new_device").await,
+            i64::try_from(expected).unwrap()
+        );
     }
 }
 
