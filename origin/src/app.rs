@@ -36,7 +36,7 @@ use crate::login::strength::Strength;
 use crate::metrics::{Answer, Metrics, Outcome};
 use crate::notify::Mailer;
 use crate::random::Random;
-use crate::request::CorrelationId;
+use crate::request::{Caller, CorrelationId};
 use crate::revocation::control_key::ControlKey;
 use crate::revocation::list::Publisher;
 use crate::revocation::{self, Signal};
@@ -367,7 +367,10 @@ async fn correlate(Shared(state): Shared<State>, mut request: Request, next: Nex
         .get::<MatchedPath>()
         .map_or_else(|| "-".to_owned(), |path| path.as_str().to_owned());
     let span = tracing::info_span!("request", %id, %method, %route);
-    let answered = async { as_problem(next.run(request).await) };
+    let (parts, body) = request.into_parts();
+    let caller = Caller::of(&parts, &state);
+    let request = Request::from_parts(parts, body);
+    let answered = async { as_problem(events::on_behalf(caller, next.run(request)).await) };
     let mut response = answered.instrument(span.clone()).await;
     let extensions = response.extensions_mut();
     let database_failed = extensions.remove::<DatabaseFailed>().is_some();

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::abuse::Readings;
+use crate::abuse::place::Place;
 use crate::app::State;
 use crate::client_address::client_address;
 use crate::error::Error;
@@ -200,6 +201,8 @@ pub struct Caller {
     pub readings: Readings,
     /// `X-Device-ID`, where it is a name that a device may have.
     pub device_id: Option<String>,
+    /// Where they are, as a trusted proxy tells.
+    pub place: Place,
     /// `X-App-Version`, at most 64 printable ASCII characters.
     pub app_version: Option<String>,
 }
@@ -245,6 +248,15 @@ impl Caller {
             user_agent,
             device_id: said(&parts.headers, "x-device-id", MAX_DEVICE_ID),
             app_version: said(&parts.headers, "x-app-version", MAX_APP_VERSION),
+            place: peer
+                .filter(|&peer| {
+                    server
+                        .trusted_proxies
+                        .iter()
+                        .any(|proxy| proxy.contains(peer))
+                })
+                .map(|_| Place::told(&parts.headers, &state.config.anomaly))
+                .unwrap_or_default(),
             readings: parts.extensions.get().cloned().unwrap_or_default(),
         }
     }

@@ -348,6 +348,8 @@ async fn passwords_that_were_tried_changed_and_reset_are_in_the_trail() {
     assert_eq!(
         seen,
         [
+            ("code", "success", "register", false),
+            ("trusted_device", "success", "trusted", true),
             ("login", "success", "", true),
             ("login", "failure", "credentials_invalid", true),
             ("login", "failure", "credentials_invalid", false),
@@ -355,9 +357,11 @@ async fn passwords_that_were_tried_changed_and_reset_are_in_the_trail() {
             ("password", "success", "changed", true),
             ("password_reset", "success", "asked", true),
             ("password_reset", "success", "asked", false),
+            ("trusted_device", "success", "removed", true),
+            ("session_end", "success", "user", true),
             ("password", "success", "reset", true),
         ]
     );
     drop(reader);
-    assert_eq!(verify(&origin.state, None).await.unwrap().events, 8);
+    assert_eq!(verify(&origin.state, None).await.unwrap().events, 12);
 }

@@ -23,6 +23,7 @@ use sqlx::AnyConnection;
 
 use crate::app::State;
 use crate::error::Error;
+use crate::events::{self, Actor, Event, Kind, Outcome};
 use crate::ids::UserId;
 use crate::vault::{Purpose, Secret};
 
@@ -104,11 +105,15 @@ pub async fn enter(
 /// When the database fails. The try is counted all the same.
 pub async fn failed(state: &State, device: &Trusted) -> Result<(), Error> {
     let mut tx = state.db.write().await?;
-    sqlx::query("DELETE FROM trusted_devices WHERE token_hash = $1 AND failures >= $2")
-        .bind(device.token_hash.as_slice())
-        .bind(i64::from(state.config.lockout.max_failures))
-        .execute(&mut *tx)
-        .await?;
+    let removed =
+        sqlx::query("DELETE FROM trusted_devices WHERE token_hash = $1 AND failures >= $2")
+            .bind(device.token_hash.as_slice())
+            .bind(i64::from(state.config.lockout.max_failures))
+            .execute(&mut *tx)
+            .await?;
+    if removed.rows_affected() == 1 {
+        note(state, &mut tx, device.user_id, Actor::System, "failures").await?;
+    }
     Ok(tx.commit().await?)
 }
 
@@ -130,9 +135,26 @@ pub async fn renew(
     .bind(device.user_id)
     .bind(now)
     .bind(now + life(state))
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(renewed.rows_affected() == 1)
+    let renewed = renewed.rows_affected() == 1;
+    if renewed {
+        let actor = Actor::User(device.user_id);
+        note(state, connection, device.user_id, actor, "used").await?;
+    }
+    Ok(renewed)
+}
+
+/// Records what became of a device's trust.
+async fn note(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    actor: Actor,
+    reason: &str,
+) -> Result<(), Error> {
+    let event = Event::new(Kind::TrustedDevice, Outcome::Success, actor).about(user_id);
+    events::record(state, connection, &event.because(reason)).await
 }
 
 /// Trusts a device from now on, within the transaction of its login: its token, or none where
@@ -175,8 +197,9 @@ pub async fn trust(
     .bind(user_id)
     .bind(now)
     .bind(now + life(state))
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    note(state, connection, user_id, Actor::User(user_id), "trusted").await?;
     Ok(Some(token.expose().to_owned()))
 }
 
@@ -184,11 +207,18 @@ pub async fn trust(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn forget_all(connection: &mut AnyConnection, user_id: UserId) -> Result<(), Error> {
-    sqlx::query("DELETE FROM trusted_devices WHERE user_id = $1")
+pub async fn forget_all(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+) -> Result<(), Error> {
+    let removed = sqlx::query("DELETE FROM trusted_devices WHERE user_id = $1")
         .bind(user_id)
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+    if removed.rows_affected() > 0 {
+        note(state, connection, user_id, Actor::System, "removed").await?;
+    }
     Ok(())
 }
 

@@ -301,11 +301,12 @@ pub async fn standing(
     row.map_or_else(|| Ok(Standing::clear()), |row| Standing::read(&row, now))
 }
 
-/// Counts a failure of identifier and account, in a transaction of its own.
+/// Counts a failure of identifier and account, in a transaction of its own; whether it is the one
+/// that locks the account, or what stands in for nobody's.
 ///
 /// # Errors
 /// When the database fails: the caller must then refuse, too.
-pub async fn count_failure(state: &State, guesser: &Guesser) -> Result<(), Error> {
+pub async fn count_failure(state: &State, guesser: &Guesser) -> Result<bool, Error> {
     let now = state.clock.now();
     let limits = &state.config.lockout;
     let window = (state.config.limits.login_failures_per_account, LOGIN_WINDOW);
@@ -319,7 +320,9 @@ pub async fn count_failure(state: &State, guesser: &Guesser) -> Result<(), Error
     if guesser.account != guesser.identifier {
         subjects.push(guesser.account);
     }
+    let mut locked = false;
     for subject in &subjects {
+        let until = now + Duration::from_secs(limits.lock_seconds);
         // While a lock runs nothing is added; after it the count begins anew.
         let row = sqlx::query(
             "INSERT INTO lockouts (subject, failures, locked_until, updated_at)
@@ -339,7 +342,7 @@ pub async fn count_failure(state: &State, guesser: &Guesser) -> Result<(), Error
         )
         .bind(subject.bytes())
         .bind(i64::from(limits.max_failures))
-        .bind(now + Duration::from_secs(limits.lock_seconds))
+        .bind(until)
         .bind(now)
         .fetch_one(&mut *tx)
         .await?;
@@ -353,13 +356,16 @@ pub async fn count_failure(state: &State, guesser: &Guesser) -> Result<(), Error
             .await?;
         let locked_until: Timestamp = row.try_get("locked_until")?;
         if locked_until > now {
+            // Another attempt that was under way finds the lock of before.
+            locked = *subject == guesser.account && locked_until == until;
             // The lock is what these failures cost, however long it is.
             attempts::forget(&mut tx, Kind::Login, subject, None).await?;
         } else {
             attempts::add(&mut tx, Kind::Login, subject, source, window, now).await?;
         }
     }
-    Ok(tx.commit().await?)
+    tx.commit().await?;
+    Ok(locked)
 }
 
 /// Forgets the failures of every subject after a success, within the caller's transaction: those

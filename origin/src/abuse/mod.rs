@@ -10,10 +10,12 @@
 //! | `sends` | messages to a recipient | database |
 //! | `captcha` | failures of a network, for whether a captcha is asked for | memory |
 //! | `stuffing` | who fails at many accounts, and who is failed at from many networks | memory |
+//! | `anomaly` (`place`) | devices and places of logins and refreshes | database |
 
 use crate::ids::UserId;
 use crate::vault::{Purpose, Vault, VaultError};
 
+pub(crate) mod anomaly;
 pub mod attempts;
 pub mod captcha;
 mod counters;
@@ -23,6 +25,7 @@ pub mod headers;
 pub mod limits;
 pub mod lockout;
 mod network;
+pub mod place;
 pub mod sends;
 pub mod stuffing;
 mod window;

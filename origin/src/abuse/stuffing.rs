@@ -13,9 +13,12 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
+use super::anomaly;
 use super::lockout::Guesser;
 use super::network::Network;
 use crate::app::State;
+use crate::error::Error;
+use crate::ids::UserId;
 use crate::request::Caller;
 
 /// How long failures belong together, in microseconds.
@@ -62,10 +65,20 @@ impl Watch {
         self.signs.clone()
     }
 
-    /// Notes a wrong password.
-    pub fn failed(&self, state: &State, caller: &Caller, guesser: &Guesser) {
+    /// Notes a wrong password, and records the signs that it completes. At most once in a quarter
+    /// of an hour for a network and for an identifier, whether or not somebody has it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn failed(
+        &self,
+        state: &State,
+        caller: &Caller,
+        guesser: &Guesser,
+        user_id: Option<UserId>,
+    ) -> Result<(), Error> {
         if !state.config.limits.per_ip {
-            return;
+            return Ok(());
         }
         let (network, now) = (Network::of(caller), state.clock.ticks());
         let wider = network.wider();
@@ -76,11 +89,14 @@ impl Watch {
         if note(&self.by_network, high ^ low, identifier, IDENTIFIERS, now) {
             self.tell("many_accounts");
             tracing::warn!(network = %wider, identifiers = IDENTIFIERS, "one network fails at many accounts");
+            anomaly::many_accounts(state, caller).await?;
         }
         if note(&self.by_identifier, identifier, source, NETWORKS, now) {
             self.tell("many_networks");
             tracing::warn!(network = %wider, networks = NETWORKS, "one account is failed at from many networks");
+            anomaly::many_networks(state, caller, user_id).await?;
         }
+        Ok(())
     }
 
     fn tell(&self, sign: &'static str) {

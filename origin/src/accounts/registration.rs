@@ -13,6 +13,7 @@ use super::{Identifier, Kind, NewAccount};
 use crate::abuse::{captcha, sends};
 use crate::app::State;
 use crate::error::Error;
+use crate::events;
 use crate::login::codes::{self, CodeFor};
 use crate::login::messages;
 use crate::login::{FirstFactor, LoggedIn, conclude};
@@ -130,6 +131,9 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
         !taken,
     )
     .await?;
+    let asked = (address.kind(), CodeFor::Registration);
+    let known = holder.map(|holder| holder.user_id);
+    codes::note_asked(state, &mut tx, caller, asked, known).await?;
     if !require_proof && holder.is_none() {
         create(state, &mut tx, &wanted, &phc, false).await?;
     }
@@ -145,8 +149,24 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
     Ok(())
 }
 
-/// Makes the account whose address `code` proves, and logs its owner in.
+/// Makes the account whose address `code` proves, and logs its owner in; what is refused is in the
+/// trail.
 pub(super) async fn finish(
+    state: &State,
+    caller: &Caller,
+    address: &Identifier,
+    code: &Secret,
+    device_id: Option<String>,
+) -> Result<LoggedIn, Error> {
+    let outcome = prove(state, caller, address, code, device_id).await;
+    let blind = address.blind(&state.vault)?;
+    let what = (events::Kind::Registration, CodeFor::Registration);
+    let refusal = outcome.as_ref().err();
+    codes::note_refusal(state, caller, what, codes::Key::Recipient(&blind), refusal).await?;
+    outcome
+}
+
+async fn prove(
     state: &State,
     caller: &Caller,
     address: &Identifier,

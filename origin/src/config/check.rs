@@ -64,6 +64,7 @@ impl Config {
         self.captcha.check(&mut wrong);
         self.sessions.check(&mut wrong);
         self.revocation.check(&mut wrong);
+        self.anomaly.check(&mut wrong);
         self.audit.check(&mut wrong);
         self.secrets.check(&mut wrong);
         self.social.check(&mut wrong);

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 mod access;
+mod anomaly;
 mod audit;
 mod captcha;
 mod check;
@@ -29,6 +30,7 @@ mod social;
 mod tokens;
 
 pub use access::{Access, Accounts, Role};
+pub use anomaly::{Anomaly, Reaction};
 pub use audit::Audit;
 pub use captcha::{Captcha, CaptchaFail, CaptchaFor, CaptchaKind, CaptchaWhen};
 pub use limits::{LOGIN_WINDOW, Limits};
@@ -99,6 +101,8 @@ pub struct Config {
     pub limits: Limits,
     /// What tells people from machines.
     pub captcha: Captcha,
+    /// What follows logins that are unlike those before.
+    pub anomaly: Anomaly,
     /// The audit trail.
     pub audit: Audit,
     /// The log.

@@ -96,6 +96,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "captcha",
         include_str!("../../migrations/0111_captcha.sql"),
     ),
+    (
+        114,
+        "anomaly",
+        include_str!("../../migrations/0114_anomaly.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

@@ -5,9 +5,11 @@
 //! chained to the one before by a hash, and the end of the chain is held by a MAC ([`chain`]).
 //! Addresses, user agents and values are sealed. No secret, no code and no token is in an event.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Connection as _};
 
 use crate::app::State;
 use crate::clock::Clock;
@@ -58,6 +60,12 @@ words! {
         Login = "login",
         /// A further factor was shown, was wrong, or was not asked for.
         Factor = "factor",
+        /// A code or a link to log in was asked for.
+        Code = "code",
+        /// A captcha was not solved.
+        Captcha = "captcha",
+        /// A device is trusted from now on, was used as such, or is trusted no longer.
+        TrustedDevice = "trusted_device",
         /// Somebody proved again who they are, within a session.
         Reauthentication = "reauthentication",
         /// A factor was added, removed or turned off.
@@ -265,7 +273,61 @@ struct Details {
     new: Option<Value>,
 }
 
+tokio::task_local! {
+    /// Who asks, for events far below a handler: the end of a session is recorded where sessions
+    /// end, whoever ends them.
+    static CALLER: Arc<Caller>;
+}
+
+/// Runs what answers a request of `caller`: its events say who asked.
+pub async fn on_behalf<F: Future>(caller: Caller, answering: F) -> F::Output {
+    CALLER.scope(Arc::new(caller), answering).await
+}
+
+fn of_request() -> Option<Arc<Caller>> {
+    CALLER.try_with(Arc::clone).ok()
+}
+
+/// Records a refusal in a transaction of its own, before it is answered.
+///
+/// Whether or not there is an account, the same is written: the event, and the count of the hour.
+/// Of events that are about nobody only `audit.unknown_per_hour` stay, so that a flood of made-up
+/// names does not fill the disk; what is over is taken back within the transaction, and counted.
+///
+/// # Errors
+/// As [`record`].
+pub async fn refused(state: &State, event: &Event<'_>) -> Result<(), Error> {
+    let hour = state.clock.now().unix_seconds().div_euclid(3_600);
+    let most = i64::from(state.config.audit.unknown_per_hour);
+    let mut tx = state.db.write().await?;
+    let used = store::count_refusal(&mut tx, hour, event.user.is_none()).await?;
+    let mut inner = tx.begin().await?;
+    record(state, &mut inner, event).await?;
+    let withheld = event.user.is_none() && used > most;
+    if withheld {
+        inner.rollback().await?;
+    } else {
+        inner.commit().await?;
+    }
+    store::count_withheld(&mut tx, hour, withheld).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Says how many events about nobody were not kept in the hours that are over.
+async fn tell_withheld(state: &State, connection: &mut AnyConnection) -> Result<(), Error> {
+    let hour = state.clock.now().unix_seconds().div_euclid(3_600);
+    let withheld = store::take_withheld(connection, hour).await?;
+    if withheld > 0 {
+        let event = Event::new(Kind::Anomaly, Outcome::Skipped, Actor::System);
+        let event = event.because("events_withheld");
+        record(state, connection, &event.changing(Change::new(0, withheld))).await?;
+    }
+    Ok(())
+}
+
 /// Records an event within the caller's transaction, which must be one that writes.
+///
+/// One that names no caller is of whoever sent the request that is being answered.
 ///
 /// # Errors
 /// When the database or the vault fails: what cannot be recorded is not to happen.
@@ -287,7 +349,8 @@ pub async fn record_by(
     connection: &mut AnyConnection,
     event: &Event<'_>,
 ) -> Result<(), Error> {
-    let caller = event.caller;
+    let within = of_request();
+    let caller = event.caller.or(within.as_deref());
     let details = Details {
         salt: edgekeep_shared::base64url::encode(&random.bytes::<16>()),
         method: event.method.map(str::to_owned),
@@ -335,6 +398,7 @@ pub async fn erase_details(connection: &mut AnyConnection, user_id: UserId) -> R
 pub async fn remove_expired(state: &State) -> Result<(), Error> {
     let retention = state.config.audit.retention();
     let mut tx = state.db.write().await?;
+    tell_withheld(state, &mut tx).await?;
     store::remove_until(&state.vault, &mut tx, state.clock.now() - retention).await?;
     let end = chain::end(&mut tx).await?;
     tx.commit().await?;

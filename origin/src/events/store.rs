@@ -241,3 +241,49 @@ pub(super) async fn erase_details(
         .await?;
     Ok(())
 }
+
+/// Counts a refusal of this hour; how many of the hour were about nobody.
+pub(super) async fn count_refusal(
+    connection: &mut AnyConnection,
+    hour: i64,
+    unknown: bool,
+) -> Result<i64, Error> {
+    let row = sqlx::query(
+        "INSERT INTO audit_refusals (hour, refusals, unknown, withheld) VALUES ($1, 1, $2, 0)
+         ON CONFLICT (hour) DO UPDATE SET refusals = audit_refusals.refusals + 1,
+             unknown = audit_refusals.unknown + $2
+         RETURNING unknown",
+    )
+    .bind(hour)
+    .bind(i64::from(unknown))
+    .fetch_one(connection)
+    .await?;
+    Ok(row.try_get("unknown")?)
+}
+
+/// Counts whether an event of this hour was not kept; written either way.
+pub(super) async fn count_withheld(
+    connection: &mut AnyConnection,
+    hour: i64,
+    withheld: bool,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE audit_refusals SET withheld = withheld + $2 WHERE hour = $1")
+        .bind(hour)
+        .bind(i64::from(withheld))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Takes the counts of the hours before `hour` away; how many events were not kept in them.
+pub(super) async fn take_withheld(connection: &mut AnyConnection, hour: i64) -> Result<i64, Error> {
+    let rows = sqlx::query("DELETE FROM audit_refusals WHERE hour < $1 RETURNING withheld")
+        .bind(hour)
+        .fetch_all(connection)
+        .await?;
+    let mut withheld = 0;
+    for row in rows {
+        withheld += row.try_get::<i64, _>("withheld")?;
+    }
+    Ok(withheld)
+}

@@ -19,7 +19,9 @@ use crate::accounts::{self, Blind, Kind};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::events::{self, Actor, Event, Outcome};
 use crate::ids::UserId;
+use crate::request::Caller;
 use crate::vault::{Digest, Purpose, Secret};
 
 /// How long a row outlives its code, so that a late guess is told `code_expired`.
@@ -298,6 +300,72 @@ pub async fn guess(
         counted,
         guessed_at: now,
     })
+}
+
+/// Writes a wrong, late or used code down. Codes of addresses that nobody has take the same steps.
+///
+/// # Errors
+/// When the database fails.
+pub async fn note_refusal(
+    state: &State,
+    caller: &Caller,
+    (kind, purpose): (events::Kind, CodeFor),
+    key: Key<'_>,
+    refusal: Option<&Error>,
+) -> Result<(), Error> {
+    let Some(refusal @ (Error::CodeInvalid(_) | Error::CodeExpired | Error::AccountLocked(_))) =
+        refusal
+    else {
+        return Ok(());
+    };
+    let mut reader = state.db.read().await?;
+    let recipient = match key {
+        Key::Recipient(blind) => Some(*blind),
+        Key::Token(token) => {
+            let row = sqlx::query(
+                "SELECT recipient FROM one_time_codes WHERE purpose = $1 AND token_hash = $2",
+            )
+            .bind(purpose.as_str())
+            .bind(hash_token(state, token)?.to_vec())
+            .fetch_optional(&mut *reader)
+            .await?;
+            let recipient: Option<Vec<u8>> = row.map(|row| row.try_get("recipient")).transpose()?;
+            recipient.and_then(|bytes| Blind::try_from(bytes.as_slice()).ok())
+        }
+    };
+    // Nobody has the index of zeroes: a token of nothing costs the same look-up.
+    let recipient = recipient.unwrap_or([0; 32]);
+    let mut holder = None;
+    for kind in [Kind::Email, Kind::Phone] {
+        holder = holder.or(accounts::holder(&mut reader, kind, &recipient).await?);
+    }
+    drop(reader);
+    let mut event = Event::new(kind, Outcome::Failure, Actor::Anonymous)
+        .by("code")
+        .because(refusal.code().0)
+        .from(caller);
+    event.user = holder.map(|holder| holder.user_id);
+    events::refused(state, &event).await
+}
+
+/// Records within the caller's transaction that a code was asked for; so many times at most as
+/// messages may be asked for.
+///
+/// # Errors
+/// As [`events::record`].
+pub async fn note_asked(
+    state: &State,
+    connection: &mut AnyConnection,
+    caller: &Caller,
+    (kind, purpose): (Kind, CodeFor),
+    holder: Option<UserId>,
+) -> Result<(), Error> {
+    let mut event = Event::new(events::Kind::Code, Outcome::Success, Actor::Anonymous)
+        .by(kind.as_str())
+        .because(purpose.as_str())
+        .from(caller);
+    event.user = holder;
+    events::record(state, connection, &event).await
 }
 
 /// Uses a code up within the caller's transaction; of several that guessed right, one succeeds.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::factors::{self, Method};
 use super::second::{self, Waiting};
-use crate::abuse::devices;
+use crate::abuse::{anomaly, devices};
 use crate::accounts::{self, Kind};
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -98,6 +98,8 @@ pub async fn conclude(
         event.by(first.method).from(first.caller)
     };
     if is_two || !has_second {
+        let device_id = first.device_id.clone();
+        let trusted = first.device_token.is_some();
         let mut session =
             NewSession::first_party(state, user_id, first.caller, first.device_id, first.amr);
         session.second_factor_at = is_two.then_some(now);
@@ -117,7 +119,18 @@ pub async fn conclude(
         let done = event(events::Kind::Login, events::Outcome::Success);
         let done = done.session(tokens.session_id);
         events::record(state, &mut tx, &done).await?;
+        let entering = anomaly::Entering {
+            user_id,
+            session_id: tokens.session_id,
+            caller: first.caller,
+            device_id: device_id.as_deref().or(first.caller.device_id.as_deref()),
+            trusted,
+        };
+        let messages = anomaly::login(state, &mut tx, entering).await?;
         tx.commit().await?;
+        for message in messages {
+            state.mailer.send(message);
+        }
         return Ok(LoggedIn::Tokens(Box::new(tokens)));
     }
     // As when a session is opened: whoever is not active is not asked for more.

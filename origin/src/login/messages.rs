@@ -101,6 +101,42 @@ pub fn identity_removed(kind: Kind, to: &str, provider: &str) -> Option<Message>
     message(kind, to, "A way to log in was removed", text, None)
 }
 
+/// After a login on a device that is new for its owner.
+pub fn new_device(kind: Kind, to: &str, device: Option<&str>, at: Timestamp) -> Option<Message> {
+    let device = device.unwrap_or("a device that does not say what it is");
+    let text = format!(
+        "Somebody logged in to your account on a new device: {device}, on {}. {NOT_YOU}",
+        date(at)
+    );
+    message(kind, to, "A new device logged in", text, None)
+}
+
+/// After an account was used in two places between which nobody travels so fast.
+pub fn impossible_travel(kind: Kind, to: &str, at: Timestamp) -> Option<Message> {
+    let text = format!(
+        "Your account was used in two places that are too far apart, the second time on {}. If you \
+         use a VPN or just changed networks, there is nothing to do. {NOT_YOU}",
+        date(at)
+    );
+    message(kind, to, "Your account was used in two places", text, None)
+}
+
+/// After wrong passwords from many networks.
+pub fn many_failures(kind: Kind, to: &str, at: Timestamp) -> Option<Message> {
+    let text = format!(
+        "Wrong passwords of your account were tried from many networks, the last on {}. None of \
+         them was right. If you use the password elsewhere, set another one.",
+        date(at)
+    );
+    message(
+        kind,
+        to,
+        "Somebody tries passwords of your account",
+        text,
+        None,
+    )
+}
+
 /// The code that completes a login.
 pub fn second_factor_code(kind: Kind, to: &str, code: &Secret) -> Option<Message> {
     let text = format!(

@@ -9,6 +9,7 @@ use crate::abuse::{Subject, captcha, guesses, lockout, sends};
 use crate::accounts::{self, Identifier, Kind, NewAccount};
 use crate::app::State;
 use crate::error::Error;
+use crate::events;
 use crate::notify::Medium;
 use crate::request::Caller;
 use crate::vault::Secret;
@@ -54,6 +55,9 @@ pub(super) async fn send(
         deliverable,
     )
     .await?;
+    let asked = (recipient.kind, CodeFor::Login);
+    let known = holder.map(|holder| holder.user_id);
+    codes::note_asked(state, &mut tx, caller, asked, known).await?;
     tx.commit().await?;
     if let Some(message) = messages::login_code(recipient.kind, &recipient.spelling, &issued.code) {
         let message = message.asked_by(caller.address);
@@ -66,8 +70,22 @@ pub(super) async fn send(
     Ok(issued.token)
 }
 
-/// Logs in whoever holds the code.
+/// Logs in whoever holds the code; what is refused is in the trail.
 pub(super) async fn verify(
+    state: &State,
+    caller: &Caller,
+    token: &Secret,
+    code: &Secret,
+    device_id: Option<String>,
+) -> Result<LoggedIn, Error> {
+    let outcome = prove(state, caller, token, code, device_id).await;
+    let what = (events::Kind::Login, CodeFor::Login);
+    let refusal = outcome.as_ref().err();
+    codes::note_refusal(state, caller, what, Key::Token(token), refusal).await?;
+    outcome
+}
+
+async fn prove(
     state: &State,
     caller: &Caller,
     token: &Secret,

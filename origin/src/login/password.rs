@@ -68,10 +68,14 @@ pub(super) async fn log_in(
     let account_locked = matches!(&door, Door::Account(entry) if entry.account_locked);
     let (Some(user_id), Some(proved), false) = (user_id, proved, account_locked) else {
         match &door {
-            Door::Account(_) => lockout::count_failure(state, &guesser).await?,
+            Door::Account(_) => {
+                if lockout::count_failure(state, &guesser).await? {
+                    note_lock(state, caller, user_id).await?;
+                }
+            }
             Door::Device(device) => devices::failed(state, device).await?,
         }
-        state.watch.failed(state, caller, &guesser);
+        state.watch.failed(state, caller, &guesser, user_id).await?;
         note_failure(state, caller, events::Kind::Login, user_id).await?;
         return Err(Error::CredentialsInvalid);
     };
@@ -121,9 +125,17 @@ async fn note_failure(
         .because("credentials_invalid")
         .from(caller);
     event.user = user_id;
-    let mut tx = state.db.write().await?;
-    events::record(state, &mut tx, &event).await?;
-    Ok(tx.commit().await?)
+    events::refused(state, &event).await
+}
+
+/// Writes down that these failures locked the account, or what stands in for nobody's.
+async fn note_lock(state: &State, caller: &Caller, user_id: Option<UserId>) -> Result<(), Error> {
+    let mut event = Event::new(events::Kind::Lock, Outcome::Success, Actor::System)
+        .by("password")
+        .because("locked")
+        .from(caller);
+    event.user = user_id;
+    events::refused(state, &event).await
 }
 
 /// The password of somebody who is logged in, compared and right.
@@ -166,8 +178,13 @@ pub(super) async fn confirm(
     // Who is logged in may know that their own account is locked.
     let entry = state.gate.enter(state, &guesser).await?;
     let Some(proved) = compare(state, password, stored.as_deref()).await? else {
-        lockout::count_failure(state, &guesser).await?;
-        state.watch.failed(state, caller, &guesser);
+        if lockout::count_failure(state, &guesser).await? {
+            note_lock(state, caller, Some(user_id)).await?;
+        }
+        state
+            .watch
+            .failed(state, caller, &guesser, Some(user_id))
+            .await?;
         return Err(Error::CredentialsInvalid);
     };
     Ok(Confirmed {

@@ -54,6 +54,11 @@ struct OutcomeLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SignLabel {
+    sign: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct KeyLabel {
     state: &'static str,
 }
@@ -128,6 +133,7 @@ pub struct Metrics {
     logins: Family<LoginLabels, Counter>,
     refreshes: Family<OutcomeLabel, Counter>,
     captchas: Family<OutcomeLabel, Counter>,
+    anomalies: Family<SignLabel, Counter>,
     database_errors: Counter,
     hashes_waiting: Gauge,
     messages_waiting: Gauge,
@@ -173,6 +179,7 @@ impl Metrics {
             logins: Family::default(),
             refreshes: Family::default(),
             captchas: Family::default(),
+            anomalies: Family::default(),
             database_errors: Counter::default(),
             hashes_waiting: Gauge::default(),
             messages_waiting: Gauge::default(),
@@ -221,6 +228,11 @@ impl Metrics {
             "captchas",
             "Requests that needed a captcha by outcome",
             self.captchas.clone(),
+        );
+        registry.register(
+            "anomalies",
+            "Logins, refreshes and failures that are signs of an attack",
+            self.anomalies.clone(),
         );
         registry.register(
             "database_errors",
@@ -348,6 +360,11 @@ impl Metrics {
         self.logins
             .get_or_create(&LoginLabels { way, outcome })
             .inc();
+    }
+
+    /// Counts a sign of an attack.
+    pub fn count_anomaly(&self, sign: &'static str) {
+        self.anomalies.get_or_create(&SignLabel { sign }).inc();
     }
 
     /// Counts what became of a captcha that a request needed: a problem's code, or nothing.

@@ -29,9 +29,9 @@ pub(crate) enum DeviceType {
 
 /// A device as a user agent describes it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Device {
-    pub(super) kind: DeviceType,
-    pub(super) name: Option<String>,
+pub(crate) struct Device {
+    pub(crate) kind: DeviceType,
+    pub(crate) name: Option<String>,
 }
 
 /// Browsers by their token, those first that also have the tokens of others.
@@ -68,7 +68,7 @@ const SYSTEMS: [(&str, &str); 10] = [
 const MAX_PROGRAM: usize = 40;
 
 /// The device that a user agent speaks of.
-pub(super) fn of(user_agent: Option<&str>) -> Device {
+pub(crate) fn of(user_agent: Option<&str>) -> Device {
     let other = Device {
         kind: DeviceType::Other,
         name: None,
@@ -120,7 +120,7 @@ pub(super) fn of(user_agent: Option<&str>) -> Device {
 
 /// The network of an address as its owner may recognise it: a /16, or of IPv6 a /32, which is what
 /// a provider is given. Finer is shown nowhere but to themselves.
-pub(super) fn network(address: IpAddr) -> String {
+pub(crate) fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();

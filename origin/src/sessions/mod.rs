@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 
-mod device;
+pub(crate) mod device;
 mod refresh;
 mod refresh_token;
 mod restored;
@@ -20,10 +20,12 @@ pub use restored::{Since, TakenBack, restored};
 pub(crate) use view::View;
 
 use crate::abuse::devices;
+use crate::abuse::place::Seen;
 use crate::accounts::{self, User};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::events::{self, Actor, Event, Kind, Outcome};
 use crate::ids::{SessionId, UserId};
 use crate::request::Caller;
 use crate::revocation::{self, Revoked};
@@ -119,6 +121,9 @@ struct Details {
     user_agent: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     app_version: Option<String>,
+    /// Where its owner was last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    seen: Option<Seen>,
 }
 
 impl Details {
@@ -151,6 +156,7 @@ pub async fn open(
         address: new.address,
         user_agent: new.user_agent,
         app_version: new.app_version,
+        seen: None,
     };
     let json = |error| Error::internal(format!("session: {error}"));
     let sealed = state.vault.seal(
@@ -249,6 +255,66 @@ pub async fn step_up(
     answer(state, connection, &session, user).await
 }
 
+/// Where the owner of another session than `but` was last, and in which.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn last_seen(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    but: SessionId,
+) -> Result<Option<(SessionId, Seen)>, Error> {
+    let mut last: Option<(SessionId, Seen)> = None;
+    for session in store::live_of(connection, user_id, state.clock.now()).await? {
+        if session.id != but
+            && let Some(seen) = Details::open(state, &session)?.seen
+            && last.as_ref().is_none_or(|(_, held)| held.at < seen.at)
+        {
+            last = Some((session.id, seen));
+        }
+    }
+    Ok(last)
+}
+
+/// Remembers where the owner of a session is.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn note_seen(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: SessionId,
+    seen: &Seen,
+) -> Result<(), Error> {
+    let Some(session) = store::find(connection, id).await? else {
+        return Ok(());
+    };
+    let details = Details {
+        seen: Some(seen.clone()),
+        ..Details::open(state, &session)?
+    };
+    let json = serde_json::to_vec(&details).map_err(|_| Error::internal("session as JSON"))?;
+    let sealed = state.vault.seal(Purpose::Session, id.as_bytes(), &json)?;
+    store::set_details(connection, id, sealed).await
+}
+
+/// Takes back what a second factor has proved in a session: its tokens say one factor, and what
+/// asks for two is refused until its owner proves one again.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn step_down(connection: &mut AnyConnection, id: SessionId) -> Result<(), Error> {
+    let Some(session) = store::find(connection, id).await? else {
+        return Ok(());
+    };
+    let amr: Vec<String> =
+        serde_json::from_str(&session.amr).map_err(|_| Error::internal("amr of a session"))?;
+    let first: Vec<String> = amr.into_iter().take(1).collect();
+    let json = serde_json::to_string(&first).map_err(|_| Error::internal("amr as JSON"))?;
+    store::set_one_factor(connection, id, &json).await
+}
+
 /// When a second factor was last proved in the session, if it ever was.
 ///
 /// # Errors
@@ -345,7 +411,7 @@ pub async fn end_of_user(
         Ending::AllBut(id) => Some(id),
     };
     if ending == Ending::All {
-        devices::forget_all(connection, user_id).await?;
+        devices::forget_all(state, connection, user_id).await?;
     }
     let now = state.clock.now();
     let ended = store::end_of_user(connection, user_id, except, now, reason).await?;
@@ -411,7 +477,17 @@ pub async fn end_own(
     }
 }
 
-/// Turns away the access tokens of ended sessions.
+/// Who ended a session, as far as the reason tells.
+fn ended_by(user_id: UserId, reason: &str) -> Actor {
+    match reason {
+        "logout" | "user" | "revoked" | "factor" | "contact" | "undone" => Actor::User(user_id),
+        "operator" | "administrator" => Actor::Operator,
+        _ => Actor::System,
+    }
+}
+
+/// Turns away the access tokens of ended sessions, and records the end of each with its reason: no
+/// session ends anywhere else before its time.
 async fn revoke(
     state: &State,
     connection: &mut AnyConnection,
@@ -423,6 +499,10 @@ async fn revoke(
         let until = revocation::until(session.access_expires_at);
         let revoked = Revoked::Session(session.id);
         revocation::record(&state.signal, connection, revoked, Some(until), now, reason).await?;
+        let actor = ended_by(session.user_id, reason);
+        let event = Event::new(Kind::SessionEnd, Outcome::Success, actor).about(session.user_id);
+        let event = event.session(session.id).because(reason);
+        events::record(state, connection, &event).await?;
     }
     Ok(())
 }

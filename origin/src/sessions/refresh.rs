@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::refresh_token::RefreshToken;
 use super::store::{self, SessionRow};
 use super::{Ending, Tokens};
+use crate::abuse::anomaly;
 use crate::accounts;
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -21,6 +22,7 @@ use crate::config::ReuseEnds;
 use crate::db::Tx;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
+use crate::notify::Message;
 use crate::request::Caller;
 
 /// What a token that did not rotate its session is.
@@ -67,9 +69,27 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
     let user = accounts::find_active(state, &mut tx, session.user_id)
         .await?
         .ok_or(Error::SessionEnded)?;
+    let whose = (session.user_id, session.id);
+    let before = super::Details::open(state, &session)?.seen;
+    let looked = anomaly::refresh(state, &mut tx, caller, whose, before.as_ref()).await?;
+    if looked.ended {
+        tx.commit().await?;
+        tell(state, looked.message);
+        return Err(Error::SessionEnded);
+    }
+    // What was found may have changed what the tokens say.
+    let session = store::find(&mut tx, session.id).await?;
+    let session = session.ok_or(Error::SessionEnded)?;
     let tokens = super::answer(state, &mut tx, &session, user).await?;
     tx.commit().await?;
+    tell(state, looked.message);
     Ok(tokens)
+}
+
+fn tell(state: &State, message: Option<Message>) {
+    if let Some(message) = message {
+        state.mailer.send(message);
+    }
 }
 
 /// Why nothing was rotated.

@@ -37,10 +37,11 @@ impl SessionRow {
     }
 }
 
-/// A session that was just ended: its id, and when its last access token expires.
+/// A session that was just ended: whose it is, and when its last access token expires.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
     pub(super) id: SessionId,
+    pub(super) user_id: UserId,
     pub(super) access_expires_at: Timestamp,
 }
 
@@ -280,11 +281,39 @@ pub(super) async fn note_access_token(
     Ok(())
 }
 
+pub(super) async fn set_details(
+    connection: &mut AnyConnection,
+    id: SessionId,
+    details: Vec<u8>,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE sessions SET details = $2 WHERE id = $1")
+        .bind(id)
+        .bind(details)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Forgets the second factor of a session.
+pub(super) async fn set_one_factor(
+    connection: &mut AnyConnection,
+    id: SessionId,
+    amr: &str,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE sessions SET amr = $2, second_factor_at = NULL WHERE id = $1")
+        .bind(id)
+        .bind(amr)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 fn ended(rows: &[AnyRow]) -> Result<Vec<Ended>, Error> {
     rows.iter()
         .map(|row| {
             Ok(Ended {
                 id: row.try_get("id")?,
+                user_id: row.try_get("user_id")?,
                 access_expires_at: row.try_get("access_expires_at")?,
             })
         })
@@ -300,7 +329,7 @@ pub(super) async fn end(
 ) -> Result<Vec<Ended>, Error> {
     let rows = sqlx::query(
         "UPDATE sessions SET ended_at = $2, ended_reason = $3
-         WHERE id = $1 AND ended_at IS NULL RETURNING id, access_expires_at",
+         WHERE id = $1 AND ended_at IS NULL RETURNING id, user_id, access_expires_at",
     )
     .bind(id)
     .bind(now)
@@ -325,7 +354,7 @@ pub(super) async fn end_refreshed_before(
              WHERE ended_at IS NULL AND rotated_at < $1
                AND idle_expires_at > $3 AND absolute_expires_at > $3
              LIMIT $2)
-         RETURNING id, access_expires_at",
+         RETURNING id, user_id, access_expires_at",
     )
     .bind(instant)
     .bind(limit)
@@ -347,7 +376,7 @@ pub(super) async fn end_of_user(
     let rows = sqlx::query(
         "UPDATE sessions SET ended_at = $3, ended_reason = $4
          WHERE user_id = $1 AND id <> $2 AND ended_at IS NULL
-         RETURNING id, access_expires_at",
+         RETURNING id, user_id, access_expires_at",
     )
     .bind(user_id)
     // No session has an id of zeros: it would not be a version 4 UUID.
@@ -390,7 +419,7 @@ pub(super) async fn end_beyond(
                AND idle_expires_at > $3 AND absolute_expires_at > $3
              ORDER BY created_at DESC, id
              LIMIT 1000000 OFFSET $4)
-         RETURNING id, access_expires_at",
+         RETURNING id, user_id, access_expires_at",
     )
     .bind(user_id)
     .bind(newest)

@@ -18,6 +18,7 @@ use crate::abuse::{Subject, lockout};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::events::{self, Actor, Event, Outcome};
 use crate::ids::UserId;
 use crate::login::conclude::{FirstFactor, LoggedIn, conclude};
 use crate::request::Caller;
@@ -282,6 +283,9 @@ pub(super) async fn exchange(
         Err(refusal) => {
             // The code is used up.
             tx.commit().await?;
+            let refused = Event::new(events::Kind::Login, Outcome::Failure, Actor::Anonymous);
+            let refused = refused.by("social").because(refusal.code().0).from(caller);
+            events::refused(state, &refused).await?;
             return Err(refusal);
         }
     };

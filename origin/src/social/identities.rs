@@ -15,6 +15,7 @@ use crate::app::State;
 use crate::clock::Timestamp;
 use crate::config::WithoutEmail;
 use crate::error::Error;
+use crate::events::{self, Event, Outcome};
 use crate::ids::{IdentityId, UserId};
 use crate::login::codes::{self, CodeFor};
 use crate::login::messages;
@@ -168,6 +169,7 @@ pub(super) async fn link(
     if !store::insert_identity(connection, &identity, &blind).await? {
         return Err(Error::Unavailable("the identity was linked meanwhile"));
     }
+    note(state, connection, user_id, (&provider.name, "linked")).await?;
     let notice = notice(state, connection, user_id, provider.display_name()).await?;
     Ok(Ok((View::new(state, &identity)?, notice)))
 }
@@ -202,12 +204,24 @@ pub(super) async fn remove(state: &State, user_id: UserId, id: IdentityId) -> Re
     };
     let known = state.social.provider(&name).ok();
     let called = known.map_or(&*name, Provider::display_name);
+    note(state, &mut tx, user_id, (&name, "unlinked")).await?;
     let notice = notice(state, &mut tx, user_id, called).await?;
     tx.commit().await?;
     if let Some(notice) = notice {
         notice.removed(state);
     }
     Ok(())
+}
+
+/// Records that a way to log in came or went.
+async fn note(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    (provider, reason): (&str, &str),
+) -> Result<(), Error> {
+    let event = Event::own(events::Kind::Identity, Outcome::Success, user_id);
+    events::record(state, connection, &event.by(provider).because(reason)).await
 }
 
 /// Removes every link of an account whose owner has only now proved an address of it: whoever

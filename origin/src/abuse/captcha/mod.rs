@@ -20,6 +20,7 @@ use crate::accounts::{Identifier, Kind};
 use crate::app::State;
 use crate::config::{Captcha, CaptchaFor, CaptchaKind, CaptchaWhen};
 use crate::error::Error;
+use crate::events::{self, Actor, Event};
 use crate::request::Caller;
 use crate::vault::{Purpose, Vault};
 
@@ -150,6 +151,16 @@ pub async fn admit(
     };
     let code = outcome.as_ref().err().map(|error| error.code().0);
     state.metrics.count_captcha(code);
+    if let (Err(refusal), Some(_)) = (&outcome, answer) {
+        // About nobody, whoever it was that was typed.
+        let event = Event::new(
+            events::Kind::Captcha,
+            events::Outcome::Failure,
+            Actor::Anonymous,
+        );
+        let event = event.because(refusal.code().0).from(caller);
+        events::refused(state, &event).await?;
+    }
     outcome
 }
 

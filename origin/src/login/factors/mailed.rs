@@ -49,6 +49,8 @@ pub(crate) async fn send(
         deliverable,
     )
     .await?;
+    let asked = (kind, CodeFor::SecondFactor);
+    codes::note_asked(state, &mut tx, caller, asked, Some(user_id)).await?;
     tx.commit().await?;
     if deliverable && let Some(message) = messages::second_factor_code(kind, &to, &code) {
         state.mailer.send(message.asked_by(caller.address));

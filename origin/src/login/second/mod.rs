@@ -8,7 +8,7 @@
 use sqlx::AnyConnection;
 
 use super::factors::{self, Method};
-use crate::abuse::devices;
+use crate::abuse::{anomaly, devices};
 use crate::accounts;
 use crate::app::State;
 use crate::error::Error;
@@ -135,8 +135,17 @@ async fn complete(
         events::record(state, &mut tx, &event).await?;
     }
     let message = factors::recovery_code_used(state, &mut tx, user_id, proof.method()).await?;
+    let named = found.waiting.device_id.as_deref();
+    let entering = anomaly::Entering {
+        user_id,
+        session_id: tokens.session_id,
+        caller,
+        device_id: named.or(caller.device_id.as_deref()),
+        trusted: found.waiting.device_token.is_some(),
+    };
+    let messages = anomaly::login(state, &mut tx, entering).await?;
     tx.commit().await?;
-    if let Some(message) = message {
+    for message in message.into_iter().chain(messages) {
         state.mailer.send(message);
     }
     Ok(tokens)

@@ -1,0 +1,303 @@
+//! Logins and refreshes that are unlike those before: a new device, a place out of reach.
+//!
+//! Both are signs and no proofs. What a client says of its device can be copied, so that a thief
+//! who knows it is not noticed; a place is guessed from an address, and whoever turns a VPN on
+//! leaps. So no login is refused for either: its owner is told, an account with a second factor
+//! has to prove it (every login of such an account does), and by setting the sessions of before
+//! end. A device that is trusted is never new.
+
+use std::time::Duration;
+
+use sqlx::AnyConnection;
+
+use super::place::{Place, Seen};
+use crate::accounts;
+use crate::app::State;
+use crate::clock::Timestamp;
+use crate::config::Reaction;
+use crate::error::Error;
+use crate::events::{self, Actor, Event, Kind, Outcome};
+use crate::ids::{SessionId, UserId};
+use crate::login::messages;
+use crate::notify::Message;
+use crate::request::Caller;
+use crate::sessions::{self, Ending, device};
+use crate::vault::Purpose;
+
+/// Devices of one account that are remembered; the one that was used longest ago gives way.
+const DEVICES: i64 = 50;
+
+/// A device is forgotten when nobody logged in on it for this long.
+const REMEMBERED: Duration = Duration::from_hours(366 * 24);
+
+/// A login that is about to be answered.
+pub(crate) struct Entering<'a> {
+    /// Whose it is.
+    pub(crate) user_id: UserId,
+    /// The session that it opened.
+    pub(crate) session_id: SessionId,
+    /// Who logs in.
+    pub(crate) caller: &'a Caller,
+    /// The device, as the client names it.
+    pub(crate) device_id: Option<&'a str>,
+    /// Whether the device was trusted before.
+    pub(crate) trusted: bool,
+}
+
+/// What became of a session that was refreshed.
+pub(crate) struct Refreshed {
+    /// Whether it ended.
+    pub(crate) ended: bool,
+    /// What its owner is told once that is committed.
+    pub(crate) message: Option<Message>,
+}
+
+/// The place of a caller.
+fn here(caller: &Caller) -> Place {
+    let mut place = caller.place.clone();
+    place.network = caller.address.map(device::network);
+    place
+}
+
+/// Looks at a login within its transaction; the messages are for its owner once it is committed.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn login(
+    state: &State,
+    connection: &mut AnyConnection,
+    entering: Entering<'_>,
+) -> Result<Vec<Message>, Error> {
+    let settings = &state.config.anomaly;
+    let now = state.clock.now();
+    let (user_id, session_id) = (entering.user_id, entering.session_id);
+    let mut messages = Vec::new();
+    let is_new = is_new_device(state, connection, &entering, now).await?;
+    if is_new && settings.new_device >= Reaction::Record {
+        note(state, connection, Kind::NewDevice, "new_device", &entering).await?;
+        if settings.new_device >= Reaction::Notify {
+            let contact = accounts::contact(state, connection, user_id).await?;
+            messages.extend(contact.and_then(|(kind, _, to)| {
+                let device = device::of(entering.caller.user_agent.as_deref()).name;
+                messages::new_device(kind, &to, device.as_deref(), now)
+            }));
+        }
+    }
+    let seen = Seen {
+        place: here(entering.caller),
+        at: now.micros(),
+    };
+    if settings.impossible_travel >= Reaction::Record
+        && let Some((other, before)) =
+            sessions::last_seen(state, connection, user_id, session_id).await?
+        && seen.place.is_out_of_reach(&before, now, settings)
+    {
+        note(
+            state,
+            connection,
+            Kind::Anomaly,
+            "impossible_travel",
+            &entering,
+        )
+        .await?;
+        messages.extend(tell(state, connection, user_id, now).await?);
+        match settings.impossible_travel {
+            Reaction::EndSession => {
+                sessions::end(state, connection, other, "anomaly").await?;
+            }
+            Reaction::EndAllSessions => {
+                let others = Ending::AllBut(session_id);
+                sessions::end_of_user(state, connection, user_id, others, "anomaly").await?;
+            }
+            _ => {}
+        }
+    }
+    sessions::note_seen(state, connection, session_id, &seen).await?;
+    Ok(messages)
+}
+
+/// Looks at a refresh within its transaction.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn refresh(
+    state: &State,
+    connection: &mut AnyConnection,
+    caller: &Caller,
+    (user_id, session_id): (UserId, SessionId),
+    before: Option<&Seen>,
+) -> Result<Refreshed, Error> {
+    let settings = &state.config.anomaly;
+    let now = state.clock.now();
+    let seen = Seen {
+        place: here(caller),
+        at: now.micros(),
+    };
+    let mut refreshed = Refreshed {
+        ended: false,
+        message: None,
+    };
+    if settings.impossible_travel >= Reaction::Record
+        && before.is_some_and(|before| seen.place.is_out_of_reach(before, now, settings))
+    {
+        let entering = Entering {
+            user_id,
+            session_id,
+            caller,
+            device_id: None,
+            trusted: false,
+        };
+        note(
+            state,
+            connection,
+            Kind::Anomaly,
+            "impossible_travel",
+            &entering,
+        )
+        .await?;
+        refreshed.message = tell(state, connection, user_id, now).await?;
+        match settings.impossible_travel {
+            Reaction::StepUp => sessions::step_down(connection, session_id).await?,
+            Reaction::EndSession => {
+                refreshed.ended = true;
+                sessions::end(state, connection, session_id, "anomaly").await?;
+            }
+            Reaction::EndAllSessions => {
+                refreshed.ended = true;
+                let all = Ending::All;
+                sessions::end_of_user(state, connection, user_id, all, "anomaly").await?;
+            }
+            _ => {}
+        }
+    }
+    if !refreshed.ended {
+        sessions::note_seen(state, connection, session_id, &seen).await?;
+    }
+    Ok(refreshed)
+}
+
+/// Records that an account is failed at from many networks, whether or not there is one.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn many_networks(
+    state: &State,
+    caller: &Caller,
+    user_id: Option<UserId>,
+) -> Result<(), Error> {
+    let reaction = state.config.anomaly.one_account_many_networks;
+    if reaction < Reaction::Record {
+        return Ok(());
+    }
+    let event = Event::new(Kind::Anomaly, Outcome::Failure, Actor::Anonymous);
+    let mut event = event.because("many_networks").from(caller);
+    event.user = user_id;
+    events::refused(state, &event).await?;
+    state.metrics.count_anomaly("many_networks");
+    // Nobody has the id of zeroes: an unknown account costs the same look-up.
+    let looked_up = user_id.unwrap_or(UserId::from_bytes([0; 16]));
+    let mut reader = state.db.read().await?;
+    let contact = accounts::contact(state, &mut reader, looked_up).await?;
+    drop(reader);
+    if reaction >= Reaction::Notify
+        && let Some((kind, _, to)) = contact
+        && let Some(message) = messages::many_failures(kind, &to, state.clock.now())
+    {
+        state.mailer.send(message);
+    }
+    Ok(())
+}
+
+/// Records that one network fails at many accounts.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn many_accounts(state: &State, caller: &Caller) -> Result<(), Error> {
+    let event = Event::new(Kind::Anomaly, Outcome::Failure, Actor::Anonymous);
+    let event = event.because("many_accounts").from(caller);
+    events::refused(state, &event).await?;
+    state.metrics.count_anomaly("many_accounts");
+    Ok(())
+}
+
+async fn note(
+    state: &State,
+    connection: &mut AnyConnection,
+    kind: Kind,
+    sign: &'static str,
+    entering: &Entering<'_>,
+) -> Result<(), Error> {
+    state.metrics.count_anomaly(sign);
+    let event = Event::own(kind, Outcome::Success, entering.user_id)
+        .session(entering.session_id)
+        .because(sign)
+        .from(entering.caller);
+    tracing::warn!(sign, session = %entering.session_id, "anomaly");
+    events::record(state, connection, &event).await
+}
+
+async fn tell(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    now: Timestamp,
+) -> Result<Option<Message>, Error> {
+    if state.config.anomaly.impossible_travel < Reaction::Notify {
+        return Ok(None);
+    }
+    let contact = accounts::contact(state, connection, user_id).await?;
+    Ok(contact.and_then(|(kind, _, to)| messages::impossible_travel(kind, &to, now)))
+}
+
+/// Remembers the device; whether it is new, and not the account's first. One statement decides of
+/// many logins at a time which of them is told.
+async fn is_new_device(
+    state: &State,
+    connection: &mut AnyConnection,
+    entering: &Entering<'_>,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let agent = device::of(entering.caller.user_agent.as_deref()).name;
+    let named = entering.device_id.unwrap_or_default();
+    let parts: [&[u8]; 4] = [
+        b"known",
+        entering.user_id.as_bytes(),
+        named.as_bytes(),
+        agent.as_deref().unwrap_or_default().as_bytes(),
+    ];
+    let device = state.vault.mac(Purpose::Device, &parts)?;
+    sqlx::query("DELETE FROM known_devices WHERE user_id = $1 AND used_at < $2")
+        .bind(entering.user_id)
+        .bind(now - REMEMBERED)
+        .execute(&mut *connection)
+        .await?;
+    let others = sqlx::query("SELECT 1 FROM known_devices WHERE user_id = $1 LIMIT 1")
+        .bind(entering.user_id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    let added = sqlx::query(
+        "INSERT INTO known_devices (user_id, device, used_at) VALUES ($1, $2, $3)
+         ON CONFLICT (user_id, device) DO NOTHING",
+    )
+    .bind(entering.user_id)
+    .bind(device.as_slice())
+    .bind(now)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("UPDATE known_devices SET used_at = $3 WHERE user_id = $1 AND device = $2")
+        .bind(entering.user_id)
+        .bind(device.as_slice())
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "DELETE FROM known_devices WHERE user_id = $1 AND device IN (
+             SELECT device FROM known_devices WHERE user_id = $1
+             ORDER BY used_at DESC, device LIMIT 1000000 OFFSET $2)",
+    )
+    .bind(entering.user_id)
+    .bind(DEVICES)
+    .execute(connection)
+    .await?;
+    Ok(added.rows_affected() == 1 && others.is_some() && !entering.trusted)
+}

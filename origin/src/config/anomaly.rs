@@ -1,0 +1,118 @@
+//! `[anomaly]`: what follows logins and refreshes that are unlike those before.
+
+use axum::http::HeaderName;
+use serde::Deserialize;
+
+use super::check::Wrong;
+
+/// What follows. Each does what stands before it, too; only the first does nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reaction {
+    /// Nothing.
+    Off,
+    /// An event, a line in the log, a number.
+    Record,
+    /// A message to the owner.
+    Notify,
+    /// The second factor, where there is one, has to be proved again.
+    StepUp,
+    /// The session ends: the refreshed one, or the one that a login contradicts.
+    EndSession,
+    /// Every session of the account ends, but one that just began with a full login.
+    EndAllSessions,
+}
+
+/// `[anomaly]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Anomaly {
+    /// A login from a device that is new for its owner: `off`, `record`, `notify`.
+    pub new_device: Reaction,
+    /// One account that is failed at from many networks: `off`, `record`, `notify`.
+    pub one_account_many_networks: Reaction,
+    /// A login or a refresh from where nobody can be so soon: `off`, `record`, `notify`, `step_up`,
+    /// `end_session`, `end_all_sessions`. Each does what stands before it, too.
+    pub impossible_travel: Reaction,
+    /// Header in which a proxy of `server.trusted_proxies` tells the country of the client
+    /// (`cf-ipcountry`); from anybody else it does not count. Unset: none does.
+    pub country_header: Option<String>,
+    /// Headers in which it tells degrees of latitude and longitude (`cf-iplatitude`,
+    /// `cf-iplongitude`). Both or none.
+    pub latitude_header: Option<String>,
+    /// The other of the two.
+    pub longitude_header: Option<String>,
+    /// Kilometres an hour that nobody travels.
+    pub max_kmh: u32,
+    /// Distances up to this many kilometres are errors of whoever guesses places from addresses.
+    pub min_km: u32,
+    /// Another country within this many seconds is too soon, where there are no degrees. 0: never.
+    pub country_seconds: u64,
+    /// Another network (an IPv4 /16, an IPv6 /32) within this many seconds is too soon, where
+    /// neither is told. 0: never, since a telephone does that whenever it leaves a house.
+    pub network_seconds: u64,
+}
+
+impl Default for Anomaly {
+    fn default() -> Self {
+        Self {
+            new_device: Reaction::Notify,
+            one_account_many_networks: Reaction::Record,
+            impossible_travel: Reaction::StepUp,
+            country_header: None,
+            latitude_header: None,
+            longitude_header: None,
+            max_kmh: 1_000,
+            min_km: 500,
+            country_seconds: 1_800,
+            network_seconds: 0,
+        }
+    }
+}
+
+impl Anomaly {
+    pub(super) fn check(&self, wrong: &mut Wrong) {
+        for (key, reaction) in [
+            ("anomaly.new_device", self.new_device),
+            // Whoever fails must not be able to end anything of somebody else's.
+            (
+                "anomaly.one_account_many_networks",
+                self.one_account_many_networks,
+            ),
+        ] {
+            wrong.expect(
+                reaction <= Reaction::Notify,
+                key,
+                "expected off, record or notify",
+            );
+        }
+        for (key, header) in [
+            ("anomaly.country_header", &self.country_header),
+            ("anomaly.latitude_header", &self.latitude_header),
+            ("anomaly.longitude_header", &self.longitude_header),
+        ] {
+            let is_name = |name: &String| HeaderName::try_from(name.as_str()).is_ok();
+            wrong.expect(
+                header.as_ref().is_none_or(is_name),
+                key,
+                "expected the name of a header",
+            );
+        }
+        wrong.expect(
+            self.latitude_header.is_some() == self.longitude_header.is_some(),
+            "anomaly.longitude_header",
+            "expected both latitude_header and longitude_header, or neither",
+        );
+        wrong.expect(
+            (1..=100_000).contains(&self.max_kmh),
+            "anomaly.max_kmh",
+            "expected 1 to 100000",
+        );
+        for (key, seconds) in [
+            ("anomaly.country_seconds", self.country_seconds),
+            ("anomaly.network_seconds", self.network_seconds),
+        ] {
+            wrong.expect(seconds <= 86_400, key, "expected 0 to 86400");
+        }
+    }
+}
