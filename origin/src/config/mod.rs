@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 mod access;
 mod audit;
+mod browser;
 mod captcha;
 mod check;
 mod limits;
@@ -30,6 +31,7 @@ mod tokens;
 
 pub use access::{Access, Accounts, Role};
 pub use audit::Audit;
+pub use browser::{Browser, SameSite};
 pub use captcha::{Captcha, CaptchaFail, CaptchaFor, CaptchaKind, CaptchaWhen};
 pub use limits::{LOGIN_WINDOW, Limits};
 pub use load::{ConfigError, Environment};
@@ -59,6 +61,8 @@ pub struct Config {
     pub data_dir: DataDir,
     /// Listeners and limits of HTTP.
     pub server: Server,
+    /// Pages that call this server.
+    pub browser: Browser,
     /// Where data is kept.
     pub database: Database,
     /// What access tokens say.
