@@ -36,7 +36,7 @@ const MAX_ANSWER: usize = 1 << 20;
 
 /// How long a browser keeps a preflight's answer: ten minutes, so that an origin that is taken off
 /// the list is off soon.
-const PREFLIGHT: Duration = Duration::from_secs(600);
+const PREFLIGHT: Duration = Duration::from_mins(10);
 
 /// The request is in browser mode, and what its cookie holds.
 #[derive(Clone, Debug)]
