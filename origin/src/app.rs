@@ -45,7 +45,8 @@ use crate::tokens::keyring::Keyring;
 use crate::vault::master::MasterKeyError;
 use crate::vault::{self, MasterKeys, Vault};
 use crate::{
-    access, accounts, events, listen, login, metrics, notify, openapi, sessions, social, tokens,
+    access, accounts, browser, events, listen, login, metrics, notify, openapi, sessions, social,
+    tokens,
 };
 
 /// What every handler may use; cheap to clone.
@@ -249,6 +250,9 @@ pub fn documented() -> OpenApiRouter<State> {
 /// Every route, with what each passes through on its way in and out.
 pub fn app(state: State) -> Router {
     let (router, document) = documented().split_for_parts();
+    // Without pages there is no CORS, and a preflight is a method that no route knows.
+    let is_served = !state.config.browser.allowed_origins.is_empty();
+    let cors = tower::util::option_layer(is_served.then(|| browser::cors(&state.config.browser)));
     router
         .merge(openapi::routes(&openapi::complete(document)))
         .merge(notify::routes(&state.config))
@@ -260,6 +264,11 @@ pub fn app(state: State) -> Router {
         }))
         .layer(DefaultBodyLimit::max(state.config.server.max_body_bytes))
         .layer(middleware::from_fn(abuse::headers::layer))
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            browser::layer,
+        ))
+        .layer(cors)
         .layer(middleware::from_fn_with_state(state.clone(), correlate))
         .with_state(state)
 }

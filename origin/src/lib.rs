@@ -18,6 +18,7 @@ pub mod access;
 pub mod accounts;
 pub mod app;
 pub mod aws;
+pub mod browser;
 pub mod cli;
 pub mod client_address;
 pub mod clock;

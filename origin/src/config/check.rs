@@ -52,6 +52,7 @@ impl Config {
         let mut wrong = Wrong::default();
         self.check_issuer(&mut wrong);
         self.server.check(&mut wrong);
+        self.browser.check(&self.issuer(), &mut wrong);
         self.gate.check(&mut wrong);
         self.tokens.check(&mut wrong);
         self.password.check(self.mode, &mut wrong);

@@ -11,6 +11,7 @@ use serde::Deserialize;
 mod access;
 mod anomaly;
 mod audit;
+mod browser;
 mod captcha;
 mod check;
 mod limits;
@@ -32,6 +33,7 @@ mod tokens;
 pub use access::{Access, Accounts, Role};
 pub use anomaly::{Anomaly, Reaction};
 pub use audit::Audit;
+pub use browser::{Browser, SameSite};
 pub use captcha::{Captcha, CaptchaFail, CaptchaFor, CaptchaKind, CaptchaWhen};
 pub use limits::{LOGIN_WINDOW, Limits};
 pub use load::{ConfigError, Environment};
@@ -61,6 +63,8 @@ pub struct Config {
     pub data_dir: DataDir,
     /// Listeners and limits of HTTP.
     pub server: Server,
+    /// Pages that call this server.
+    pub browser: Browser,
     /// Where data is kept.
     pub database: Database,
     /// What access tokens say.

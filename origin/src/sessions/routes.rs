@@ -5,6 +5,7 @@
     reason = "`params(…)` of utoipa makes a qualified path"
 )]
 
+use axum::Extension;
 use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use utoipa_axum::routes;
 use super::{Ending, Tokens, View, end, end_of_user, end_own, ended_of, live_of, store};
 use crate::abuse::Limit;
 use crate::app::State;
+use crate::browser::InBrowser;
 use crate::error::Error;
 use crate::ids::SessionId;
 use crate::request::{Caller, Json, OptionalJson};
@@ -32,19 +34,21 @@ pub fn auth() -> OpenApiRouter<State> {
 }
 
 /// The refresh token that was answered last.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Refresh {
-    #[schema(value_type = String)]
-    refresh_token: Secret,
+    /// Left out in browser mode: the cookie holds it.
+    #[schema(value_type = Option<String>)]
+    refresh_token: Option<Secret>,
 }
 
 #[utoipa::path(
     post, path = "/refresh", tag = "sessions",
     summary = "Exchange a refresh token for new tokens",
     description = "Each refresh token is good once. Repeated within the grace it answers the same \
-                   successor; later, its session is ended as stolen.",
-    request_body = Refresh,
+                   successor; later, its session is ended as stolen. In browser mode \
+                   (`X-Refresh-Mode: cookie`) it is in the cookie, and the body may be left out.",
+    request_body = Option<Refresh>,
     responses(
         (status = 200, description = "The successor, and a new access token.", body = Tokens),
         (status = 401, description = "`refresh_invalid`, `refresh_reused`, `session_ended`"),
@@ -57,10 +61,23 @@ struct Refresh {
 async fn refresh(
     Shared(state): Shared<State>,
     caller: Caller,
-    Json(body): Json<Refresh>,
+    browser: Option<Extension<InBrowser>>,
+    OptionalJson(body): OptionalJson<Refresh>,
 ) -> Result<Json<Tokens>, Error> {
     state.limiter.by_address(&caller, Limit::RefreshByAddress)?;
-    super::refresh(&state, &caller, body.refresh_token.expose())
+    let token = match (body.refresh_token, browser.map(|browser| browser.0)) {
+        (Some(token), None) => token,
+        (None, Some(InBrowser { refresh_token })) => {
+            refresh_token.ok_or(Error::RefreshInvalid("no cookie"))?
+        }
+        (Some(_), Some(_)) => return Err(Error::invalid("The refresh token is in the cookie.")),
+        (None, None) => {
+            return Err(Error::invalid(
+                "The body does not fit: missing field `refresh_token`.",
+            ));
+        }
+    };
+    super::refresh(&state, &caller, token.expose())
         .await
         .map(Json)
 }
