@@ -5,6 +5,7 @@ use core::fmt;
 use edgekeep_shared::{
     control::ControlKeys,
     gate::RevocationSources,
+    jwk::Algorithm,
     policy::Policy,
     verifier::{MAX_LEEWAY, Verifier},
 };
@@ -34,7 +35,8 @@ impl core::error::Error for ConfigError {}
 /// What the worker was told.
 #[derive(Debug)]
 pub struct Config {
-    /// `ISSUER`, `AUDIENCE` and `LEEWAY`: whose tokens, for whom, how exact in time.
+    /// `ISSUER`, `AUDIENCE`, `ALGORITHMS` and `LEEWAY`: whose tokens, for whom, signed how, how exact
+    /// in time.
     pub verifier: Verifier,
     /// `JWKS_URL`, or the issuer's usual place below `ORIGIN_URL`.
     pub jwks_url: String,
@@ -125,7 +127,9 @@ impl Config {
             })
             .transpose()?;
         Ok(Self {
-            verifier: Verifier::new(required("ISSUER")?, required("AUDIENCE")?).with_leeway(leeway),
+            verifier: Verifier::new(required("ISSUER")?, required("AUDIENCE")?)
+                .with_algorithms(algorithms(optional("ALGORITHMS").as_deref())?)
+                .with_leeway(leeway),
             jwks_url,
             upstream_url: base("UPSTREAM_URL", &required("UPSTREAM_URL")?)?,
             origin_url,
@@ -163,6 +167,25 @@ fn base(variable: &'static str, url: &str) -> Result<String, ConfigError> {
             "expected an absolute http or https URL without query",
         )),
     }
+}
+
+/// What `ALGORITHMS` says; unset, every algorithm that the issuer has keys for. An unknown word
+/// stops the gate: whoever wrote it expected tokens of it.
+fn algorithms(value: Option<&str>) -> Result<Vec<Algorithm>, ConfigError> {
+    let Some(value) = value else {
+        return Ok(Algorithm::ALL.to_vec());
+    };
+    let named = |word: &str| Algorithm::from_name(word.trim());
+    value
+        .split(',')
+        .map(named)
+        .collect::<Option<_>>()
+        .ok_or_else(|| {
+            error(
+                "ALGORITHMS",
+                "expected a list of `ES256`, `EdDSA`, `RS256`, separated by commas",
+            )
+        })
 }
 
 /// What `REVOCATION_SOURCES` says. An unknown word is not skipped: whoever wrote it expected
@@ -243,6 +266,13 @@ mod tests {
     }
 
     #[test]
+    fn knows_the_algorithms_by_every_name() {
+        assert_eq!(algorithms(None).unwrap(), Algorithm::ALL);
+        let both = algorithms(Some("Ed25519, RS256")).unwrap();
+        assert_eq!(both, [Algorithm::EdDsa, Algorithm::Rs256]);
+    }
+
+    #[test]
     fn names_the_variable_that_is_wrong() {
         for (variable, value) in [
             ("ISSUER", None),
@@ -250,6 +280,10 @@ mod tests {
             ("UPSTREAM_URL", Some("127.0.0.1:8090")),
             ("UPSTREAM_URL", Some("http:///x")),
             ("UPSTREAM_URL", Some("https://x/?a=b")),
+            ("ALGORITHMS", Some("RS512")),
+            ("ALGORITHMS", Some("ES256,none")),
+            ("ALGORITHMS", Some("ES256,")),
+            ("ALGORITHMS", Some("rs256")),
             ("LEEWAY", Some("301")),
             ("LEEWAY", Some("-1")),
             ("LEEWAY", Some("5s")),

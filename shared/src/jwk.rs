@@ -12,10 +12,11 @@ use sha2::{Digest, Sha256};
 use crate::{
     base64url,
     json::{self, Object, Value},
+    rsa::RsaKey,
 };
 
-/// Size of a JWK Set document that is read. A published key takes 250 bytes; 64 of them with
-/// certificates that nobody needs stay below this.
+/// Size of a JWK Set document that is read. A published key takes 250 bytes, one of RSA with 4,096
+/// bits 800: [`MAX_KEYS`] of them stay below this.
 pub const MAX_SET_BYTES: usize = 64 * 1024;
 
 /// Keys that a set may hold. An issuer publishes three or four at a time; look-up is linear.
@@ -31,9 +32,14 @@ pub enum Algorithm {
     Es256,
     /// Ed25519 (RFC 8037 §3.1; RFC 9864 calls it `Ed25519`).
     EdDsa,
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 §3.3).
+    Rs256,
 }
 
 impl Algorithm {
+    /// Every algorithm, in the order of declaration.
+    pub const ALL: &'static [Self] = &[Self::Es256, Self::EdDsa, Self::Rs256];
+
     /// The algorithm called `name`; exact, since names are case-sensitive (RFC 7515 §4.1.1).
     ///
     /// `Ed25519` is the fully-specified name of what `EdDSA` means for an Ed25519 key
@@ -42,6 +48,7 @@ impl Algorithm {
         match name {
             "ES256" => Some(Self::Es256),
             "EdDSA" | "Ed25519" => Some(Self::EdDsa),
+            "RS256" => Some(Self::Rs256),
             _ => None,
         }
     }
@@ -51,17 +58,20 @@ impl Algorithm {
         match self {
             Self::Es256 => "ES256",
             Self::EdDsa => "EdDSA",
+            Self::Rs256 => "RS256",
         }
     }
 }
 
-/// A public key, proved to be a point on its curve.
+/// A public key, proved to be a point on its curve or, as far as that can be seen, a sound modulus.
 #[derive(Clone, PartialEq, Eq)]
 pub enum VerifyingKey {
     /// An ECDSA key on P-256.
     Es256(p256::ecdsa::VerifyingKey),
     /// An Ed25519 key: canonical encoding, not of small order.
     EdDsa(ed25519_dalek::VerifyingKey),
+    /// An RSA key of 2,048 to 4,096 bits.
+    Rs256(RsaKey),
 }
 
 impl VerifyingKey {
@@ -98,19 +108,22 @@ impl VerifyingKey {
         match self {
             Self::Es256(_) => Algorithm::Es256,
             Self::EdDsa(_) => Algorithm::EdDsa,
+            Self::Rs256(_) => Algorithm::Rs256,
         }
     }
 
     /// Whether `signature`, in the fixed-width form of JWS, is this key's over `message`.
     ///
     /// ECDSA: r ‖ s, both in 1..n, of either sign (RFC 7518 §3.4 sets no bound of n/2). Ed25519:
-    /// the strict rules, by which one message and key have one signature.
+    /// the strict rules, by which one message and key have one signature. RSA: the one signature of
+    /// the modulus's length.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match self {
             Self::Es256(key) => p256::ecdsa::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
             Self::EdDsa(key) => ed25519_dalek::Signature::from_slice(signature)
                 .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()),
+            Self::Rs256(key) => key.verify(message, signature),
         }
     }
 
@@ -143,6 +156,10 @@ impl VerifyingKey {
                 let x = base64url::encode(key.as_bytes());
                 format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#)
             }
+            Self::Rs256(key) => {
+                let [e, n] = [&key.exponent()[..], key.modulus()].map(base64url::encode);
+                format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#)
+            }
         }
     }
 }
@@ -169,6 +186,8 @@ pub enum JwkError {
     Unsupported,
     /// Not a point that may be used: off the curve, of small order, or not canonical.
     Point,
+    /// An RSA key whose size, exponent or modulus gives no security.
+    Weak,
 }
 
 impl fmt::Display for JwkError {
@@ -178,6 +197,7 @@ impl fmt::Display for JwkError {
             Self::PrivateKey => "contains a private key",
             Self::Unsupported => "of a type, algorithm or use that is not supported",
             Self::Point => "not a usable point of its curve",
+            Self::Weak => "an RSA key of a size, exponent or modulus that gives no security",
         })
     }
 }
@@ -237,7 +257,10 @@ impl Jwk {
         let coordinate = |name| {
             base64url::decode_exact(required(name)?.as_bytes()).map_err(|_| JwkError::Malformed)
         };
+        let number =
+            |name| base64url::decode(required(name)?.as_bytes()).map_err(|_| JwkError::Malformed);
         let key = match (required("kty")?, text(jwk, "crv")?) {
+            ("RSA", None) => VerifyingKey::Rs256(RsaKey::new(&number("n")?, &number("e")?)?),
             ("EC", Some("P-256")) => VerifyingKey::es256(&coordinate("x")?, &coordinate("y")?)?,
             ("OKP", Some("Ed25519")) => VerifyingKey::ed25519(&coordinate("x")?)?,
             _ => return Err(JwkError::Unsupported),

@@ -5,8 +5,8 @@
 //! whether it was turned away before its time, [`policy`] whether it suffices for a route on its
 //! canonical [`path`].
 //!
-//! In scope: RFC 7515, 7517, 7518 (ES256), 7519, 7638, 8037 (Ed25519), 8725, 9068. Out of scope:
-//! I/O, clocks, randomness, private keys, HMAC, encryption (JWE).
+//! In scope: RFC 7515, 7517, 7518 (ES256, RS256), 7519, 7638, 8017 (§8.2.2), 8037 (Ed25519), 8725,
+//! 9068. Out of scope: I/O, clocks, randomness, private keys, HMAC, encryption (JWE).
 #![no_std]
 
 extern crate alloc;
@@ -22,6 +22,7 @@ pub mod jwk;
 pub mod path;
 pub mod policy;
 pub mod revocation;
+pub mod rsa;
 pub mod time;
 pub mod token;
 pub mod verifier;

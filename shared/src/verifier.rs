@@ -1,9 +1,13 @@
 //! The one verdict: from bytes to a [`VerifiedToken`], or the reason why not.
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 
 use crate::{
-    claims::Claims, error::Rejection, jwk::JwkSet, time::UnixTime, token::UnverifiedToken,
+    claims::Claims,
+    error::Rejection,
+    jwk::{Algorithm, JwkSet},
+    time::UnixTime,
+    token::UnverifiedToken,
 };
 
 /// The media type of access tokens (RFC 9068 §2.1).
@@ -24,6 +28,7 @@ pub struct Verifier {
     issuer: String,
     audience: String,
     token_type: String,
+    algorithms: Vec<Algorithm>,
     leeway: i64,
 }
 
@@ -48,12 +53,13 @@ impl VerifiedToken {
 
 impl Verifier {
     /// A verifier of access tokens of `issuer` for `audience`, both compared exactly, without
-    /// leeway.
+    /// leeway, of every algorithm for which the issuer publishes a key.
     pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Self {
         Self {
             issuer: issuer.into(),
             audience: audience.into(),
             token_type: String::from(ACCESS_TOKEN_TYPE),
+            algorithms: Vec::from(Algorithm::ALL),
             leeway: 0,
         }
     }
@@ -62,6 +68,13 @@ impl Verifier {
     #[must_use]
     pub fn with_type(mut self, token_type: impl Into<String>) -> Self {
         self.token_type = token_type.into();
+        self
+    }
+
+    /// Accepts these algorithms alone, whatever keys the issuer publishes.
+    #[must_use]
+    pub fn with_algorithms(mut self, algorithms: impl Into<Vec<Algorithm>>) -> Self {
+        self.algorithms = algorithms.into();
         self
     }
 
@@ -103,7 +116,8 @@ impl Verifier {
     ///
     /// The first that applies of [`WrongType`](Rejection::WrongType),
     /// [`KeyUnknown`](Rejection::KeyUnknown),
-    /// [`AlgorithmNotAllowed`](Rejection::AlgorithmNotAllowed) where `alg` is not the key's,
+    /// [`AlgorithmNotAllowed`](Rejection::AlgorithmNotAllowed) where `alg` is not the key's or not
+    /// one of [`with_algorithms`](Self::with_algorithms),
     /// [`SignatureInvalid`](Rejection::SignatureInvalid),
     /// [`ClaimMissing`](Rejection::ClaimMissing), [`ClaimInvalid`](Rejection::ClaimInvalid),
     /// [`IssuerMismatch`](Rejection::IssuerMismatch),
@@ -123,7 +137,8 @@ impl Verifier {
             .unverified_key_id()
             .and_then(|key_id| keys.find(key_id))
             .ok_or(Rejection::KeyUnknown)?;
-        if token.unverified_algorithm() != jwk.key().algorithm() {
+        let algorithm = token.unverified_algorithm();
+        if algorithm != jwk.key().algorithm() || !self.algorithms.contains(&algorithm) {
             return Err(Rejection::AlgorithmNotAllowed);
         }
         if !jwk.key().verify(token.signing_input(), token.signature()) {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 use edgekeep_shared::error::Rejection;
-use edgekeep_shared::jwk::{JwkSet, MAX_SET_BYTES};
+use edgekeep_shared::jwk::{Algorithm, JwkSet, MAX_SET_BYTES};
 use edgekeep_shared::time::UnixTime;
 use edgekeep_shared::token::MAX_TOKEN_BYTES;
 use edgekeep_shared::verifier::{MAX_LEEWAY, Verifier};
@@ -47,6 +47,9 @@ pub(super) struct Options {
     /// The expected media type.
     #[arg(long, value_name = "TYPE", default_value = "at+jwt")]
     typ: String,
+    /// An algorithm to accept, given once for each; all that the JWK Set has keys for unless given.
+    #[arg(long = "alg", value_name = "ALG", value_parser = algorithm)]
+    algorithms: Vec<Algorithm>,
     /// Seconds of clock difference to tolerate.
     #[arg(long, value_name = "S", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_LEEWAY)))]
@@ -58,6 +61,10 @@ pub(super) struct Options {
     /// times what a token may have is `token_too_large` unread.
     #[arg(long)]
     json: bool,
+}
+
+fn algorithm(name: &str) -> Result<Algorithm, &'static str> {
+    Algorithm::from_name(name).ok_or("expected ES256, EdDSA (or Ed25519) or RS256")
 }
 
 #[expect(clippy::print_stderr, reason = "a warning beside the answers")]
@@ -78,6 +85,11 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     let verifier = Verifier::new(&*options.issuer, &*options.audience)
         .with_type(&*options.typ)
         .with_leeway(options.leeway);
+    let verifier = if options.algorithms.is_empty() {
+        verifier
+    } else {
+        verifier.with_algorithms(&*options.algorithms)
+    };
     let now = || {
         UnixTime(
             options

@@ -110,6 +110,7 @@ impl Key {
             Public::Rsa { .. } => Algorithm::Rs256,
             Public::Curve(VerifyingKey::Es256(_)) => Algorithm::Es256,
             Public::Curve(VerifyingKey::EdDsa(_)) => Algorithm::EdDsa,
+            Public::Curve(VerifyingKey::Rs256(_)) => Algorithm::Rs256,
         }
     }
 

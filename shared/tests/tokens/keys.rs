@@ -57,7 +57,7 @@ fn publishes_what_it_parses() {
 
 #[test]
 fn refuses_keys_by_cause() {
-    use JwkError::{Malformed, Point, PrivateKey, Unsupported};
+    use JwkError::{Malformed, Point, PrivateKey, Unsupported, Weak};
     let ec_point = |x: [u8; 32], y: [u8; 32]| {
         with(
             with(ec(), "x", json!(base64url::encode(&x))),
@@ -77,7 +77,7 @@ fn refuses_keys_by_cause() {
         (json!({"kty": "oct", "k": "AAAA"}), PrivateKey),
         (
             json!({"kty": "RSA", "n": "AQAB", "e": "AQAB", "alg": "RS256"}),
-            Unsupported,
+            Weak,
         ),
         (
             json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"}),
@@ -156,6 +156,105 @@ fn refuses_every_small_order_or_non_canonical_ed25519_key() {
     }
 }
 
+/// The modulus of RFC 7515, appendix A.2.1.
+const MODULUS: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+
+#[test]
+fn refuses_rsa_keys_by_cause() {
+    use JwkError::{Malformed, PrivateKey, Unsupported, Weak};
+    let rsa = || json!({"kty": "RSA", "n": MODULUS, "e": "AQAB"});
+    let modulus = base64url::decode(MODULUS.as_bytes()).unwrap();
+    let with_n = |n: &[u8]| with(rsa(), "n", json!(base64url::encode(n)));
+    let with_e = |e: &[u8]| with(rsa(), "e", json!(base64url::encode(e)));
+    let mut even = modulus.clone();
+    *even.last_mut().unwrap() ^= 1;
+    let short = [&[0x7f][..], &modulus[1..]].concat();
+    for (jwk, expected) in [
+        (with(rsa(), "alg", json!("RS384")), Unsupported),
+        (with(rsa(), "alg", json!("PS256")), Unsupported),
+        (with(rsa(), "alg", json!("HS256")), Unsupported),
+        (with(rsa(), "crv", json!("P-256")), Unsupported),
+        (with(rsa(), "use", json!("enc")), Unsupported),
+        (with(rsa(), "key_ops", json!(["encrypt"])), Unsupported),
+        (with(rsa(), "d", json!("AQAB")), PrivateKey),
+        (with(rsa(), "oth", json!([])), PrivateKey),
+        (with(rsa(), "n", json!("")), Malformed),
+        (with(rsa(), "n", json!(7)), Malformed),
+        (with(rsa(), "n", json!(format!("{MODULUS}=="))), Malformed),
+        (with_n(&[&[0][..], &modulus].concat()), Malformed),
+        (with_e(&[0, 1, 0, 1]), Malformed),
+        (with_e(&[]), Malformed),
+        (with_e(&[0]), Malformed),
+        (with_e(&[1]), Weak),
+        (with_e(&[2]), Weak),
+        (with_e(&[3]), Weak),
+        (with_e(&[4]), Weak),
+        (with_e(&[1, 0, 0]), Weak),
+        (with_e(&[1, 0, 0, 0, 0, 0, 0, 0, 1]), Weak),
+        (with_n(&even), Weak),
+        (with_n(&short), Weak),
+        (with_n(&modulus[1..]), Weak),
+        (with_n(&[&modulus[..], &[1; 256], &[1]].concat()), Weak),
+    ] {
+        assert_eq!(parse(&jwk), Err(expected), "{jwk}");
+    }
+    for jwk in [
+        rsa(),
+        with(rsa(), "alg", json!("RS256")),
+        with(rsa(), "key_ops", json!(["verify"])),
+        with_e(&[5]),
+        with_e(&[0xff; 8]),
+    ] {
+        let parsed = parse(&jwk).unwrap();
+        let published = parsed.key().to_jwk(parsed.key_id());
+        assert_eq!(Jwk::parse(published.as_bytes()), Ok(parsed));
+    }
+}
+
+/// The signature of RFC 7515, appendix A.2.1, and what must not pass for it.
+#[test]
+fn agrees_with_the_rsa_example_of_rfc_7515() {
+    let signing_input = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+    let signature = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+    let signature = base64url::decode(signature.as_bytes()).unwrap();
+    let jwk = parse(&json!({"kty": "RSA", "n": MODULUS, "e": "AQAB"})).unwrap();
+    let verifies = |signature: &[u8]| jwk.key().verify(signing_input.as_bytes(), signature);
+    assert!(verifies(&signature));
+    let modulus = base64url::decode(MODULUS.as_bytes()).unwrap();
+    // The same number modulo n: where s + n fits, it must not be a second signature.
+    let mut carry = 0;
+    let mut sum: Vec<u8> = signature
+        .iter()
+        .zip(&modulus)
+        .rev()
+        .map(|(a, b)| {
+            carry += u16::from(*a) + u16::from(*b);
+            let byte = carry.to_le_bytes()[0];
+            carry >>= 8;
+            byte
+        })
+        .collect();
+    sum.reverse();
+    for bad in [
+        Vec::new(),
+        vec![0; 256],
+        vec![0xff; 256],
+        modulus,
+        sum,
+        signature[1..].to_vec(),
+        signature[..255].to_vec(),
+        [&[0][..], &signature].concat(),
+        [&signature[..], &[0]].concat(),
+    ] {
+        assert!(!verifies(&bad));
+    }
+    for at in 0..signature.len() {
+        let mut changed = signature.clone();
+        changed[at] ^= 1;
+        assert!(!verifies(&changed), "{at}");
+    }
+}
+
 #[test]
 fn keeps_the_good_keys_of_a_set_and_lists_the_others() {
     let rsa = json!({"kty": "RSA", "kid": "rsa", "n": "AQAB", "e": "AQAB"});
@@ -167,7 +266,7 @@ fn keeps_the_good_keys_of_a_set_and_lists_the_others() {
         ["ec", "ed"]
     );
     let refused = [
-        (0, JwkError::Unsupported),
+        (0, JwkError::Weak),
         (2, JwkError::Point),
         (4, JwkError::Malformed),
     ];

