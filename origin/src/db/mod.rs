@@ -96,6 +96,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "captcha",
         include_str!("../../migrations/0111_captcha.sql"),
     ),
+    (
+        112,
+        "passkeys",
+        include_str!("../../migrations/0112_passkeys.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.
