@@ -69,9 +69,11 @@ WORKER_BUILD_BIN="$EDGEKEEP_CACHE_DIR/tools/worker-build-$(lock_version worker)/
 # One that is installed already serves as well.
 CARGO_DENY_VERSION=0.20.2
 CARGO_DENY_BIN="$(command -v cargo-deny || echo "$EDGEKEEP_CACHE_DIR/tools/cargo-deny-$CARGO_DENY_VERSION/bin/cargo-deny")"
+# Empty where there is none: scripts/test then leaves out what needs a browser.
+EDGEKEEP_CHROMEDRIVER="${EDGEKEEP_CHROMEDRIVER:-$(command -v chromedriver || true)}"
 SCHEMATHESIS_VERSION=4.32.5
 SCHEMATHESIS_BIN="$EDGEKEEP_CACHE_DIR/tools/schemathesis-$SCHEMATHESIS_VERSION/bin/schemathesis"
 WASM_OPT_BIN="$EDGEKEEP_NPM_DIR/node_modules/.bin/wasm-opt"
 ESBUILD_BIN="$EDGEKEEP_NPM_DIR/node_modules/.bin/esbuild"
 export EDGEKEEP_NPM_DIR EDGEKEEP_WORKERD WASM_BINDGEN_BIN WORKER_BUILD_BIN WASM_OPT_BIN ESBUILD_BIN
-export CARGO_DENY_VERSION CARGO_DENY_BIN SCHEMATHESIS_VERSION SCHEMATHESIS_BIN
+export CARGO_DENY_VERSION CARGO_DENY_BIN SCHEMATHESIS_VERSION SCHEMATHESIS_BIN EDGEKEEP_CHROMEDRIVER

@@ -110,6 +110,8 @@ ids! {
     TokenId;
     /// A link between an account and what somebody is at another identity provider.
     IdentityId;
+    /// A passkey, as it is listed.
+    PasskeyId;
     /// A captcha that waits for its answer.
     CaptchaId;
     /// A request, where the caller did not name it: the correlation id.

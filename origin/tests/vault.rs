@@ -663,6 +663,11 @@ const NOT_SEALED: &[(&str, &[&str])] = &[
             "kyc_submissions.decided_by",
             "contact_undos.user_id",
             "captcha_challenges.id",
+            "passkeys.id",
+            "passkeys.user_id",
+            "passkey_ceremonies.user_id",
+            // What an authenticator calls its key: random, and useless without it.
+            "passkeys.credential_id",
         ],
     ),
     (
@@ -701,6 +706,8 @@ const NOT_SEALED: &[(&str, &[&str])] = &[
             "social_flows.code_hash",
             "recovery_codes.code_mac",
             "mfa_tokens.token_hash",
+            "passkey_ceremonies.token_hash",
+            "passkey_ceremonies.bound_to",
             "contact_undos.token_hash",
         ],
     ),

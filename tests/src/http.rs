@@ -26,6 +26,7 @@ pub struct Call {
     target: String,
     headers: Fields,
     body: Option<Vec<u8>>,
+    patience: Duration,
 }
 
 /// A response.
@@ -50,6 +51,7 @@ impl Call {
             target: target.to_owned(),
             headers: vec![("Host".to_owned(), address.to_string())],
             body: None,
+            patience: PATIENCE,
         }
     }
 
@@ -64,6 +66,13 @@ impl Call {
     #[must_use]
     pub fn bearer(self, token: &str) -> Self {
         self.header("Authorization", &format!("Bearer {token}"))
+    }
+
+    /// Waits so long for the answer.
+    #[must_use]
+    pub const fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Sets the body.
@@ -96,7 +105,8 @@ impl Call {
         head.push_str("\r\n");
         let mut bytes = head.into_bytes();
         bytes.extend(self.body.unwrap_or_default());
-        exchange(self.address, &bytes, self.method == "HEAD").await
+        let head = self.method == "HEAD";
+        exchange_within(self.address, &bytes, head, self.patience).await
     }
 }
 
@@ -140,6 +150,15 @@ pub fn find<'f>(fields: &'f Fields, name: &str) -> impl Iterator<Item = &'f str>
 /// # Errors
 /// When nobody answers, or not in HTTP.
 pub async fn exchange(address: SocketAddr, request: &[u8], head: bool) -> io::Result<Answer> {
+    exchange_within(address, request, head, PATIENCE).await
+}
+
+async fn exchange_within(
+    address: SocketAddr,
+    request: &[u8],
+    head: bool,
+    patience: Duration,
+) -> io::Result<Answer> {
     let begun = Instant::now();
     let work = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -159,7 +178,7 @@ pub async fn exchange(address: SocketAddr, request: &[u8], head: bool) -> io::Re
             Err(error) => Err(error),
         }
     };
-    let message = tokio::time::timeout(PATIENCE, work)
+    let message = tokio::time::timeout(patience, work)
         .await
         .map_err(|_| io::ErrorKind::TimedOut)??;
     let status = message

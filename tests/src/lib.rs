@@ -7,6 +7,7 @@
 //! - [`issuer`]: an issuer in this process whose every door can fail.
 //! - [`edge`], [`origin`]: the real worker in `workerd`, the real `edgekeep`.
 //! - [`gate`], [`house`]: the two compositions that tests ask for.
+//! - [`browser`]: a real browser.
 //!
 //! Everything listens on loopback and ends when its value is dropped, on a panic too; the log of
 //! a child is shown when its test fails.
@@ -17,6 +18,7 @@
     reason = "what cannot be set up fails the test, with its place"
 )]
 
+pub mod browser;
 pub mod clock;
 pub mod edge;
 pub mod gate;

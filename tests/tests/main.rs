@@ -30,3 +30,5 @@ mod readme;
 mod rotation;
 mod verdicts;
 mod walk;
+
+mod browser_passkeys;

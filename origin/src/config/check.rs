@@ -60,6 +60,7 @@ impl Config {
         self.otp.check(&mut wrong);
         self.limits.check(&mut wrong);
         self.mfa.check(&mut wrong);
+        self.passkeys.check(self, &mut wrong);
         self.accounts.check(&mut wrong);
         self.access.check(&mut wrong);
         self.captcha.check(&mut wrong);

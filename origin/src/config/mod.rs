@@ -21,6 +21,7 @@ mod log;
 mod mfa;
 mod notify;
 mod otp;
+mod passkeys;
 mod password;
 mod revocation;
 mod secrets;
@@ -42,6 +43,7 @@ pub use log::{Log, LogFormat};
 pub use mfa::Mfa;
 pub use notify::{Channel, HttpFormat, HttpHook, Notify, Smtp, SmtpTls, Sns, Twilio};
 pub use otp::{Otp, Registration};
+pub use passkeys::Passkeys;
 pub use password::{Breached, OnFailure, Password};
 pub use revocation::{Gate, KvRest, Revocation};
 pub use secrets::{AwsKms, Provider, Secrets, VaultTransit};
@@ -103,6 +105,8 @@ pub struct Config {
     pub secrets: Secrets,
     /// How often one may ask.
     pub limits: Limits,
+    /// Keys that a person's authenticators hold.
+    pub passkeys: Passkeys,
     /// What tells people from machines.
     pub captcha: Captcha,
     /// What follows logins that are unlike those before.

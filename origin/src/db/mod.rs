@@ -97,6 +97,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../migrations/0111_captcha.sql"),
     ),
     (
+        112,
+        "passkeys",
+        include_str!("../../migrations/0112_passkeys.sql"),
+    ),
+    (
         114,
         "anomaly",
         include_str!("../../migrations/0114_anomaly.sql"),

@@ -14,6 +14,7 @@ mod fresh;
 pub mod hasher;
 pub mod messages;
 mod otp;
+pub(crate) mod passkeys;
 mod password;
 mod reauthentication;
 pub(crate) mod reset;
@@ -43,6 +44,7 @@ pub fn routes() -> OpenApiRouter<State> {
     routes::routes()
         .merge(second::routes::routes())
         .merge(factors::routes::routes())
+        .merge(passkeys::routes::routes())
         .merge(reauthentication::routes())
 }
 
@@ -54,5 +56,6 @@ pub(crate) async fn forget_pending(connection: &mut AnyConnection) -> Result<(),
     codes::withdraw_all(connection).await?;
     second::withdraw_all(connection).await?;
     factors::withdraw_all(connection).await?;
+    passkeys::withdraw_all(connection).await?;
     reset::withdraw_all(connection).await
 }

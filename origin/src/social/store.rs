@@ -291,7 +291,7 @@ pub(super) async fn identities(
 }
 
 /// Removes a link, unless nothing else would let its owner in: a password with something to type
-/// beside it, an address that codes can go to, or another link. Its provider, if it was removed.
+/// beside it, an address that codes can go to, a passkey, or another link. Its provider, if it was removed.
 pub(super) async fn remove_identity(
     connection: &mut AnyConnection,
     user_id: UserId,
@@ -309,6 +309,7 @@ pub(super) async fn remove_identity(
          WHERE id = $1 AND user_id = $2 AND (
              EXISTS (SELECT 1 FROM social_identities AS others
                      WHERE others.user_id = $2 AND others.id <> $1)
+             OR EXISTS (SELECT 1 FROM passkeys WHERE passkeys.user_id = $2)
              OR EXISTS (SELECT 1 FROM identifiers
                         WHERE identifiers.user_id = $2 AND identifiers.kind <> 'username'
                           AND identifiers.verified_at IS NOT NULL)

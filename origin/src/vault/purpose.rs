@@ -17,6 +17,8 @@ pub enum Purpose {
     Totp,
     /// Recovery codes.
     RecoveryCode,
+    /// Passkeys, and their challenges that wait for an answer.
+    Passkey,
     /// Logins that wait for their second factor.
     Mfa,
     /// Counters of failures and of messages sent.
@@ -66,7 +68,7 @@ pub enum Lasting {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Identifier,
         Self::Profile,
         Self::Password,
@@ -74,6 +76,7 @@ impl Purpose {
         Self::Code,
         Self::Totp,
         Self::RecoveryCode,
+        Self::Passkey,
         Self::Mfa,
         Self::Abuse,
         Self::SigningKey,
@@ -100,6 +103,7 @@ impl Purpose {
             Self::Code => "code",
             Self::Totp => "totp",
             Self::RecoveryCode => "recovery-code",
+            Self::Passkey => "passkey",
             Self::Mfa => "mfa",
             Self::Abuse => "abuse",
             Self::SigningKey => "signing-key",
@@ -126,6 +130,7 @@ impl Purpose {
             | Self::Registration
             | Self::Code
             | Self::Totp
+            | Self::Passkey
             | Self::Mfa
             | Self::SigningKey
             | Self::ControlKey

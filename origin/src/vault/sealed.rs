@@ -81,6 +81,13 @@ pub const SEALED: &[Sealed] = &[
     },
     of("totp_factors", "secret", Purpose::Totp, &[Bytes("user_id")]),
     of("totp_pending", "secret", Purpose::Totp, &[Bytes("user_id")]),
+    of("passkeys", "details", Purpose::Passkey, &[Bytes("id")]),
+    of(
+        "passkey_ceremonies",
+        "state",
+        Purpose::Passkey,
+        &[Bytes("token_hash")],
+    ),
     Sealed {
         table: "mfa_tokens",
         column: "payload",

@@ -26,9 +26,9 @@ pub(super) const PENDING: Duration = Duration::from_mins(10);
 const REMEMBERED: Duration = Duration::from_hours(1);
 
 /// Whose factors are changed, from which session, and whether the others end.
-pub(super) struct Change<'a> {
-    pub(super) caller: &'a FreshlyAuthenticated,
-    pub(super) end_other_sessions: bool,
+pub(in crate::login) struct Change<'a> {
+    pub(in crate::login) caller: &'a FreshlyAuthenticated,
+    pub(in crate::login) end_other_sessions: bool,
 }
 
 /// Makes a secret and keeps it until a code of it comes back. An app that is in use stays.
@@ -128,6 +128,29 @@ pub(super) async fn replace_recovery_codes(
     Ok(codes)
 }
 
+/// Concludes the addition of a passkey in `tx`, and commits it. The recovery codes that come with
+/// the first factor are answered.
+pub(in crate::login) async fn added_passkey(
+    state: &State,
+    mut tx: Tx,
+    change: &Change<'_>,
+) -> Result<Option<Vec<String>>, Error> {
+    let user_id = change.caller.user_id;
+    let codes = first_recovery_codes(state, &mut tx, user_id).await?;
+    finish(state, tx, change, Told::Added(Method::Passkey)).await?;
+    Ok(codes)
+}
+
+/// Concludes the removal of a passkey in `tx`, and commits it.
+pub(in crate::login) async fn removed_passkey(
+    state: &State,
+    mut tx: Tx,
+    change: &Change<'_>,
+) -> Result<(), Error> {
+    tidy(&mut tx, change.caller.user_id).await?;
+    finish(state, tx, change, Told::Removed(Method::Passkey)).await
+}
+
 /// Makes codes to the proved address of this kind a second factor. The recovery codes that come
 /// with the first factor are answered.
 pub(super) async fn add_codes(
@@ -156,10 +179,7 @@ pub(super) async fn add_codes(
     if !store::put_code_factor(&mut tx, user_id, kind, state.clock.now()).await? {
         return Ok(None);
     }
-    let codes = match store::recovery_codes(&mut tx, user_id).await?.as_slice() {
-        [] => Some(new_recovery_codes(state, &mut tx, user_id).await?),
-        _ => None,
-    };
+    let codes = first_recovery_codes(state, &mut tx, user_id).await?;
     finish(state, tx, change, Told::Added(method)).await?;
     Ok(codes)
 }
@@ -205,6 +225,20 @@ async fn tidy(connection: &mut AnyConnection, user_id: UserId) -> Result<(), Err
         store::delete_rest(connection, user_id).await?;
     }
     Ok(())
+}
+
+/// New recovery codes where the account has none.
+async fn first_recovery_codes(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+) -> Result<Option<Vec<String>>, Error> {
+    Ok(
+        match store::recovery_codes(connection, user_id).await?[..] {
+            [] => Some(new_recovery_codes(state, connection, user_id).await?),
+            _ => None,
+        },
+    )
 }
 
 async fn new_recovery_codes(

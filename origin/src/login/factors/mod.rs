@@ -2,6 +2,7 @@
 //!
 //! | method | what it is | guesses |
 //! |---|---|---|
+//! | `passkey` | a key in an authenticator ([`passkeys`](super::passkeys)) | signatures: not bounded |
 //! | `totp` | an authenticator app ([`totp`]) | bounded for the account (`[mfa]`), apart from all else |
 //! | `recovery_code` | one of ten codes on paper ([`recovery`]) | 120 bits: not bounded |
 //! | `sms`, `email` | a code sent to a proved address ([`mailed`]), where the person chose it | three a code, bounded for account and method (`[otp]`) |
@@ -26,7 +27,7 @@ use crate::events::{self, Actor, Event, Outcome};
 use crate::ids::UserId;
 use crate::vault::{Purpose, Secret};
 
-mod changes;
+pub(super) mod changes;
 mod loss;
 mod mailed;
 mod recovery;
@@ -39,12 +40,15 @@ pub(super) use mailed::send;
 
 use super::codes;
 use super::messages;
+use super::passkeys;
 
 /// A second factor, the strongest first: the order in which they are offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = SecondFactor)]
 pub enum Method {
+    /// A signature of a passkey.
+    Passkey,
     /// A code of an authenticator app.
     Totp,
     /// One of the ten recovery codes.
@@ -60,6 +64,7 @@ impl Method {
     /// SP 800-63B-4 §3.1.2), and what it proves is a one-time password; mail has no word of its own.
     pub(super) const fn amr(self) -> &'static str {
         match self {
+            Self::Passkey => "hwk",
             Self::Totp | Self::RecoveryCode | Self::Email => "otp",
             Self::Sms => "sms",
         }
@@ -68,7 +73,7 @@ impl Method {
     /// To what kind of address it sends a code.
     pub(super) const fn kind(self) -> Option<Kind> {
         match self {
-            Self::Totp | Self::RecoveryCode => None,
+            Self::Passkey | Self::Totp | Self::RecoveryCode => None,
             Self::Sms => Some(Kind::Phone),
             Self::Email => Some(Kind::Email),
         }
@@ -86,6 +91,7 @@ impl Method {
     /// Its word in the API and the audit trail.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
+            Self::Passkey => "passkey",
             Self::Totp => "totp",
             Self::RecoveryCode => "recovery_code",
             Self::Sms => "sms",
@@ -96,6 +102,7 @@ impl Method {
     /// How people call it, in a message.
     const fn in_words(self) -> &'static str {
         match self {
+            Self::Passkey => "passkey",
             Self::Totp => "authenticator app",
             Self::RecoveryCode => "recovery codes",
             Self::Sms => "codes by SMS",
@@ -128,6 +135,12 @@ pub(super) async fn offered(
     after: Option<Kind>,
 ) -> Result<Vec<Method>, Error> {
     let mut methods = Vec::new();
+    if !passkeys::store::passkeys(connection, user_id)
+        .await?
+        .is_empty()
+    {
+        methods.push(Method::Passkey);
+    }
     if store::totp(connection, user_id).await?.is_some() {
         methods.push(Method::Totp);
     }
@@ -150,6 +163,8 @@ pub(super) async fn offered(
 
 /// A second factor that was shown and is right; it still has to be [`consume`]d.
 pub(super) enum Proof {
+    /// A signature of a passkey.
+    Passkey(passkeys::Asserted),
     /// A code of this step of the authenticator app with this (sealed) secret.
     Totp {
         secret: Vec<u8>,
@@ -165,10 +180,19 @@ pub(super) enum Proof {
 impl Proof {
     pub(super) const fn method(&self) -> Method {
         match self {
+            Self::Passkey(_) => Method::Passkey,
             Self::Totp { .. } => Method::Totp,
             Self::RecoveryCode(_) => Method::RecoveryCode,
             Self::Sent(Kind::Phone, _) => Method::Sms,
             Self::Sent(..) => Method::Email,
+        }
+    }
+
+    /// What `amr` says of it.
+    pub(super) const fn amr(&self) -> &'static str {
+        match self {
+            Self::Passkey(asserted) => asserted.key_amr(),
+            other => other.method().amr(),
         }
     }
 }
@@ -262,6 +286,7 @@ pub(super) async fn consume(
 ) -> Result<bool, Error> {
     let now = state.clock.now();
     let used = match proof {
+        Proof::Passkey(asserted) => passkeys::consume(state, connection, asserted).await?,
         Proof::Totp {
             secret,
             step,
@@ -297,7 +322,7 @@ pub(super) async fn release(state: &State, proof: &Proof) -> Result<(), Error> {
     let mut tx = state.db.write().await?;
     match proof {
         Proof::Totp { counted, .. } => guesses::take_back(&mut tx, *counted).await?,
-        Proof::RecoveryCode(_) => {}
+        Proof::Passkey(_) | Proof::RecoveryCode(_) => {}
         Proof::Sent(_, guess) => codes::release(&mut tx, guess).await?,
     }
     Ok(tx.commit().await?)
@@ -395,6 +420,7 @@ pub(crate) async fn remove_all(
     connection: &mut AnyConnection,
     user_id: UserId,
 ) -> Result<(), Error> {
+    passkeys::store::delete_of(connection, user_id).await?;
     store::delete_totp(connection, user_id).await?;
     for kind in [Kind::Email, Kind::Phone] {
         store::delete_code_factor(connection, user_id, kind).await?;

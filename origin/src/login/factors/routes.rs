@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::login::checked_code;
 use crate::login::fresh::FreshlyAuthenticated;
+use crate::login::passkeys;
 use crate::request::{Json, OptionalJson};
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
@@ -63,6 +64,9 @@ async fn list(caller: Authenticated, Shared(state): Shared<State>) -> Result<Jso
             last_used_at: last_used_at.map(Timestamp::unix_seconds),
         });
     };
+    for row in passkeys::store::passkeys(&mut reader, caller.user_id).await? {
+        add(Method::Passkey, row.added_at, row.last_used_at);
+    }
     if let Some(row) = store::totp(&mut reader, caller.user_id).await? {
         add(Method::Totp, row.added_at, row.last_used_at);
     }
@@ -75,7 +79,7 @@ async fn list(caller: Authenticated, Shared(state): Shared<State>) -> Result<Jso
     if let Some((_, made_at)) = codes.first() {
         add(Method::RecoveryCode, *made_at, None);
     }
-    factors.sort_unstable_by_key(|factor| factor.method);
+    factors.sort_by_key(|factor| factor.method);
     Ok(Json(Factors {
         factors,
         recovery_codes_left: codes.len(),

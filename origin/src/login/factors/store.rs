@@ -320,7 +320,8 @@ pub(super) async fn withhold(
 pub(super) async fn any(connection: &mut AnyConnection, user_id: UserId) -> Result<bool, Error> {
     let row = sqlx::query(
         "SELECT 1 AS one FROM totp_factors WHERE user_id = $1
-         UNION ALL SELECT 1 AS one FROM code_factors WHERE user_id = $1",
+         UNION ALL SELECT 1 AS one FROM code_factors WHERE user_id = $1
+         UNION ALL SELECT 1 AS one FROM passkeys WHERE user_id = $1",
     )
     .bind(user_id)
     .fetch_optional(connection)

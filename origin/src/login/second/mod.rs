@@ -5,9 +5,12 @@
 //! committed before a factor is looked at, and once: the statement that deletes it decides which
 //! of many requests opens the session.
 
+use serde_json::Value;
 use sqlx::AnyConnection;
+use webauthn_rs::prelude::PublicKeyCredential;
 
 use super::factors::{self, Method};
+use super::passkeys;
 use crate::abuse::{anomaly, devices};
 use crate::accounts;
 use crate::app::State;
@@ -54,6 +57,29 @@ async fn send(state: &State, caller: &Caller, token: &Secret, method: Method) ->
     factors::send(state, caller, found.user_id, kind, token).await
 }
 
+/// Makes the challenge of a passkey for a login that waits.
+async fn begin_passkey(state: &State, token: &Secret) -> Result<(Secret, Value), Error> {
+    let mut reader = state.db.read().await?;
+    let found = token::find(state, &mut reader, token).await?;
+    drop(reader);
+    passkeys::begin_second(state, found.user_id, token).await
+}
+
+/// What is shown as second factor.
+enum Shown {
+    Code(Method, Secret),
+    Passkey(Secret, Box<PublicKeyCredential>),
+}
+
+impl Shown {
+    const fn method(&self) -> Method {
+        match self {
+            Self::Code(method, _) => *method,
+            Self::Passkey(..) => Method::Passkey,
+        }
+    }
+}
+
 /// Completes a login with a second factor.
 ///
 /// # Errors
@@ -63,11 +89,11 @@ async fn verify(
     state: &State,
     caller: &Caller,
     token: &Secret,
-    method: Method,
-    code: &Secret,
+    shown: &Shown,
 ) -> Result<Tokens, Error> {
     let found = token::count(state, token).await?;
-    let outcome = complete(state, caller, token, &found, method, code).await;
+    let outcome = complete(state, caller, token, &found, shown).await;
+    let method = shown.method();
     if let Err(refusal @ (Error::CodeInvalid(_) | Error::CodeExpired)) = &outcome {
         let failure = Event::new(events::Kind::Factor, Outcome::Failure, Actor::Anonymous);
         let failure = failure
@@ -86,9 +112,9 @@ async fn complete(
     caller: &Caller,
     token: &Secret,
     found: &Found,
-    method: Method,
-    code: &Secret,
+    shown: &Shown,
 ) -> Result<Tokens, Error> {
+    let method = shown.method();
     let user_id = found.user_id;
     let mut reader = state.db.read().await?;
     let after = found.waiting.sent_to;
@@ -97,7 +123,16 @@ async fn complete(
     if !offered.contains(&method) {
         return Err(Error::CodeInvalid("a method that was not offered"));
     }
-    let proof = factors::guess(state, user_id, method, code, Some(token)).await?;
+    let proof = match shown {
+        Shown::Code(method, code) => {
+            factors::guess(state, user_id, *method, code, Some(token)).await?
+        }
+        Shown::Passkey(challenge, credential) => {
+            let asserted =
+                passkeys::assert_second(state, caller, user_id, token, challenge, credential);
+            factors::Proof::Passkey(asserted.await?)
+        }
+    };
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
     let consumed = token::consume(&mut tx, found, now).await?
@@ -114,8 +149,8 @@ async fn complete(
         return Err(Error::CodeInvalid("account not active"));
     }
     let mut amr = found.waiting.amr.clone();
-    if !amr.iter().any(|word| word == method.amr()) {
-        amr.push(method.amr().to_owned());
+    if !amr.iter().any(|word| word == proof.amr()) {
+        amr.push(proof.amr().to_owned());
     }
     let device_id = found.waiting.device_id.clone();
     let mut session = NewSession::first_party(state, user_id, caller, device_id, &[]);

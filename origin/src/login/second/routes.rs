@@ -2,15 +2,17 @@
 
 use axum::extract::State as Shared;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Method;
+use super::{Method, Shown};
 use crate::abuse::Limit;
 use crate::app::State;
 use crate::error::Error;
 use crate::login::checked_code;
+use crate::login::passkeys::routes::{PasskeyChallenge, checked_token, read_credential};
 use crate::request::{Caller, Json};
 use crate::sessions::Tokens;
 use crate::vault::Secret;
@@ -19,6 +21,7 @@ pub(in crate::login) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(login_mfa))
         .routes(routes!(send_code))
+        .routes(routes!(begin_passkey))
 }
 
 /// The token of the first step, and a code of the second factor.
@@ -28,9 +31,16 @@ struct LoginMfa {
     #[schema(value_type = String)]
     mfa_token: Secret,
     method: Method,
-    /// Spaces do not matter; nor do hyphens and capitals of a recovery code.
-    #[schema(value_type = String, max_length = 64)]
-    code: Secret,
+    /// For every method but `passkey`. Spaces do not matter; nor do hyphens and capitals of a
+    /// recovery code.
+    #[schema(value_type = Option<String>, max_length = 64)]
+    code: Option<Secret>,
+    /// For `passkey`: from `POST /login/mfa/passkey`.
+    #[schema(value_type = Option<String>, max_length = 64)]
+    passkey_token: Option<Secret>,
+    /// For `passkey`: what `PublicKeyCredential.toJSON()` gives.
+    #[schema(value_type = Option<Object>)]
+    credential: Option<Value>,
 }
 
 #[utoipa::path(
@@ -51,12 +61,28 @@ async fn login_mfa(
     caller: Caller,
     Json(body): Json<LoginMfa>,
 ) -> Result<Json<Tokens>, Error> {
-    checked_code(&body.code)?;
+    let token = body.mfa_token;
+    let shown = match (body.method, body.code, body.passkey_token, body.credential) {
+        (Method::Passkey, None, Some(challenge), Some(credential)) => {
+            checked_token(&challenge)?;
+            Shown::Passkey(challenge, Box::new(read_credential(credential)?))
+        }
+        (Method::Passkey, ..) => {
+            return Err(Error::invalid(
+                "Expected passkey_token and credential, and no code.",
+            ));
+        }
+        (method, Some(code), None, None) => {
+            checked_code(&code)?;
+            Shown::Code(method, code)
+        }
+        _ => return Err(Error::invalid("Expected code, and nothing of a passkey.")),
+    };
     let attempt = state
         .limiter
         .attempt(&caller, Limit::CodeFailuresByAddress)
         .await?;
-    let outcome = super::verify(&state, &caller, &body.mfa_token, body.method, &body.code).await;
+    let outcome = super::verify(&state, &caller, &token, &shown).await;
     attempt.settle(&outcome);
     outcome.map(Json)
 }
@@ -100,4 +126,35 @@ async fn send_code(
     Ok(Json(MfaSent {
         expires_in: state.config.otp.ttl_seconds,
     }))
+}
+
+/// The token of the first step.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct BeginPasskey {
+    #[schema(value_type = String)]
+    mfa_token: Secret,
+}
+
+#[utoipa::path(
+    post, path = "/login/mfa/passkey", tag = "login", operation_id = "begin_mfa_passkey",
+    summary = "Begin to show a passkey as second factor",
+    description = "`options.publicKey` is for `navigator.credentials.get()`; what comes of it goes to \
+                   `POST /login/mfa` with method `passkey`.",
+    request_body = BeginPasskey,
+    responses(
+        (status = 200, description = "A challenge for five minutes.", body = PasskeyChallenge),
+        (status = 400, description = "`request_invalid`, `code_invalid`, `code_expired`"),
+        (status = 429, description = "`rate_limited`"),
+    ),
+)]
+/// `POST /login/mfa/passkey`
+async fn begin_passkey(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Json(body): Json<BeginPasskey>,
+) -> Result<Json<PasskeyChallenge>, Error> {
+    state.limiter.by_address(&caller, Limit::SocialByAddress)?;
+    let begun = super::begin_passkey(&state, &body.mfa_token).await?;
+    Ok(Json(PasskeyChallenge::new(begun)))
 }

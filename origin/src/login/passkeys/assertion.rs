@@ -1,0 +1,249 @@
+//! Proving that one holds a passkey: as a whole login, and as a second factor.
+
+use serde_json::Value;
+use sqlx::AnyConnection;
+use webauthn_rs::prelude::{
+    DiscoverableAuthentication, PasskeyAuthentication, PublicKeyCredential, WebauthnError,
+};
+
+use super::ceremony::{self, For};
+use super::store::{self, PasskeyRow};
+use super::{Details, all, relying_party};
+use crate::abuse::{Subject, lockout};
+use crate::app::State;
+use crate::error::Error;
+use crate::events::{self, Actor, Event, Outcome};
+use crate::ids::{PasskeyId, UserId};
+use crate::login::{FirstFactor, LoggedIn, conclude};
+use crate::request::Caller;
+use crate::vault::Secret;
+
+/// What the audit trail calls it.
+const METHOD: &str = "passkey";
+
+/// A passkey that was proved; it still has to be [`consume`]d.
+pub(in crate::login) struct Asserted {
+    id: PasskeyId,
+    /// The details as they were read.
+    read: Vec<u8>,
+    /// What they are from now on.
+    now: Vec<u8>,
+    amr: [&'static str; 2],
+}
+
+impl Asserted {
+    /// What `amr` says of the key (RFC 8176 §2): one that can be backed up is not held by hardware.
+    pub(in crate::login) const fn key_amr(&self) -> &'static str {
+        self.amr[0]
+    }
+}
+
+/// Notes the use within the caller's transaction; false when the passkey was removed or used
+/// meanwhile.
+pub(in crate::login) async fn consume(
+    state: &State,
+    connection: &mut AnyConnection,
+    asserted: &Asserted,
+) -> Result<bool, Error> {
+    let now = state.clock.now();
+    store::use_passkey(connection, asserted.id, &asserted.read, &asserted.now, now).await
+}
+
+/// Makes the options for `navigator.credentials.get()` of somebody who has not said who they are:
+/// they name no account and no passkey.
+pub(super) async fn begin_login(state: &State) -> Result<(Secret, Value), Error> {
+    let (mut options, waiting) = relying_party(state)?
+        .start_discoverable_authentication()
+        .map_err(|_| Error::internal("passkey challenge"))?;
+    // Whether to ask in a dialog or in the form is the page's choice.
+    options.mediation = None;
+    let mut tx = state.db.write().await?;
+    let token = ceremony::keep(state, &mut tx, For::Login, &waiting).await?;
+    tx.commit().await?;
+    Ok((token, as_json(&options)?))
+}
+
+/// Logs in whoever's passkey it is.
+///
+/// # Errors
+/// [`Error::CredentialsInvalid`] whatever is wrong; [`Error::AccountLocked`] to its holder.
+pub(super) async fn log_in(
+    state: &State,
+    caller: &Caller,
+    token: &Secret,
+    credential: &PublicKeyCredential,
+    device_id: Option<String>,
+) -> Result<LoggedIn, Error> {
+    let rules = relying_party(state)?;
+    let waiting: Result<DiscoverableAuthentication, _> =
+        ceremony::take(state, For::Login, token).await;
+    let waiting = match waiting {
+        Err(Error::CodeInvalid(_)) => return Err(Error::CredentialsInvalid),
+        other => other?,
+    };
+    let mut reader = state.db.read().await?;
+    let row = store::find(&mut reader, credential.get_credential_id()).await?;
+    drop(reader);
+    let row = row.ok_or(Error::CredentialsInvalid)?;
+    let user_id = row.user_id;
+    // What is signed does not name the holder; the authenticator does beside it (§7.2, step 6).
+    let is_holder = credential.get_user_unique_id() == Some(user_id.as_bytes().as_slice());
+    let details = Details::open(state, &row)?;
+    let result = if is_holder {
+        rules.finish_discoverable_authentication_v2(credential, waiting, &details.passkey)
+    } else {
+        Err(WebauthnError::InvalidUserUniqueId)
+    };
+    let asserted = match judge(state, row, details, result) {
+        Ok(asserted) => asserted,
+        Err(cause) => {
+            note_failure(state, caller, events::Kind::Login, user_id, cause).await?;
+            return Err(Error::CredentialsInvalid);
+        }
+    };
+    let mut tx = state.db.write().await?;
+    let subject = Subject::account(&state.vault, user_id)?;
+    let standing = lockout::standing(&mut tx, &subject, state.clock.now()).await?;
+    // A locked account is locked on every way in; its owner may be told.
+    if let Some(wait) = standing.locked_for {
+        return Err(Error::AccountLocked(wait));
+    }
+    if !consume(state, &mut tx, &asserted).await? {
+        return Err(Error::CredentialsInvalid);
+    }
+    let first = FirstFactor {
+        user_id,
+        method: METHOD,
+        amr: &asserted.amr,
+        sent_to: None,
+        caller,
+        device_id,
+        device_token: None,
+        proved_at: None,
+    };
+    conclude(state, tx, first).await
+}
+
+/// Makes the options for a second factor: they name the account's passkeys, to whoever proved its
+/// first factor.
+pub(in crate::login) async fn begin_second(
+    state: &State,
+    user_id: UserId,
+    mfa_token: &Secret,
+) -> Result<(Secret, Value), Error> {
+    let rules = relying_party(state)?;
+    let mut tx = state.db.write().await?;
+    let passkeys: Vec<_> = all(state, &mut tx, user_id)
+        .await?
+        .into_iter()
+        .map(|(_, details)| details.passkey)
+        .collect();
+    if passkeys.is_empty() {
+        return Err(Error::CodeInvalid("no passkey"));
+    }
+    let (options, waiting) = rules
+        .start_passkey_authentication(&passkeys)
+        .map_err(|_| Error::internal("passkey challenge"))?;
+    let what = For::SecondFactor(user_id, mfa_token);
+    let token = ceremony::keep(state, &mut tx, what, &waiting).await?;
+    tx.commit().await?;
+    Ok((token, as_json(&options)?))
+}
+
+/// Verifies a passkey as second factor of the login that `mfa_token` stands for.
+///
+/// # Errors
+/// [`Error::CodeInvalid`] whatever is wrong with it.
+pub(in crate::login) async fn assert_second(
+    state: &State,
+    caller: &Caller,
+    user_id: UserId,
+    mfa_token: &Secret,
+    token: &Secret,
+    credential: &PublicKeyCredential,
+) -> Result<Asserted, Error> {
+    let rules = relying_party(state)?;
+    let what = For::SecondFactor(user_id, mfa_token);
+    let waiting: PasskeyAuthentication = ceremony::take(state, what, token).await?;
+    let mut reader = state.db.read().await?;
+    let row = store::find(&mut reader, credential.get_credential_id()).await?;
+    drop(reader);
+    let row = row.filter(|row| row.user_id == user_id);
+    let row = row.ok_or(Error::CodeInvalid("not a passkey of the account"))?;
+    let details = Details::open(state, &row)?;
+    let result = rules.finish_passkey_authentication(credential, &waiting);
+    match judge(state, row, details, result) {
+        Ok(asserted) => Ok(asserted),
+        Err(cause) => {
+            if cause == COUNTER {
+                note_failure(state, caller, events::Kind::Factor, user_id, cause).await?;
+            }
+            Err(Error::CodeInvalid("passkey not accepted"))
+        }
+    }
+}
+
+/// The reason in the audit trail when a counter has not grown: the key may have been copied
+/// (§6.1.1).
+const COUNTER: &str = "counter_regression";
+
+/// What a verified assertion changes of a passkey; or why it is none, for the audit trail.
+fn judge(
+    state: &State,
+    row: PasskeyRow,
+    mut details: Details,
+    result: Result<webauthn_rs::prelude::AuthenticationResult, WebauthnError>,
+) -> Result<Asserted, &'static str> {
+    let result = result.map_err(|error| {
+        tracing::info!(%error, "passkey not accepted");
+        match error {
+            WebauthnError::CredentialPossibleCompromise => COUNTER,
+            _ => "credentials_invalid",
+        }
+    })?;
+    // Asked for and checked by the library; one that did not verify its holder is one factor.
+    if !result.user_verified() {
+        return Err("user_not_verified");
+    }
+    let amr = if result.backup_eligible() {
+        "swk"
+    } else {
+        "hwk"
+    };
+    let changed = details
+        .passkey
+        .update_credential(&result)
+        .ok_or("credentials_invalid")?;
+    let now = if changed {
+        details.seal(state, row.id).map_err(|_| "unavailable")?
+    } else {
+        row.details.clone()
+    };
+    Ok(Asserted {
+        id: row.id,
+        read: row.details,
+        now,
+        amr: [amr, "mfa"],
+    })
+}
+
+async fn note_failure(
+    state: &State,
+    caller: &Caller,
+    kind: events::Kind,
+    user_id: UserId,
+    cause: &'static str,
+) -> Result<(), Error> {
+    let event = Event::new(kind, Outcome::Failure, Actor::Anonymous)
+        .about(user_id)
+        .by(METHOD)
+        .because(cause)
+        .from(caller);
+    let mut tx = state.db.write().await?;
+    events::record(state, &mut tx, &event).await?;
+    Ok(tx.commit().await?)
+}
+
+fn as_json<T: serde::Serialize>(options: &T) -> Result<Value, Error> {
+    serde_json::to_value(options).map_err(|_| Error::internal("passkey options as JSON"))
+}
