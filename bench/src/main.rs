@@ -82,7 +82,7 @@ async fn main() -> Result<()> {
             _ = terminated.recv() => bail!("terminated"),
         }
     });
-    let report = measured.await?;
+    let report = Box::pin(measured).await?;
     let mut out = std::io::stdout().lock();
     report.print(&mut out)?;
     out.flush()?;

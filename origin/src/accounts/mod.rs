@@ -262,13 +262,11 @@ pub async fn spelling(
         Some(id) => id,
         None => nobody(&state.vault, blind)?,
     };
-    match store::identifier(connection, looked_up, blind).await? {
-        Some(row) => open_spelling(state, row.kind, &row.name, &row.spelling),
-        None => {
-            seal_for_nobody(state, identifier, blind)?;
-            Ok(identifier.spelling().to_owned())
-        }
-    }
+    let Some(row) = store::identifier(connection, looked_up, blind).await? else {
+        seal_for_nobody(state, identifier, blind)?;
+        return Ok(identifier.spelling().to_owned());
+    };
+    open_spelling(state, row.kind, &row.name, &row.spelling)
 }
 
 /// The id of nobody, by which an identifier without an account costs the same look-ups: in the

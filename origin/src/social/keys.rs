@@ -107,10 +107,9 @@ impl Key {
 
     fn algorithm(&self) -> Algorithm {
         match &self.public {
-            Public::Rsa { .. } => Algorithm::Rs256,
             Public::Curve(VerifyingKey::Es256(_)) => Algorithm::Es256,
             Public::Curve(VerifyingKey::EdDsa(_)) => Algorithm::EdDsa,
-            Public::Curve(VerifyingKey::Rs256(_)) => Algorithm::Rs256,
+            Public::Rsa { .. } | Public::Curve(VerifyingKey::Rs256(_)) => Algorithm::Rs256,
         }
     }
 

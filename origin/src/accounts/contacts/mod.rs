@@ -178,7 +178,7 @@ async fn begin(
     let pending = Pending {
         user_id,
         kind: address.kind(),
-        spelling: super::spelling(state, &mut tx, held_by, &address, &blind).await?,
+        spelling: super::spelling(state, &mut tx, held_by, address, &blind).await?,
     };
     let payload = serde_json::to_vec(&pending).map_err(|_| Error::internal("contact as JSON"))?;
     let purpose = CodeFor::Contact;
