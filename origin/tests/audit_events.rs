@@ -16,6 +16,9 @@ struct Trail {
     read: i64,
 }
 
+/// Sequence, kind, outcome, reason, account, correlation id.
+type Row = (i64, String, String, String, Option<Vec<u8>>, String);
+
 /// Kind, outcome, reason, and whether it is about an account.
 type Told = (&'static str, &'static str, &'static str, bool);
 
@@ -30,7 +33,7 @@ impl Trail {
 
     async fn rows(&mut self) -> Vec<(String, String, String, bool, String)> {
         let mut reader = self.origin.state.db.read().await.unwrap();
-        let rows: Vec<(i64, String, String, String, Option<Vec<u8>>, String)> = sqlx::query_as(
+        let rows: Vec<Row> = sqlx::query_as(
             "SELECT sequence, kind, outcome, reason, user_id, request_id FROM audit_events
              WHERE sequence > $1 ORDER BY sequence",
         )

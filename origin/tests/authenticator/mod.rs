@@ -51,7 +51,10 @@ impl Authenticator {
     /// What `navigator.credentials.create()` gives for these options.
     pub(crate) fn create(&mut self, options: &Value) -> Value {
         let options = &options["publicKey"];
-        self.user_handle = options["user"]["id"].as_str().unwrap().to_owned();
+        options["user"]["id"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut self.user_handle);
         let point = self.key.verifying_key().to_sec1_point(false);
         let mut attested = vec![0; 16];
         attested.extend(u16::try_from(self.id.len()).unwrap().to_be_bytes());
