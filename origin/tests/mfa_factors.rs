@@ -708,11 +708,13 @@ async fn what_happened_with_factors_is_in_the_persons_events() {
     assert_eq!(
         events,
         [
+            ["trusted_device", "success", "", "trusted", me],
             ["login", "success", "password", "", me],
             ["factor_change", "success", "totp", "added", me],
             ["factor", "failure", "totp", "code_invalid", "anonymous"],
             ["factor_change", "success", "totp", "turned_off", "system"],
             ["factor", "failure", "totp", "code_invalid", "anonymous"],
+            ["trusted_device", "success", "", "trusted", me],
             ["factor", "success", "recovery_code", "", me],
             ["login", "success", "password", "", me],
             [

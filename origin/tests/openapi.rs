@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::Digest as _;
 use support::{Origin, Reply};
 
-const METHODS: [&str; 4] = ["get", "put", "post", "delete"];
+const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
 
 async fn document(origin: &Origin) -> Value {
     let reply = origin.get("/openapi.json").await;
@@ -45,6 +45,7 @@ const ROUTES: &[&str] = &[
     "delete /api/v1/auth/mfa/email",
     "delete /api/v1/auth/mfa/sms",
     "delete /api/v1/auth/mfa/totp",
+    "delete /api/v1/auth/passkeys/{id}",
     "delete /api/v1/auth/sessions",
     "delete /api/v1/auth/sessions/{id}",
     "delete /api/v1/auth/social/identities/{id}",
@@ -64,6 +65,7 @@ const ROUTES: &[&str] = &[
     "get /api/v1/auth/kyc",
     "get /api/v1/auth/lock-status/{identifier}",
     "get /api/v1/auth/mfa",
+    "get /api/v1/auth/passkeys",
     "get /api/v1/auth/profile",
     "get /api/v1/auth/security-events/{user_id}",
     "get /api/v1/auth/session",
@@ -75,6 +77,7 @@ const ROUTES: &[&str] = &[
     "get /health",
     "get /metrics",
     "get /ready",
+    "patch /api/v1/auth/passkeys/{id}",
     "post /api/v1/admin/keys/rotate",
     "post /api/v1/admin/keys/{kid}/revoke",
     "post /api/v1/admin/revocations",
@@ -93,13 +96,18 @@ const ROUTES: &[&str] = &[
     "post /api/v1/auth/kyc/verify",
     "post /api/v1/auth/login",
     "post /api/v1/auth/login/mfa",
+    "post /api/v1/auth/login/mfa/passkey",
     "post /api/v1/auth/login/mfa/send",
+    "post /api/v1/auth/login/passkey",
+    "post /api/v1/auth/login/passkey/begin",
     "post /api/v1/auth/logout",
     "post /api/v1/auth/mfa/recovery-codes",
     "post /api/v1/auth/mfa/totp",
     "post /api/v1/auth/mfa/totp/confirm",
     "post /api/v1/auth/otp/send",
     "post /api/v1/auth/otp/verify",
+    "post /api/v1/auth/passkeys",
+    "post /api/v1/auth/passkeys/registration",
     "post /api/v1/auth/reauthenticate",
     "post /api/v1/auth/refresh",
     "post /api/v1/auth/register",

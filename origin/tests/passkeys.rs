@@ -298,3 +298,52 @@ async fn a_server_without_a_domain_has_none() {
         .await
         .expect(409, "conflict");
 }
+
+#[tokio::test]
+async fn what_came_after_a_change_that_is_taken_back_is_no_way_in() {
+    let (origin, mut own, _) = with_passkey().await;
+    origin.advance(10);
+    let session = log_in(&origin, &mut own).await.expect(200, "");
+    let bearer = session.text("access_token");
+    // Somebody else at the open session: a new address, of which the owner is told, another
+    // passkey, an app, and recovery codes of their own.
+    let body = json!({"email": "evil@example.com"});
+    let begun = call(&origin, Method::POST, "/contacts", bearer, Some(body)).await;
+    assert_eq!(begun.status, 202, "{:?}", begun.body);
+    let undo = origin.message(EMAIL).unwrap().code.unwrap();
+    let mut theirs = Authenticator::new(9);
+    register(&origin, bearer, &mut theirs).await.expect(200, "");
+    let shown = call(&origin, Method::POST, "/mfa/totp", bearer, None).await;
+    let app = person::App {
+        secret: shown.expect(200, "").text("secret").to_owned(),
+    };
+    let body = json!({"code": app.code(&origin, 0)});
+    call(
+        &origin,
+        Method::POST,
+        "/mfa/totp/confirm",
+        bearer,
+        Some(body),
+    )
+    .await
+    .expect(200, "");
+    call(&origin, Method::POST, "/mfa/recovery-codes", bearer, None)
+        .await
+        .expect(200, "");
+    log_in(&origin, &mut theirs).await.expect(200, "");
+
+    let done = origin
+        .post("/contacts/undo", json!({ "token": undo }))
+        .await;
+    assert_eq!(done.status, 204, "{:?}", done.body);
+    let refused = log_in(&origin, &mut theirs).await;
+    assert_eq!(refused.status, 401, "{:?}", refused.body);
+    for (table, left) in [
+        ("SELECT COUNT(*) FROM totp_factors", 0),
+        ("SELECT COUNT(*) FROM recovery_codes", 0),
+        ("SELECT COUNT(*) FROM passkeys", 1),
+    ] {
+        assert_eq!(number(&origin, table).await, left, "{table}");
+    }
+    log_in(&origin, &mut own).await.expect(200, "");
+}

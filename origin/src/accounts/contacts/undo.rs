@@ -101,6 +101,7 @@ pub(super) async fn undo(
     login::reset::withdraw(&mut tx, user_id).await?;
     // Other ways in that may have been prepared meanwhile.
     social::withdraw(&mut tx, user_id).await?;
+    login::factors::remove_since(&mut tx, user_id, undo.created_at).await?;
     devices::forget_all(state, &mut tx, user_id).await?;
     sessions::end_of_user(state, &mut tx, user_id, Ending::All, "undone").await?;
     let by = By {

@@ -22,6 +22,7 @@ use crate::abuse::Subject;
 use crate::abuse::guesses::{self, Admission, Counted};
 use crate::accounts::{self, Kind};
 use crate::app::State;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Outcome};
 use crate::ids::UserId;
@@ -409,6 +410,24 @@ pub(super) async fn withhold(
 /// When the database fails.
 pub(super) async fn withdraw_all(connection: &mut AnyConnection) -> Result<(), Error> {
     store::delete_every_pending(connection).await
+}
+
+/// Removes the second factors that were added at `since` or later, recovery codes that were made
+/// then, and whatever waits: a change is taken back, and whoever made it may have prepared another
+/// way in or locked the owner out.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn remove_since(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    since: Timestamp,
+) -> Result<(), Error> {
+    store::delete_since(connection, user_id, since).await?;
+    if !store::any(connection, user_id).await? {
+        store::delete_rest(connection, user_id).await?;
+    }
+    super::second::withdraw(connection, user_id).await
 }
 
 /// Removes every second factor, and logins that wait for one: what stood before the first proof of

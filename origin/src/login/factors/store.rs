@@ -329,6 +329,36 @@ pub(super) async fn any(connection: &mut AnyConnection, user_id: UserId) -> Resu
     Ok(row.is_some())
 }
 
+/// Removes what was added at `since` or later, and whatever waits.
+pub(super) async fn delete_since(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    since: Timestamp,
+) -> Result<(), Error> {
+    for sql in [
+        "DELETE FROM passkeys WHERE user_id = $1 AND added_at >= $2",
+        "DELETE FROM totp_factors WHERE user_id = $1 AND added_at >= $2",
+        "DELETE FROM code_factors WHERE user_id = $1 AND added_at >= $2",
+        "DELETE FROM recovery_codes WHERE user_id = $1 AND made_at >= $2",
+    ] {
+        sqlx::query(sql)
+            .bind(user_id)
+            .bind(since)
+            .execute(&mut *connection)
+            .await?;
+    }
+    for sql in [
+        "DELETE FROM totp_pending WHERE user_id = $1",
+        "DELETE FROM passkey_ceremonies WHERE user_id = $1",
+    ] {
+        sqlx::query(sql)
+            .bind(user_id)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
 /// Removes recovery codes and whatever waits: what is left once the last factor is gone.
 pub(super) async fn delete_rest(
     connection: &mut AnyConnection,
