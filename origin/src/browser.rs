@@ -55,13 +55,7 @@ pub fn cors(config: &Browser) -> CorsLayer {
         .allow_credentials(AllowCredentials::predicate(move |origin, parts| {
             parts.uri.path().starts_with(ROUTES) && credentials.allows(origin.as_bytes())
         }))
-        .allow_methods([
-            Method::GET,
-            Method::POST,
-            Method::PUT,
-            Method::PATCH,
-            Method::DELETE,
-        ])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

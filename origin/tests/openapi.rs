@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sha2::Digest as _;
 use support::{Origin, Reply};
 
-const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
+const METHODS: [&str; 4] = ["get", "put", "post", "delete"];
 
 async fn document(origin: &Origin) -> Value {
     let reply = origin.get("/openapi.json").await;
@@ -77,7 +77,6 @@ const ROUTES: &[&str] = &[
     "get /health",
     "get /metrics",
     "get /ready",
-    "patch /api/v1/auth/passkeys/{id}",
     "post /api/v1/admin/keys/rotate",
     "post /api/v1/admin/keys/{kid}/revoke",
     "post /api/v1/admin/revocations",
@@ -127,6 +126,7 @@ const ROUTES: &[&str] = &[
     "put /api/v1/auth/contacts/{id}/primary",
     "put /api/v1/auth/mfa/email",
     "put /api/v1/auth/mfa/sms",
+    "put /api/v1/auth/passkeys/{id}",
     "put /api/v1/auth/profile",
 ];
 

@@ -265,7 +265,7 @@ async fn passkeys_are_their_owners_to_list_to_name_and_to_have_ten_of() {
     let bearer = reply.text("access_token");
     let route = format!("/passkeys/{id}");
     let body = Some(json!({"name": " key ring "}));
-    call(&origin, Method::PATCH, &route, bearer, body)
+    call(&origin, Method::PUT, &route, bearer, body)
         .await
         .expect(204, "");
     let listed = call(&origin, Method::GET, "/passkeys", bearer, None).await;

@@ -223,7 +223,7 @@ struct RenamePasskey {
 }
 
 #[utoipa::path(
-    patch, path = "/passkeys/{id}", tag = "factors", operation_id = "rename_passkey",
+    put, path = "/passkeys/{id}", tag = "factors", operation_id = "rename_passkey",
     security(("bearer" = [])),
     summary = "Give a passkey another name",
     params(("id" = String, Path, description = "The passkey")),
@@ -234,7 +234,7 @@ struct RenamePasskey {
         (status = 404, description = "`not_found`: the caller has none of this id"),
     ),
 )]
-/// `PATCH /passkeys/{id}`
+/// `PUT /passkeys/{id}`
 async fn rename(
     Shared(state): Shared<State>,
     caller: Authenticated,
