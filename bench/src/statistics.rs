@@ -69,9 +69,9 @@ mod tests {
         let samples: Vec<f64> = (0..1_000).map(|n| f64::from(n * 7 % 1_000)).collect();
         let same = Difference::between(&samples, &samples);
         assert!(same.t.abs() < 1e-9 && same.cropped_t.abs() < 1e-9 && same.gap.abs() < 1e-9);
-        let later: Vec<f64> = samples.iter().map(|sample| sample + 100.0).collect();
+        let later: Vec<f64> = samples.iter().map(|sample| sample + 200.0).collect();
         let shifted = Difference::between(&later, &samples);
         assert!(shifted.t > 4.5 && shifted.cropped_t > 4.5);
-        assert!((shifted.gap - 100.0).abs() < 1e-9);
+        assert!((shifted.gap - 200.0).abs() < 1e-9);
     }
 }
