@@ -2,7 +2,7 @@
 //! configuration.
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -67,10 +67,11 @@ fn algorithm(name: &str) -> Result<Algorithm, &'static str> {
     Algorithm::from_name(name).ok_or("expected ES256, EdDSA (or Ed25519) or RS256")
 }
 
+/// The keys of a file; those that are left out are named on standard error.
 #[expect(clippy::print_stderr, reason = "a warning beside the answers")]
-pub(super) fn run(options: &Options) -> anyhow::Result<()> {
-    let path = options.jwks.display();
-    let file = std::fs::File::open(&options.jwks).with_context(|| format!("{path}"))?;
+pub(super) fn read_keys(file: &Path) -> anyhow::Result<JwkSet> {
+    let path = file.display();
+    let file = std::fs::File::open(file).with_context(|| format!("{path}"))?;
     let mut bytes = Vec::new();
     // One byte more than may be: the parser then says what is wrong.
     file.take(MAX_SET_BYTES as u64 + 1)
@@ -82,6 +83,11 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     for (index, error) in keys.refused() {
         eprintln!("{path}: key {} is left out: {error}", index + 1);
     }
+    Ok(keys)
+}
+
+pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+    let keys = read_keys(&options.jwks)?;
     let verifier = Verifier::new(&*options.issuer, &*options.audience)
         .with_type(&*options.typ)
         .with_leeway(options.leeway);

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use edgekeep_shared::base64url;
-use edgekeep_shared::jwk::{JwkSet, MAX_SET_BYTES};
 use edgekeep_shared::path;
 use edgekeep_shared::policy::{AUTH_TIME_LEEWAY_SECONDS, Policy};
 use edgekeep_shared::token::MAX_TOKEN_BYTES;
 use edgekeep_shared::verifier::Verifier;
 use serde_json::{Map, Value};
 
+use super::super::verify;
 use super::judge::{Asked, Judge, Outcome, Verdict};
 use super::{describe, read};
 
@@ -91,14 +91,7 @@ fn of_issuer(options: &Options) -> anyhow::Result<Judge> {
     else {
         bail!("--jwks needs --issuer and --audience");
     };
-    let name = || file.display().to_string();
-    let mut bytes = Vec::new();
-    std::fs::File::open(file)
-        .with_context(name)?
-        .take(MAX_SET_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .with_context(name)?;
-    let set = JwkSet::parse(&bytes).with_context(name)?;
+    let set = verify::read_keys(file)?;
     let leeway = u32::try_from(AUTH_TIME_LEEWAY_SECONDS).unwrap_or_default();
     let verifier = Verifier::new(&**issuer, &**audience).with_leeway(leeway);
     Ok(Judge::of_keys(verifier, set, options.now))
