@@ -33,6 +33,7 @@ pub mod login;
 pub mod metrics;
 pub mod notify;
 pub mod openapi;
+mod page;
 pub mod random;
 pub mod request;
 pub mod revocation;

@@ -15,6 +15,7 @@ use crate::accounts::kyc::{self, Decision, Submission};
 use crate::app::State;
 use crate::error::Error;
 use crate::ids::SubmissionId;
+use crate::page::PageSize;
 use crate::request::Json;
 
 pub(super) fn routes() -> OpenApiRouter<State> {
@@ -67,21 +68,11 @@ async fn list(
     Shared(state): Shared<State>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Waiting>, Error> {
-    let limit = wanted.limit.unwrap_or(PAGE);
-    if !(1..=LONGEST_PAGE).contains(&limit) {
-        return Err(Error::invalid("limit: expected 1 to 100."));
-    }
+    let size = PageSize::checked(wanted.limit, PAGE, LONGEST_PAGE)?;
     let mut reader = state.db.read().await?;
-    let mut submissions = kyc::waiting(&state, &mut reader, wanted.after, limit + 1).await?;
-    let is_last = i64::try_from(submissions.len()).is_ok_and(|count| count <= limit);
-    if !is_last {
-        submissions.pop();
-    }
-    let next = submissions.last().map(|submission| submission.id);
-    Ok(Json(Waiting {
-        next: next.filter(|_| !is_last),
-        submissions,
-    }))
+    let mut submissions = kyc::waiting(&state, &mut reader, wanted.after, size.rows()).await?;
+    let next = size.cut(&mut submissions, |submission| submission.id);
+    Ok(Json(Waiting { submissions, next }))
 }
 
 /// What a reviewer says.

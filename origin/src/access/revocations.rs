@@ -15,6 +15,7 @@ use super::Administrator;
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::page::PageSize;
 use crate::request::Json;
 use crate::revocation::order::{self, Target};
 use crate::revocation::{self, Listed};
@@ -98,21 +99,14 @@ async fn list(
     Shared(state): Shared<State>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Entries>, Error> {
-    let limit = wanted.limit.unwrap_or(PAGE);
-    if !(1..=LONGEST_PAGE).contains(&limit) {
-        return Err(Error::invalid("limit: expected 1 to 1000."));
-    }
+    let size = PageSize::checked(wanted.limit, PAGE, LONGEST_PAGE)?;
     let mut reader = state.db.read().await?;
     let now = state.clock.now();
-    let mut entries = revocation::entries(&mut reader, wanted.before, limit + 1, now).await?;
-    let is_last = i64::try_from(entries.len()).is_ok_and(|count| count <= limit);
-    if !is_last {
-        entries.pop();
-    }
-    let next = entries.last().map(|entry| entry.change);
+    let mut entries = revocation::entries(&mut reader, wanted.before, size.rows(), now).await?;
+    let next = size.cut(&mut entries, |entry| entry.change);
     Ok(Json(Entries {
         revocations: entries.into_iter().map(Entry::new).collect(),
-        next: next.filter(|_| !is_last),
+        next,
     }))
 }
 

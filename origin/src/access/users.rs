@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::events;
 use crate::ids::UserId;
 use crate::login;
+use crate::page::PageSize;
 use crate::request::{Json, OptionalJson};
 use crate::sessions::{self, Ending};
 
@@ -140,10 +141,7 @@ async fn list(
     Shared(state): Shared<State>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Accounts>, Error> {
-    let limit = wanted.limit.unwrap_or(PAGE);
-    if !(1..=LONGEST_PAGE).contains(&limit) {
-        return Err(Error::invalid("limit: expected 1 to 100."));
-    }
+    let size = PageSize::checked(wanted.limit, PAGE, LONGEST_PAGE)?;
     let mut reader = state.db.read().await?;
     let (ids, next) = if let Some(text) = &wanted.identifier {
         let identifier = Identifier::typed(text)?;
@@ -155,13 +153,8 @@ async fn list(
         )
     } else {
         let after = wanted.after.unwrap_or(UserId::from_bytes([0; 16]));
-        // One more than is shown tells whether there is another page.
-        let mut ids = store::page(&mut reader, after, limit + 1).await?;
-        let is_last = i64::try_from(ids.len()).is_ok_and(|count| count <= limit);
-        if !is_last {
-            ids.pop();
-        }
-        let next = ids.last().copied().filter(|_| !is_last);
+        let mut ids = store::page(&mut reader, after, size.rows()).await?;
+        let next = size.cut(&mut ids, |id| *id);
         (ids, next)
     };
     let mut users = Vec::with_capacity(ids.len());

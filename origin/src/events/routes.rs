@@ -19,6 +19,7 @@ use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{SessionId, UserId};
+use crate::page::PageSize;
 use crate::request::Json;
 use crate::tokens::Authenticated;
 use crate::tokens::keyring::rfc3339;
@@ -61,11 +62,11 @@ struct Wanted {
 }
 
 impl Wanted {
+    fn size(&self) -> Result<PageSize, Error> {
+        PageSize::checked(self.limit, PAGE, LONGEST_PAGE)
+    }
+
     fn search(&self) -> Result<Search<'_>, Error> {
-        let limit = self.limit.unwrap_or(PAGE);
-        if !(1..=LONGEST_PAGE).contains(&limit) {
-            return Err(Error::invalid("limit: expected 1 to 200."));
-        }
         let kind = self.kind.as_deref();
         if kind.is_some_and(|word| Kind::from_word(word).is_none()) {
             return Err(Error::invalid("kind: no such kind of event."));
@@ -83,7 +84,6 @@ impl Wanted {
             before: self.before,
             since: self.since.map(Timestamp::from_unix_seconds),
             until: self.until.map(Timestamp::from_unix_seconds),
-            limit,
         })
     }
 }
@@ -172,7 +172,7 @@ async fn of_user(
         user: Some(user_id),
         ..wanted.search()?
     };
-    page(&state, &search).await.map(Json)
+    page(&state, &search, wanted.size()?).await.map(Json)
 }
 
 #[utoipa::path(
@@ -193,7 +193,9 @@ async fn all(
     _administrator: Administrator,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<AuditEvents>, Error> {
-    page(&state, &wanted.search()?).await.map(Json)
+    page(&state, &wanted.search()?, wanted.size()?)
+        .await
+        .map(Json)
 }
 
 /// The latest events about an account, as many as a person may want to look through.
@@ -207,24 +209,16 @@ pub(crate) async fn of_account(
 ) -> Result<Vec<AuditEvent>, Error> {
     let search = Search {
         user: Some(user_id),
-        kind: None,
-        outcome: None,
-        before: None,
-        since: None,
-        until: None,
-        limit: MOST_OF_ACCOUNT,
+        ..Search::default()
     };
-    let rows = store::search(connection, &search).await?;
+    let rows = store::search(connection, &search, MOST_OF_ACCOUNT).await?;
     rows.into_iter().map(|row| show(state, row)).collect()
 }
 
-async fn page(state: &State, search: &Search<'_>) -> Result<AuditEvents, Error> {
+async fn page(state: &State, search: &Search<'_>, size: PageSize) -> Result<AuditEvents, Error> {
     let mut reader = state.db.read().await?;
-    let rows = store::search(&mut reader, search).await?;
-    let next = i64::try_from(rows.len())
-        .is_ok_and(|count| count == search.limit)
-        .then(|| rows.last().map(|row| row.sequence))
-        .flatten();
+    let mut rows = store::search(&mut reader, search, size.rows()).await?;
+    let next = size.cut(&mut rows, |row| row.sequence);
     let events = rows
         .into_iter()
         .map(|row| show(state, row))
