@@ -71,9 +71,12 @@ CARGO_DENY_VERSION=0.20.2
 CARGO_DENY_BIN="$(command -v cargo-deny || echo "$EDGEKEEP_CACHE_DIR/tools/cargo-deny-$CARGO_DENY_VERSION/bin/cargo-deny")"
 # Empty where there is none: scripts/test then leaves out what needs a browser.
 EDGEKEEP_CHROMEDRIVER="${EDGEKEEP_CHROMEDRIVER:-$(command -v chromedriver || true)}"
+# Installed or, by scripts/setup, only unpacked. The tests that need them are left out without them.
+EDGEKEEP_NGINX="${EDGEKEEP_NGINX:-$(command -v nginx || echo "$EDGEKEEP_CACHE_DIR/tools/servers/nginx")}"
+EDGEKEEP_CADDY="${EDGEKEEP_CADDY:-$(command -v caddy || echo "$EDGEKEEP_CACHE_DIR/tools/servers/caddy")}"
 SCHEMATHESIS_VERSION=4.32.5
 SCHEMATHESIS_BIN="$EDGEKEEP_CACHE_DIR/tools/schemathesis-$SCHEMATHESIS_VERSION/bin/schemathesis"
 WASM_OPT_BIN="$EDGEKEEP_NPM_DIR/node_modules/.bin/wasm-opt"
 ESBUILD_BIN="$EDGEKEEP_NPM_DIR/node_modules/.bin/esbuild"
 export EDGEKEEP_NPM_DIR EDGEKEEP_WORKERD WASM_BINDGEN_BIN WORKER_BUILD_BIN WASM_OPT_BIN ESBUILD_BIN
-export CARGO_DENY_VERSION CARGO_DENY_BIN SCHEMATHESIS_VERSION SCHEMATHESIS_BIN EDGEKEEP_CHROMEDRIVER
+export CARGO_DENY_VERSION CARGO_DENY_BIN SCHEMATHESIS_VERSION SCHEMATHESIS_BIN EDGEKEEP_CHROMEDRIVER EDGEKEEP_NGINX EDGEKEEP_CADDY

@@ -60,6 +60,8 @@ const gate :Workerd.Worker = (
     (name = "REVOCATION_SOURCES", fromEnvironment = "REVOCATION_SOURCES"),
     (name = "POLICY", fromEnvironment = "POLICY"),
     (name = "LEEWAY", fromEnvironment = "LEEWAY"),
+    (name = "ALGORITHMS", fromEnvironment = "ALGORITHMS"),
+    (name = "AUTHZ", fromEnvironment = "AUTHZ"),
 
     # Secrets.
     (name = "ORIGIN_TOKEN", fromEnvironment = "ORIGIN_TOKEN"),

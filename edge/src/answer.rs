@@ -1,15 +1,27 @@
 //! What the gate answers itself.
 
 use edgekeep_shared::{
-    gate::{Refusal, refusal},
+    gate::{IDENTITY_HEADERS, Refusal, refusal},
     policy::Cors,
 };
 use worker::web_sys::{Headers, Response, ResponseInit};
 
+use crate::{authz::Gateway, upstream::ASSERTION};
+
 type Result<T> = std::result::Result<T, wasm_bindgen::JsValue>;
 
-/// A refusal, as problem details.
-pub(crate) fn refuse(refusal: &Refusal<'_>, request_id: &str) -> Result<Response> {
+/// Tells a gateway that understands few statuses which one is meant.
+const STATUS: &str = "X-Edgekeep-Status";
+
+/// The code of a refusal, for a gateway that does not hand the body on.
+const CODE: &str = "X-Edgekeep-Code";
+
+/// A refusal, as problem details; `asker` is the gateway that has asked, if it was one.
+pub(crate) fn refuse(
+    refusal: &Refusal<'_>,
+    asker: Option<Gateway>,
+    request_id: &str,
+) -> Result<Response> {
     let headers = own_headers(request_id)?;
     headers.set("Content-Type", refusal::CONTENT_TYPE)?;
     if let Some(challenge) = refusal.challenge() {
@@ -18,11 +30,13 @@ pub(crate) fn refuse(refusal: &Refusal<'_>, request_id: &str) -> Result<Response
     if let Some(seconds) = refusal.retry_after() {
         headers.set("Retry-After", &seconds.to_string())?;
     }
-    response(
-        Some(&refusal.problem(request_id)),
-        refusal.status(),
-        &headers,
-    )
+    let mut status = refusal.status();
+    if let Some(gateway) = asker {
+        headers.set(STATUS, &status.to_string())?;
+        headers.set(CODE, refusal.rejection.code())?;
+        status = gateway.status(status);
+    }
+    response(Some(&refusal.problem(request_id)), status, &headers)
 }
 
 /// The answer to a CORS preflight that the rule allows.
@@ -70,6 +84,20 @@ pub(crate) fn document(body: &str, request_id: &str) -> Result<Response> {
     headers.set("Content-Type", "application/json")?;
     headers.set("Cache-Control", "public, max-age=300")?;
     response(Some(body), 200, &headers)
+}
+
+/// The word to a gateway that a request may pass, with what it has to tell the upstream. Whatever
+/// is not known of the person is said to be empty, so that a gateway which copies the headers
+/// leaves nothing of the client's.
+pub(crate) fn pass(identity: &[(&str, String)], request_id: &str) -> Result<Response> {
+    let headers = own_headers(request_id)?;
+    for name in IDENTITY_HEADERS.into_iter().chain([ASSERTION]) {
+        headers.set(name, "")?;
+    }
+    for (name, value) in identity {
+        headers.set(name, value)?;
+    }
+    response(None, 200, &headers)
 }
 
 /// The counts, never from a cache.

@@ -10,7 +10,7 @@ use edgekeep_shared::{
     verifier::{MAX_LEEWAY, Verifier},
 };
 
-use crate::assertion::AssertionKey;
+use crate::{assertion::AssertionKey, authz::Gateway};
 
 /// Seconds of clock difference that are tolerated where `LEEWAY` does not say.
 pub const DEFAULT_LEEWAY: u32 = 5;
@@ -58,6 +58,9 @@ pub struct Config {
     pub origin_token: Option<String>,
     /// `ASSERTION_KEY`
     pub assertion_key: Option<AssertionKey>,
+    /// `AUTHZ`: the gateway whose questions are answered at [`authz::PATH`](crate::authz::PATH);
+    /// unset: nobody's.
+    pub authz: Option<Gateway>,
     /// `METRICS_TOKEN`, by which the counts may be read; unset: by nobody.
     pub metrics_token: Option<String>,
 }
@@ -126,6 +129,12 @@ impl Config {
                 })
             })
             .transpose()?;
+        let authz = optional("AUTHZ")
+            .map(|name| {
+                Gateway::from_name(&name)
+                    .ok_or_else(|| error("AUTHZ", "expected `nginx`, `forwarded` or `envoy`"))
+            })
+            .transpose()?;
         Ok(Self {
             verifier: Verifier::new(required("ISSUER")?, required("AUDIENCE")?)
                 .with_algorithms(algorithms(optional("ALGORITHMS").as_deref())?)
@@ -140,6 +149,7 @@ impl Config {
             policy,
             origin_token: optional("ORIGIN_TOKEN"),
             assertion_key,
+            authz,
             metrics_token: optional("METRICS_TOKEN"),
         })
     }
@@ -292,6 +302,8 @@ mod tests {
             ("CONTROL_KEYS", Some("x")),
             ("POLICY", Some("[[route]]\nmatch = 1")),
             ("ASSERTION_KEY", Some(KEY)),
+            ("AUTHZ", Some("on")),
+            ("AUTHZ", Some("nginx,envoy")),
         ] {
             let error = read(&[(variable, value)]).map(|_| ()).unwrap_err();
             assert_eq!(error.variable, variable, "{value:?}");

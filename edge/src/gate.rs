@@ -4,7 +4,10 @@ use std::{cell::OnceCell, rc::Rc};
 
 use edgekeep_shared::{
     error::Rejection,
-    gate::{self, Decision, Forward, Need, Progress, Refusal, RevocationSources},
+    gate::{
+        self, Decision, Forward, Need, Progress, Refusal, RevocationSources, identity_headers,
+        refresh::Millis,
+    },
     headers,
     policy::{Policy, Rule},
     revocation::RevocationList,
@@ -19,6 +22,7 @@ use worker::{
 
 use crate::{
     answer,
+    authz::{Asked, Gateway},
     config::Config,
     js::{self, Fetcher},
     knowledge::{Knowledge, Part, Shared},
@@ -58,6 +62,8 @@ struct Incoming<'r> {
     parts: gate::Request<'r>,
     query: &'r str,
     id: &'r str,
+    /// The gateway that asks about the request, where the gate does not carry it itself.
+    asker: Option<Gateway>,
     recorder: &'r Recorder,
 }
 
@@ -117,14 +123,28 @@ impl Gate {
         } else {
             (None, None)
         };
+        let asker = self
+            .shared
+            .as_ref()
+            .and_then(|shared| shared.config.authz)
+            .filter(|gateway| gateway.asks_at(path));
+        let question = asker.map(|gateway| read_question(gateway, &request, &method, path));
+        let asked = question.as_ref().and_then(Option::as_ref);
+        let (method, path) = asked.map_or((&*method, path), |asked| (&asked.method, &asked.path));
         let parts = gate::Request {
-            method: &method,
+            method,
             path,
             authorization: authorization.as_deref(),
             cookie: cookie.as_deref(),
             origin: origin.as_deref(),
-            // Only a cookie needs to know: reading a header is a step over to JavaScript.
-            upgrade: cookie.is_some() && header("upgrade").is_some(),
+            // Only a cookie needs to know: reading a header is a step over to JavaScript. Gateways
+            // that ask leave `Upgrade` out, so what a page of some origin asks for may be one.
+            upgrade: cookie.is_some()
+                && if asker.is_some() {
+                    origin.is_some()
+                } else {
+                    header("upgrade").is_some()
+                },
             preflight_method: preflight_method.as_deref(),
             preflight_headers: preflight_headers.as_deref(),
         };
@@ -133,8 +153,12 @@ impl Gate {
             parts,
             query,
             id: &id,
+            asker,
             recorder: &self.recorder,
         };
+        if question.is_some() && asked.is_none() {
+            return incoming.refuse(&Refusal::new(Rejection::RequestInvalid, None));
+        }
         if !header("host").as_deref().is_none_or(is_plain_host) {
             return incoming.refuse(&Refusal::new(Rejection::PathInvalid, None));
         }
@@ -152,12 +176,15 @@ impl Gate {
         let Some(shared) = &self.shared else {
             return incoming.refuse(&unavailable);
         };
-        if incoming.parts.path == ASSERTION_KEYS_PATH
+        let is_own = incoming.asker.is_none();
+        if is_own
+            && incoming.parts.path == ASSERTION_KEYS_PATH
             && let Some(key) = &shared.config.assertion_key
         {
             return answer::document(&key.public_set(), incoming.id);
         }
-        if incoming.parts.path == METRICS_PATH
+        if is_own
+            && incoming.parts.path == METRICS_PATH
             && matches!(incoming.parts.method, "GET" | "HEAD")
             && let Some(token) = &shared.config.metrics_token
         {
@@ -183,7 +210,16 @@ impl Gate {
                 if forward.list.used {
                     shared.watch_list(context);
                 }
-                self.forward(incoming, &forward, shared).await
+                if is_own {
+                    self.forward(incoming, &forward, shared).await
+                } else {
+                    incoming.pass(&forward, shared)
+                }
+            }
+            // Whoever asks sends it on, for the upstream to answer: it carries no credentials.
+            Decision::Preflight(_) if !is_own => {
+                incoming.recorder.record(&incoming.record("preflight", 200));
+                answer::pass(&[], incoming.id)
             }
             Decision::Preflight(cors) => {
                 incoming.recorder.record(&incoming.record("preflight", 204));
@@ -260,35 +296,14 @@ impl Gate {
             Some(upstream) => upstream.send(&outgoing).await,
             None => Err(JsValue::UNDEFINED),
         };
-        let decision = if forward.reported.is_some() {
-            "report"
-        } else {
-            "forward"
-        };
-        let mut record = incoming.record(decision, 502);
-        record.path = Some(forward.path.as_str());
-        record.route = Some(forward.rule.name());
-        record.code = forward.reported.map(Rejection::code);
-        if let Some(token) = &forward.token {
-            record.sub = Some(&token.claims().subject);
-            record.sid = token.claims().session_id.as_deref();
-            record.cached = Some(forward.cached);
-            record.stale = forward.list.stale;
-            let signed_at = shared
-                .known
-                .borrow()
-                .list
-                .list()
-                .map(|list| list.issued_at().0);
-            record.list_age = signed_at.map(|signed_at| now.div_euclid(1_000) - signed_at);
-        }
+        let mut record = incoming.forwarded(forward, shared, now);
         let answer = if let Ok(answer) = answer {
             record.status = answer.status();
             answer
         } else {
             record.code = Some(Rejection::UpstreamUnavailable.code());
             let refusal = Refusal::new(Rejection::UpstreamUnavailable, None);
-            answer::refuse(&refusal, incoming.id)?
+            answer::refuse(&refusal, None, incoming.id)?
         };
         incoming.recorder.record(&record);
         with_cors(answer, forward.rule, incoming.parts.origin)
@@ -307,17 +322,84 @@ impl Incoming<'_> {
         }
     }
 
+    /// The record of what passes; its status is yet to come.
+    fn forwarded<'a>(
+        &'a self,
+        forward: &'a Forward<'_, '_>,
+        shared: &Shared,
+        now: Millis,
+    ) -> Record<'a> {
+        let decision = if forward.reported.is_some() {
+            "report"
+        } else {
+            "forward"
+        };
+        let mut record = self.record(decision, 502);
+        record.path = Some(forward.path.as_str());
+        record.route = Some(forward.rule.name());
+        record.code = forward.reported.map(Rejection::code);
+        if let Some(token) = &forward.token {
+            record.sub = Some(&token.claims().subject);
+            record.sid = token.claims().session_id.as_deref();
+            record.cached = Some(forward.cached);
+            record.stale = forward.list.stale;
+            let known = shared.known.borrow();
+            let signed_at = known.list.list().map(|list| list.issued_at().0);
+            record.list_age = signed_at.map(|signed_at| now.div_euclid(1_000) - signed_at);
+        }
+        record
+    }
+
+    /// Tells the gateway that has asked to send the request on.
+    fn pass(&self, forward: &Forward<'_, '_>, shared: &Shared) -> Result<Response> {
+        // The upstream gets the path as it came: only one that everybody reads alike may pass.
+        if !forward.path.is_borrowed() {
+            return self.refuse(&Refusal::new(Rejection::PathInvalid, None));
+        }
+        let now = js::now();
+        let mut headers = Vec::new();
+        if let Some(token) = &forward.token {
+            headers.extend(identity_headers(token));
+            let url = format!("{}{}", shared.config.upstream_url, forward.path.as_str());
+            let asked = (self.parts.method, &*url);
+            let now = UnixTime(now.div_euclid(1_000));
+            headers.extend(upstream::assertion(&shared.config, token, asked, now));
+        }
+        let mut record = self.forwarded(forward, shared, now);
+        record.status = 200;
+        self.recorder.record(&record);
+        answer::pass(&headers, self.id)
+    }
+
     fn refuse(&self, refusal: &Refusal<'_>) -> Result<Response> {
         let mut record = self.record("refuse", refusal.status());
         record.route = refusal.rule.map(Rule::name);
         record.code = Some(refusal.rejection.code());
         self.recorder.record(&record);
-        let answer = answer::refuse(refusal, self.id)?;
+        let answer = answer::refuse(refusal, self.asker, self.id)?;
         match refusal.rule {
             Some(rule) => with_cors(answer, rule, self.parts.origin),
             None => Ok(answer),
         }
     }
+}
+
+/// What the gateway asks about; nothing where it does not say, or where the request has a header
+/// field that the upstream must not see.
+fn read_question(
+    gateway: Gateway,
+    request: &web_sys::Request,
+    method: &str,
+    path: &str,
+) -> Option<Asked> {
+    let headers = request.headers();
+    let names = js_sys::try_iter(&headers.keys()).ok().flatten()?;
+    for name in names {
+        if gateway.is_refused(&name.ok()?.as_string()?) {
+            return None;
+        }
+    }
+    gateway.asked(method, path, |name| headers.get(name).ok().flatten())
 }
 
 /// Decides, fetching what the decision asks for, each thing once.

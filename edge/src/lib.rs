@@ -3,13 +3,14 @@
 //! The decision itself is [`edgekeep_shared::gate`], a pure function. This crate feeds it:
 //! [`config`] reads the bindings, `knowledge` holds what an isolate knows, `sources` fetches keys,
 //! list and policy, `gate` serves a request, `upstream` sends on what may pass, and [`assertion`]
-//! signs who is asking. What was decided is a line of the
-//! log ([`record`]) and a count ([`metrics`]).
+//! signs who is asking. [`authz`] reads the questions of other gateways. What was decided is a
+//! line of the log ([`record`]) and a count ([`metrics`]).
 //!
 //! In scope: Cloudflare Workers and `workerd`. Out of scope: issuing anything that a verifier of
 //! access tokens accepts; the gate holds no issuer's key and writes to no store.
 
 pub mod assertion;
+pub mod authz;
 pub mod config;
 pub mod metrics;
 pub mod record;

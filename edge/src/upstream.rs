@@ -4,6 +4,7 @@ use edgekeep_shared::{
     gate::{Forward, identity_headers},
     headers,
     time::UnixTime,
+    verifier::VerifiedToken,
 };
 use js_sys::Reflect;
 use wasm_bindgen::{JsCast, JsValue};
@@ -12,7 +13,7 @@ use worker::web_sys::{Request, RequestInit, RequestRedirect};
 use crate::config::Config;
 
 /// The header of the signed assertion.
-const ASSERTION: &str = "X-Edgekeep-Assertion";
+pub(crate) const ASSERTION: &str = "X-Edgekeep-Assertion";
 
 /// The request that the upstream gets: the same method and body, the canonical path, no identity
 /// but the verified one.
@@ -65,12 +66,9 @@ pub(crate) fn request(
         for (name, value) in identity_headers(token) {
             outgoing.set(name, &value)?;
         }
-        if let Some(key) = &config.assertion_key {
-            let method = incoming.method();
-            outgoing.set(
-                ASSERTION,
-                &key.sign(token, &config.upstream_url, &method, &url, now),
-            )?;
+        let asked = (&*incoming.method(), &*url);
+        if let Some((name, value)) = assertion(config, token, asked, now) {
+            outgoing.set(name, &value)?;
         }
     }
 
@@ -82,4 +80,17 @@ pub(crate) fn request(
         Reflect::set(&init, &"cache".into(), &"no-store".into())?;
     }
     Request::new_with_request_and_init(&request, &init)
+}
+
+/// The header with the gate's word that the holder of `token` asks for a method on a URL, where
+/// the gate has a key to give it by.
+pub(crate) fn assertion(
+    config: &Config,
+    token: &VerifiedToken,
+    (method, url): (&str, &str),
+    now: UnixTime,
+) -> Option<(&'static str, String)> {
+    let key = config.assertion_key.as_ref()?;
+    let value = key.sign(token, &config.upstream_url, method, url, now);
+    Some((ASSERTION, value))
 }

@@ -78,6 +78,8 @@ rejections! {
     StepUpRequired = "step_up_required", 401;
     /// The path has no canonical form that everybody reads alike.
     PathInvalid = "path_invalid", 400;
+    /// The request claims what only a gateway may say, or lacks what it has to say.
+    RequestInvalid = "request_invalid", 400;
     /// No rule of the policy covers the route.
     RouteUnknown = "route_unknown", 403;
     /// No trustworthy JWK Set is to be had.

@@ -130,6 +130,11 @@ impl Edge {
         Call::new(self.address, method, target)
     }
 
+    /// Ends it.
+    pub fn stop(&mut self) {
+        self.process.kill();
+    }
+
     /// What it has logged.
     pub fn log(&self) -> Vec<String> {
         self.process.log()

@@ -7,6 +7,7 @@
     reason = "a test fails where something is not as it must be"
 )]
 
+mod authz;
 mod bursts;
 mod forwarding;
 mod identity;
@@ -32,3 +33,6 @@ mod verdicts;
 mod walk;
 
 mod browser_passkeys;
+
+mod caddy;
+mod nginx;

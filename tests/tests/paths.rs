@@ -6,7 +6,7 @@ use edgekeep_tests::http;
 use serde_json::json;
 
 /// Only administrators below `/api/admin`; a public sibling to climb out of.
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 [[route]]
 match = "/public/**"
 access = "public"
@@ -20,7 +20,7 @@ match = "/api/**"
 "#;
 
 /// Ways to write `/api/admin/users`, or what some upstream takes for it.
-const SPELLINGS: &[&str] = &[
+pub(crate) const SPELLINGS: &[&str] = &[
     "/api/admin/users",
     "/api/admin",
     "/api/admin/",
@@ -155,7 +155,7 @@ const HOSTS: &[&str] = &[
 
 /// What an upstream would serve for `target` if it were as lenient as the most lenient: every
 /// escape undone until nothing changes, backslashes turned, parameters cut, dots resolved.
-fn most_lenient(target: &str) -> String {
+pub(crate) fn most_lenient(target: &str) -> String {
     let mut text = target
         .split(['?', '#'])
         .next()

@@ -387,6 +387,17 @@ const fn unix(now: Millis) -> UnixTime {
     UnixTime(now.div_euclid(1_000))
 }
 
+/// The names of [`identity_headers`].
+pub const IDENTITY_HEADERS: [&str; 7] = [
+    "X-User-ID",
+    "X-User-Roles",
+    "X-User-Permissions",
+    "X-Customer-ID",
+    "X-Session-ID",
+    "X-KYC-Level",
+    "X-Auth-Methods",
+];
+
 /// The headers that tell the upstream who is asking, from a verified token and nothing else:
 /// pairs of name and value, in the encoding of [`headers::encode_list`].
 pub fn identity_headers(token: &VerifiedToken) -> impl Iterator<Item = (&'static str, String)> {
@@ -404,15 +415,17 @@ pub fn identity_headers(token: &VerifiedToken) -> impl Iterator<Item = (&'static
         })
     };
     let level = claims.kyc_level.map(|level| alloc::format!("{level}"));
-    [
-        ("X-User-ID", Some(value(&claims.subject))),
-        ("X-User-Roles", list(&claims.roles)),
-        ("X-User-Permissions", list(&claims.permissions)),
-        ("X-Customer-ID", claims.customer_id.as_deref().map(value)),
-        ("X-Session-ID", claims.session_id.as_deref().map(value)),
-        ("X-KYC-Level", level),
-        ("X-Auth-Methods", list(&claims.authentication_methods)),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| Some((name, value?)))
+    let values = [
+        Some(value(&claims.subject)),
+        list(&claims.roles),
+        list(&claims.permissions),
+        claims.customer_id.as_deref().map(value),
+        claims.session_id.as_deref().map(value),
+        level,
+        list(&claims.authentication_methods),
+    ];
+    IDENTITY_HEADERS
+        .into_iter()
+        .zip(values)
+        .filter_map(|(name, value)| Some((name, value?)))
 }

@@ -128,6 +128,7 @@ const fn detail(rejection: Rejection) -> &'static str {
         Rejection::KycRequired => "This needs a verified identity.",
         Rejection::StepUpRequired => "This needs a stronger or more recent authentication.",
         Rejection::PathInvalid => "The path has no canonical form.",
+        Rejection::RequestInvalid => "The request cannot be judged as it is.",
         Rejection::RouteUnknown => "No rule covers this route.",
         Rejection::RateLimited => "Too many requests. Try again later.",
         Rejection::UpstreamUnavailable => "The upstream does not answer.",

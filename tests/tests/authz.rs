@@ -1,0 +1,476 @@
+//! Questions of other gateways at `/authz`, and what every gateway that asks has to keep to.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use edgekeep_shared::path::canonicalise;
+use edgekeep_tests::clock;
+use edgekeep_tests::edge::root;
+use edgekeep_tests::gate::Gate;
+use edgekeep_tests::http::{self, Answer, Call};
+use edgekeep_tests::issuer::Revoked;
+use edgekeep_tests::process::{Process, free_port};
+use edgekeep_tests::server::Reply;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::paths::{POLICY as ADMIN_POLICY, SPELLINGS, most_lenient};
+
+/// RFC 8037, appendix A.1: the gate's own key in these tests.
+const ASSERTION_KEY: &str = r#"{"kty":"OKP","crv":"Ed25519",
+    "d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
+    "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+
+/// A gateway that asks the gate about every request before it sends it on.
+pub(crate) struct Gateway {
+    pub(crate) gate: Gate,
+    pub(crate) address: SocketAddr,
+    process: Process,
+    _folder: TempDir,
+}
+
+impl Gateway {
+    /// Starts `program` with its configuration of `deploy/`, which `place` puts into a folder, and
+    /// names the command line for it. The configuration's addresses become those of the test.
+    pub(crate) async fn start(
+        authz: &str,
+        policy: Option<&str>,
+        config: &str,
+        launch: impl FnOnce(&Path, String) -> Command,
+    ) -> Self {
+        let gate = Gate::with(|_, variables| {
+            variables.insert("AUTHZ", authz.to_owned());
+            variables.insert("ASSERTION_KEY", ASSERTION_KEY.to_owned());
+            if let Some(policy) = policy {
+                variables.insert("POLICY", policy.to_owned());
+            }
+        })
+        .await;
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let text = std::fs::read_to_string(root().join("deploy").join(config)).unwrap();
+        let mut changed = text;
+        for (written, used) in [
+            ("127.0.0.1:8787", gate.edge.address()),
+            ("127.0.0.1:8090", gate.upstream.server().address()),
+            ("127.0.0.1:8080", address),
+        ] {
+            assert!(changed.contains(written), "{config} has no {written}");
+            changed = changed.replace(written, &used.to_string());
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let process = Process::start("gateway", launch(folder.path(), changed));
+        let gateway = Self {
+            gate,
+            address,
+            process,
+            _folder: folder,
+        };
+        gateway.wait_until_it_listens().await;
+        gateway
+    }
+
+    async fn wait_until_it_listens(&self) {
+        for _ in 0..200 {
+            if tokio::net::TcpStream::connect(self.address).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        unreachable!("it does not listen: {:?}", self.process.log());
+    }
+
+    fn call(&self, method: &str, target: &str) -> Call {
+        Call::new(self.address, method, target)
+    }
+
+    async fn get(&self, target: &str, token: &str) -> Answer {
+        self.call("GET", target).bearer(token).send().await.unwrap()
+    }
+
+    /// What is let pass and what is not, by `Some(status)` or the gateway's own choice.
+    pub(crate) async fn lets_pass_what_the_policy_allows(&self) {
+        let gate = &self.gate;
+        let token = gate.token(
+            &json!({"roles": ["reader", "größe"], "amr": ["pwd", "otp"], "customer_id": null}),
+        );
+        let answer = self
+            .call("POST", "/api/things/1?a=%2e%2e&b=2")
+            .bearer(&token)
+            .header("Content-Type", "text/plain")
+            .body("a body")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, "from upstream".into())
+        );
+        let seen = gate.upstream.take_one();
+        assert_eq!(seen.method, "POST");
+        assert_eq!(seen.target, "/api/things/1?a=%2e%2e&b=2");
+        assert_eq!(seen.body, b"a body");
+        assert_eq!(seen.header("x-user-id"), Some("user-1"));
+        assert_eq!(seen.header("x-user-roles"), Some("reader,gr%C3%B6%C3%9Fe"));
+        assert_eq!(seen.header("x-auth-methods"), Some("pwd,otp"));
+        assert_eq!(seen.header("x-customer-id").unwrap_or_default(), "");
+        let assertion = seen.header("x-edgekeep-assertion").unwrap();
+        assert_eq!(assertion.split('.').count(), 3, "{assertion}");
+
+        let answer = self.call("GET", "/public/x").send().await.unwrap();
+        assert_eq!(answer.status, 200);
+        let seen = gate.upstream.take_one();
+        for name in ["x-user-id", "x-user-roles", "x-edgekeep-assertion"] {
+            assert_eq!(seen.header(name).unwrap_or_default(), "", "{name}");
+        }
+    }
+
+    pub(crate) async fn refuses_the_rest(&self) {
+        let gate = &self.gate;
+        let token = gate.good_token();
+        let answer = self.call("GET", "/api/x").send().await.unwrap();
+        assert_eq!(answer.status, 401);
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        let expired = gate.token(&json!({
+            "iat": clock::now().0 - 900, "nbf": null, "auth_time": null, "exp": clock::now().0 - 60
+        }));
+        let answer = self.get("/api/x", &expired).await;
+        assert_eq!(answer.status, 401);
+        let challenge = answer.header("www-authenticate").unwrap();
+        assert!(challenge.contains("token_expired"), "{challenge}");
+        for (status, code, method, target) in [
+            (403, "insufficient_scope", "POST", "/api/reports/1"),
+            (403, "insufficient_role", "GET", "/api/admin/users"),
+            (403, "route_unknown", "GET", "/elsewhere"),
+            (403, "route_unknown", "GET", "/authz"),
+            (
+                403,
+                "route_unknown",
+                "GET",
+                "/.well-known/edgekeep-assertion.json",
+            ),
+            (400, "path_invalid", "GET", "/api/%2e%2e/x"),
+            // It has a canonical form, but the upstream would get the other one.
+            (400, "path_invalid", "GET", "/api/%61"),
+            (400, "path_invalid", "GET", "//api/x"),
+        ] {
+            let answer = self
+                .call(method, target)
+                .bearer(&token)
+                .send()
+                .await
+                .unwrap();
+            assert_eq!(answer.status, status, "{target}: {}", answer.text());
+            assert_eq!(answer.header("x-edgekeep-code"), Some(code), "{target}");
+        }
+        assert!(gate.upstream.take().is_empty());
+    }
+
+    pub(crate) async fn lets_no_claim_of_the_client_pass(&self) {
+        let gate = &self.gate;
+        let token = gate.good_token();
+        for (name, value) in [
+            ("X-User-ID", "root"),
+            ("x-user-id", ""),
+            ("X_User_ID", "root"),
+            ("X-User.ID", "root"),
+            ("X-User-Roles", "admin"),
+            ("X-Edgekeep-Assertion", "a.b.c"),
+            ("X-Edgekeep-Status", "200"),
+            ("X-Original-URL", "/api/admin/users"),
+            ("X-Original-URI", "/public/x"),
+            ("X-Original-Method", "OPTIONS"),
+            ("X-Forwarded-Uri", "/public/x"),
+            ("X-Forwarded-Method", "OPTIONS"),
+            ("X_Forwarded_Uri", "/public/x"),
+            ("X-HTTP-Method-Override", "DELETE"),
+            ("X-Rewrite-Url", "/api/admin/users"),
+            ("X-Forwarded-User", "root"),
+            ("Remote-User", "root"),
+            ("Connection", "X-User-ID, Authorization"),
+            ("Connection", "X-Original-URI, X-Forwarded-Uri"),
+        ] {
+            for (target, bearer) in [
+                ("/api/x", Some(&token)),
+                ("/api/x", None),
+                ("/public/x", None),
+            ] {
+                let mut call = self.call("GET", target).header(name, value);
+                if let Some(token) = bearer {
+                    call = call.bearer(token);
+                }
+                let status = call.send().await.unwrap().status;
+                let is_public = target == "/public/x";
+                if bearer.is_none() && !is_public {
+                    assert!(
+                        matches!(status, 400 | 401),
+                        "{name}: {value} {target}: {status}"
+                    );
+                }
+                for seen in gate.upstream.take() {
+                    assert!(is_public || bearer.is_some(), "{name}: {value} is believed");
+                    assert_eq!(seen.target, target);
+                    let person = if is_public { "" } else { "user-1" };
+                    let said: Vec<_> = seen
+                        .headers
+                        .iter()
+                        .filter(|(name, value)| {
+                            edgekeep_shared::headers::is_identity_header(name.as_bytes())
+                                && !value.is_empty()
+                        })
+                        .collect();
+                    assert_eq!(said.is_empty(), is_public, "{name}: {value}: {said:?}");
+                    assert_eq!(seen.header("x-user-id").unwrap_or_default(), person);
+                    let folded = name.replace(['_', '.'], "-").to_lowercase();
+                    let is_claim = edgekeep_shared::headers::must_strip(name.as_bytes());
+                    let mut passed = seen.headers.iter().filter(|(passed, passed_value)| {
+                        passed.replace(['_', '.'], "-").to_lowercase() == folded
+                            && passed_value == value
+                            && !value.is_empty()
+                    });
+                    assert!(
+                        !is_claim || passed.next().is_none(),
+                        "{name}: {value} has passed"
+                    );
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn a_revoked_token_is_turned_away(&self) {
+        let token = self.gate.good_token();
+        assert_eq!(self.get("/api/x", &token).await.status, 200);
+        self.gate.issuer.revoke(Revoked::Token("token-1".into()));
+        let mut answer = self.get("/api/x", &token).await;
+        for _ in 0..100 {
+            if answer.status != 200 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            answer = self.get("/api/x", &token).await;
+        }
+        assert_eq!(answer.status, 401);
+        let challenge = answer.header("www-authenticate").unwrap();
+        assert!(challenge.contains("token_revoked"), "{challenge}");
+    }
+
+    /// Whatever the gateway makes of a path, the upstream gets none that is not allowed.
+    pub(crate) async fn no_spelling_gets_by(&self) {
+        let gate = &self.gate;
+        let member = gate.good_token();
+        let mut passed = 0;
+        for spelling in SPELLINGS {
+            for (who, authorization) in [
+                ("nobody", String::new()),
+                ("a member", format!("Authorization: Bearer {member}\r\n")),
+            ] {
+                let request = format!(
+                    "GET {spelling} HTTP/1.1\r\nHost: 127.0.0.1\r\n{authorization}Connection: close\r\n\r\n"
+                );
+                let status = http::exchange(self.address, request.as_bytes(), false)
+                    .await
+                    .map_or(0, |answer| answer.status);
+                assert_ne!(status, 500, "{spelling:?} makes the gateway fail");
+                for seen in gate.upstream.take() {
+                    let served = most_lenient(&seen.target);
+                    assert!(
+                        !served.starts_with("/api/admin"),
+                        "{who} has reached {} by {spelling:?}",
+                        seen.target
+                    );
+                    assert!(
+                        who != "nobody" || served.starts_with("/public"),
+                        "nobody has reached {} by {spelling:?}",
+                        seen.target
+                    );
+                    let path = seen.path();
+                    assert!(canonicalise(path).unwrap().is_borrowed(), "{path}");
+                    passed += 1;
+                }
+            }
+        }
+        assert!(passed < SPELLINGS.len(), "{passed} of them have passed");
+        let admin = gate.token(&json!({"roles": ["admin"]}));
+        assert_eq!(self.get("/api/admin/users", &admin).await.status, 200);
+    }
+
+    /// No answer of the gate is no leave.
+    pub(crate) async fn a_gate_that_is_down_lets_nothing_pass(mut self) {
+        let token = self.gate.good_token();
+        assert_eq!(self.get("/api/x", &token).await.status, 200);
+        self.gate.upstream.take();
+        self.gate.edge.stop();
+        for target in ["/api/x", "/public/x"] {
+            let answer = self.get(target, &token).await;
+            assert!(answer.status >= 500, "{target}: {}", answer.status);
+        }
+        assert!(self.gate.upstream.take().is_empty());
+        assert!(!self.process.has_ended());
+    }
+}
+
+/// The program that a variable names, or the installed one.
+pub(crate) fn program(variable: &str, installed: &str) -> OsString {
+    std::env::var_os(variable).unwrap_or_else(|| installed.into())
+}
+
+/// The policy of the spellings.
+pub(crate) const SPELLINGS_POLICY: Option<&str> = Some(ADMIN_POLICY);
+
+async fn gate(authz: &str) -> Gate {
+    Gate::with(|_, variables| {
+        variables.insert("AUTHZ", authz.to_owned());
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_asks_by_the_request_line_itself() {
+    let gate = gate("envoy").await;
+    let token = gate.good_token();
+    for (method, target, status, code) in [
+        ("GET", "/authz/api/x?y=1", 200, None),
+        ("DELETE", "/authz/api/x", 200, None),
+        ("GET", "/authz/public/x", 200, None),
+        (
+            "POST",
+            "/authz/api/reports/1",
+            403,
+            Some("insufficient_scope"),
+        ),
+        ("GET", "/authz/api/%61", 400, Some("path_invalid")),
+        ("GET", "/authz/api/../public/x", 400, Some("path_invalid")),
+        ("GET", "/authz//api/x", 400, Some("path_invalid")),
+        ("GET", "/authz/", 403, Some("route_unknown")),
+        ("GET", "/authz", 400, Some("request_invalid")),
+    ] {
+        let answer = gate.call(method, target, &token).send().await.unwrap();
+        assert_eq!(
+            answer.status,
+            status,
+            "{method} {target}: {}",
+            answer.text()
+        );
+        assert_eq!(answer.header("x-edgekeep-code"), code, "{target}");
+        let person = answer.header("x-user-id").unwrap_or_default();
+        let is_known = status == 200 && target.starts_with("/authz/api/");
+        // Every identity field is said, so that a client's is replaced.
+        assert_eq!(
+            answer.header("x-user-roles").is_some(),
+            status == 200,
+            "{target}"
+        );
+        assert_eq!(person, if is_known { "user-1" } else { "" }, "{target}");
+    }
+    assert!(
+        gate.upstream.take().is_empty(),
+        "a question is not forwarded"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_says_the_request_line_in_its_gateways_words_only() {
+    for (authz, method_field, target_field, others) in [
+        (
+            "nginx",
+            "X-Original-Method",
+            "X-Original-URI",
+            ["X-Forwarded-Method", "X-Forwarded-Uri"],
+        ),
+        (
+            "forwarded",
+            "X-Forwarded-Method",
+            "X-Forwarded-Uri",
+            ["X-Original-Method", "X-Original-URI"],
+        ),
+    ] {
+        let gate = gate(authz).await;
+        let token = gate.good_token();
+        let ask = |fields: &[(&str, &str)]| {
+            let mut call = gate.call("GET", "/authz", &token);
+            for (name, value) in fields {
+                call = call.header(name, value);
+            }
+            call.send()
+        };
+        let invalid = if authz == "nginx" { 403 } else { 400 };
+        let good = [(method_field, "GET"), (target_field, "/api/x")];
+        assert_eq!(ask(&good).await.unwrap().status, 200, "{authz}");
+        let [other_method, other_target] = others;
+        for fields in [
+            vec![],
+            vec![(method_field, "GET")],
+            vec![(target_field, "/api/x")],
+            vec![(other_method, "GET"), (other_target, "/api/x")],
+            vec![good[0], good[1], (other_target, "/public/x")],
+            vec![good[0], good[1], (other_method, "OPTIONS")],
+            vec![good[0], good[1], (target_field, "/public/x")],
+            vec![good[0], good[1], (method_field, "OPTIONS")],
+            vec![good[0], good[1], ("X-User-ID", "root")],
+            vec![good[0], (target_field, "http://a/api/x")],
+        ] {
+            let answer = ask(&fields).await.unwrap();
+            let code = answer
+                .header("x-edgekeep-code")
+                .unwrap_or_default()
+                .to_owned();
+            assert!(
+                answer.status == invalid && ["request_invalid", "path_invalid"].contains(&&*code),
+                "{authz} {fields:?}: {} {code}",
+                answer.status
+            );
+        }
+        assert!(gate.upstream.take().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cookie_needs_an_origin_that_is_allowed_wherever_one_is_said() {
+    let gate = gate("forwarded").await;
+    let token = gate.good_token();
+    for (method, origin, status) in [
+        ("GET", None, 200),
+        ("GET", Some("https://app.example"), 200),
+        ("GET", Some("https://evil.example"), 401),
+        ("POST", None, 401),
+        ("POST", Some("https://app.example"), 200),
+        ("POST", Some("https://evil.example"), 401),
+        ("POST", Some("null"), 401),
+    ] {
+        let mut call = gate
+            .edge
+            .call("GET", "/authz")
+            .header("X-Forwarded-Method", method)
+            .header("X-Forwarded-Uri", "/app/x")
+            .header("Cookie", &format!("__Host-at={token}"));
+        if let Some(origin) = origin {
+            call = call.header("Origin", origin);
+        }
+        let answer = call.send().await.unwrap();
+        assert_eq!(
+            answer.status,
+            status,
+            "{method} {origin:?}: {}",
+            answer.text()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_variable_it_is_a_path_like_any_other() {
+    let gate = Gate::start().await;
+    gate.upstream.answer_with(|_| Reply::new(200, "reached"));
+    let token = gate.good_token();
+    for target in ["/authz", "/authz/api/x"] {
+        let answer = gate
+            .call("GET", target, &token)
+            .header("X-Original-Method", "GET")
+            .header("X-Original-URI", "/api/x")
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.verdict(), (403, "route_unknown".to_owned()));
+    }
+}

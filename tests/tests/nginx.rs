@@ -1,0 +1,69 @@
+//! The real nginx, asking the gate by `auth_request` as `deploy/nginx/edgekeep.conf` has it.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::authz::{Gateway, SPELLINGS_POLICY, program};
+
+async fn start(policy: Option<&str>) -> Gateway {
+    Gateway::start("nginx", policy, "nginx/edgekeep.conf", launch).await
+}
+
+/// What a distribution's own nginx.conf says around an included file, without its privileges.
+fn launch(folder: &Path, config: String) -> Command {
+    std::fs::write(folder.join("edgekeep.conf"), config).unwrap();
+    let main = "daemon off;
+        worker_processes 1;
+        pid nginx.pid;
+        error_log stderr;
+        events { worker_connections 256; }
+        http {
+            access_log off;
+            client_body_temp_path body;
+            proxy_temp_path proxy;
+            fastcgi_temp_path fastcgi;
+            uwsgi_temp_path uwsgi;
+            scgi_temp_path scgi;
+            include edgekeep.conf;
+        }";
+    std::fs::write(folder.join("nginx.conf"), main).unwrap();
+    let mut command = Command::new(program("EDGEKEEP_NGINX", "nginx"));
+    command
+        .arg("-p")
+        .arg(folder)
+        .args(["-e", "stderr", "-c", "nginx.conf"]);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lets_pass_what_the_policy_allows() {
+    start(None).await.lets_pass_what_the_policy_allows().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refuses_the_rest() {
+    start(None).await.refuses_the_rest().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lets_no_claim_of_the_client_pass() {
+    start(None).await.lets_no_claim_of_the_client_pass().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_token_is_turned_away() {
+    start(None).await.a_revoked_token_is_turned_away().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_spelling_gets_by() {
+    start(SPELLINGS_POLICY).await.no_spelling_gets_by().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_is_down_lets_nothing_pass() {
+    start(None)
+        .await
+        .a_gate_that_is_down_lets_nothing_pass()
+        .await;
+}
