@@ -129,8 +129,8 @@ impl Gate {
             .and_then(|shared| shared.config.authz)
             .filter(|gateway| gateway.asks_at(path));
         let question = asker.map(|gateway| read_question(gateway, &request, &method, path));
-        let asked = question.as_ref().and_then(Option::as_ref);
-        let (method, path) = asked.map_or((&*method, path), |asked| (&asked.method, &asked.path));
+        let line = question.as_ref().and_then(Option::as_ref);
+        let (method, path) = line.map_or((&*method, path), |line| (&line.method, &line.path));
         let parts = gate::Request {
             method,
             path,
@@ -156,7 +156,7 @@ impl Gate {
             asker,
             recorder: &self.recorder,
         };
-        if question.is_some() && asked.is_none() {
+        if question.is_some() && line.is_none() {
             return incoming.refuse(&Refusal::new(Rejection::RequestInvalid, None));
         }
         if !header("host").as_deref().is_none_or(is_plain_host) {
