@@ -131,9 +131,11 @@ impl Gate {
         let question = asker.map(|gateway| read_question(gateway, &request, &method, path));
         let line = question.as_ref().and_then(Option::as_ref);
         let (method, path) = line.map_or((&*method, path), |line| (&line.method, &line.path));
+        let host = header("host");
         let parts = gate::Request {
             method,
             path,
+            host: host.as_deref(),
             authorization: authorization.as_deref(),
             cookie: cookie.as_deref(),
             origin: origin.as_deref(),
@@ -159,7 +161,7 @@ impl Gate {
         if question.is_some() && line.is_none() {
             return incoming.refuse(&Refusal::new(Rejection::RequestInvalid, None));
         }
-        if !header("host").as_deref().is_none_or(is_plain_host) {
+        if !host.as_deref().is_none_or(is_plain_host) {
             return incoming.refuse(&Refusal::new(Rejection::PathInvalid, None));
         }
         match self.answer(&incoming, context).await {
@@ -292,7 +294,9 @@ impl Gate {
             incoming.id,
             UnixTime(now.div_euclid(1_000)),
         )?;
-        let answer = match &self.upstream {
+        // A binding is the gate's own upstream; a rule's is reached by its URL.
+        let network = forward.rule.upstream().and_then(|_| Fetcher::network());
+        let answer = match network.as_ref().or(self.upstream.as_ref()) {
             Some(upstream) => upstream.send(&outgoing).await,
             None => Err(JsValue::UNDEFINED),
         };
@@ -360,10 +364,15 @@ impl Incoming<'_> {
         let mut headers = Vec::new();
         if let Some(token) = &forward.token {
             headers.extend(identity_headers(token));
-            let url = format!("{}{}", shared.config.upstream_url, forward.path.as_str());
-            let asked = (self.parts.method, &*url);
             let now = UnixTime(now.div_euclid(1_000));
-            headers.extend(upstream::assertion(&shared.config, token, asked, now));
+            let method = self.parts.method;
+            headers.extend(upstream::assertion(
+                &shared.config,
+                token,
+                forward,
+                method,
+                now,
+            ));
         }
         let mut record = self.forwarded(forward, shared, now);
         record.status = 200;

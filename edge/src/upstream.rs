@@ -25,9 +25,8 @@ pub(crate) fn request(
     request_id: &str,
     now: UnixTime,
 ) -> Result<Request, JsValue> {
-    let url = format!("{}{}", config.upstream_url, forward.path.as_str());
     let request = Request::new_with_str_and_init(
-        &format!("{url}{query}"),
+        &format!("{}{query}", url(config, forward)),
         // A request is a dictionary of its own method, headers and body.
         incoming.unchecked_ref::<RequestInit>(),
     )?;
@@ -62,12 +61,15 @@ pub(crate) fn request(
     if !forward.rule.forwards_authorization() {
         outgoing.delete("Authorization")?;
     }
+    for (name, value) in forward.rule.headers() {
+        outgoing.set(name, value)?;
+    }
     if let Some(token) = &forward.token {
         for (name, value) in identity_headers(token) {
             outgoing.set(name, &value)?;
         }
-        let asked = (&*incoming.method(), &*url);
-        if let Some((name, value)) = assertion(config, token, asked, now) {
+        let method = incoming.method();
+        if let Some((name, value)) = assertion(config, token, forward, &method, now) {
             outgoing.set(name, &value)?;
         }
     }
@@ -82,15 +84,27 @@ pub(crate) fn request(
     Request::new_with_request_and_init(&request, &init)
 }
 
-/// The header with the gate's word that the holder of `token` asks for a method on a URL, where
-/// the gate has a key to give it by.
+/// The upstream of a request: its rule's, or the gate's.
+fn base<'c>(config: &'c Config, forward: &'c Forward<'_, '_>) -> &'c str {
+    forward.rule.upstream().unwrap_or(&config.upstream_url)
+}
+
+/// Where a request goes, without its query.
+fn url(config: &Config, forward: &Forward<'_, '_>) -> String {
+    format!("{}{}", base(config, forward), forward.path.as_str())
+}
+
+/// The header with the gate's word that the holder of `token` asks for this, where the gate has a
+/// key to give it by.
 pub(crate) fn assertion(
     config: &Config,
     token: &VerifiedToken,
-    (method, url): (&str, &str),
+    forward: &Forward<'_, '_>,
+    method: &str,
     now: UnixTime,
 ) -> Option<(&'static str, String)> {
     let key = config.assertion_key.as_ref()?;
-    let value = key.sign(token, &config.upstream_url, method, url, now);
+    let url = url(config, forward);
+    let value = key.sign(token, base(config, forward), method, &url, now);
     Some((ASSERTION, value))
 }

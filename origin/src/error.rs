@@ -253,6 +253,7 @@ fn step_up_challenge(max_age: u64, second_factor: bool) -> Option<String> {
         acr,
         max_age: u32::try_from(max_age).ok(),
         mfa: second_factor,
+        amr: &[],
     };
     Refusal::new(Rejection::StepUpRequired, Some(missing)).challenge()
 }

@@ -154,6 +154,11 @@ fn is_plainly_canonical(raw: &[u8]) -> bool {
     previous != b'.' && segments <= MAX_PATH_SEGMENTS
 }
 
+/// Whether a segment of a canonical path says `text`, once decoded.
+pub(crate) fn says(segment: &str, text: &str) -> bool {
+    decode(segment.as_bytes()).is_ok_and(|decoded| decoded == text.as_bytes())
+}
+
 /// Undoes percent-encoding once, refusing the octets that mean something to somebody.
 fn decode(raw: &[u8]) -> Result<Vec<u8>, Rejection> {
     let mut decoded = Vec::with_capacity(raw.len());

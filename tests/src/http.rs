@@ -62,6 +62,13 @@ impl Call {
         self
     }
 
+    /// Names another host than the address.
+    #[must_use]
+    pub fn host(mut self, host: &str) -> Self {
+        self.headers.retain(|(name, _)| name != "Host");
+        self.header("Host", host)
+    }
+
     /// Adds `Authorization: Bearer`.
     #[must_use]
     pub fn bearer(self, token: &str) -> Self {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use edgekeep_shared::control::DocumentType;
 use edgekeep_tests::clock;
-use edgekeep_tests::gate::{Gate, POLICY};
+use edgekeep_tests::gate::{Gate, POLICY, Upstream};
 use edgekeep_tests::issuer::{Behaviour, Door, Issuer};
 use edgekeep_tests::keys::Key;
+use serde_json::json;
 
 /// Makes a document with the control key for an issuer.
 type Make = Box<dyn Fn(&Key, &str) -> Vec<u8>>;
@@ -248,4 +249,102 @@ async fn a_policy_in_kv_is_followed_when_it_changes_and_not_when_it_is_replayed(
         gate.get("/api/me", &good).await.verdict(),
         (403, "route_unknown".to_owned())
     );
+}
+
+/// One rule for each thing that a policy can say of a request beyond its token.
+const TARGETS: &str = r#"
+[[route]]
+match = "/users/{user_id}/**"
+owner = { user_id = "sub" }
+owner_or_roles = ["support"]
+
+[[route]]
+match = "/verified/**"
+kyc_status = ["verified"]
+amr = ["otp"]
+
+[[route]]
+match = "/**"
+hosts = ["reports.example"]
+upstream = "OTHER"
+[route.headers]
+X-Edge = "eu"
+
+[[route]]
+match = "/public/**"
+access = "public"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_names_its_owner() {
+    let gate = Gate::with(|_, variables| {
+        variables.insert(
+            "POLICY",
+            TARGETS.to_owned().replace("OTHER", "http://127.0.0.1:1"),
+        );
+    })
+    .await;
+    let member = gate.good_token();
+    let support = gate.token(&json!({"sub": "user-2", "roles": ["support"]}));
+    for (token, target, status) in [
+        (&member, "/users/user-1", 200),
+        (&member, "/users/user-1/orders?x", 200),
+        (&member, "/users/%75ser-1/orders", 200),
+        (&member, "/users/user-2/orders", 403),
+        (&member, "/users/USER-1/orders", 403),
+        (&support, "/users/user-1/orders", 200),
+    ] {
+        let answer = gate.get(target, token).await;
+        assert_eq!(answer.status, status, "{target}: {}", answer.text());
+        if status == 403 {
+            assert_eq!(answer.code(), "insufficient_permission");
+            assert_eq!(answer.json()["required"]["owner"]["user_id"], "sub");
+        }
+    }
+    for (changes, code) in [
+        (json!({"amr": ["otp"]}), Some("kyc_required")),
+        (
+            json!({"amr": ["otp"], "kyc_status": "expired"}),
+            Some("kyc_required"),
+        ),
+        (json!({"kyc_status": "verified"}), Some("step_up_required")),
+        (json!({"amr": ["otp"], "kyc_status": "verified"}), None),
+    ] {
+        let answer = gate.get("/verified/x", &gate.token(&changes)).await;
+        let said = (answer.status != 200).then(|| answer.code());
+        assert_eq!(said.as_deref(), code, "{changes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_has_its_own_rules_and_upstream() {
+    let other = Upstream::start().await;
+    let url = other.server().url();
+    let gate = Gate::with(|_, variables| {
+        variables.insert("POLICY", TARGETS.replace("OTHER", &url));
+    })
+    .await;
+    let token = gate.good_token();
+    for (host, target, bearer, status, reaches_other) in [
+        ("reports.example", "/x?y=1", true, 200, true),
+        ("REPORTS.example:8443", "/public/x", true, 200, true),
+        ("reports.example", "/public/x", false, 401, false),
+        ("elsewhere.example", "/public/x", false, 200, false),
+        ("elsewhere.example", "/x", true, 403, false),
+    ] {
+        let mut call = gate.edge.call("GET", target).host(host);
+        if bearer {
+            call = call.bearer(&token);
+        }
+        let answer = call.header("X-Edge", "forged").send().await.unwrap();
+        assert_eq!(answer.status, status, "{host} {target}: {}", answer.text());
+        let (here, there) = (gate.upstream.take(), other.take());
+        assert_eq!(there.len(), usize::from(reaches_other), "{host} {target}");
+        assert_eq!(here.len(), usize::from(status == 200 && !reaches_other));
+        if let [seen] = &*there {
+            assert_eq!(seen.target, target);
+            assert_eq!(seen.header("x-edge"), Some("eu"));
+            assert_eq!(seen.header("x-user-id"), Some("user-1"));
+        }
+    }
 }

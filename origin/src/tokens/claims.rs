@@ -147,13 +147,8 @@ fn acr(amr: &[String]) -> &'static str {
 /// Whether these methods are factors of two kinds; the gate counts by the same rule.
 pub fn used_several_factors<S: AsRef<str>>(amr: &[S]) -> bool {
     Holder {
-        scopes: &[],
-        roles: &[],
-        permissions: &[],
-        kyc_level: None,
         amr,
-        acr: None,
-        auth_time: None,
+        ..Holder::default()
     }
     .used_several_factors()
 }

@@ -36,6 +36,8 @@ pub struct Request<'r> {
     pub method: &'r str,
     /// The path, as on the request line, without the query.
     pub path: &'r str,
+    /// `Host`
+    pub host: Option<&'r str>,
     /// `Authorization`; several are joined by a comma, as HTTP has it.
     pub authorization: Option<&'r str>,
     /// `Cookie`
@@ -169,14 +171,16 @@ pub fn decide<'p, 'r>(
     // 2. The rule. A preflight carries no credentials and is answered here or not at all.
     if let ("OPTIONS", Some(method), Some(origin)) =
         (request.method, request.preflight_method, request.origin)
-        && let Some(cors) = policy.find_preflight(method, &path).and_then(Rule::cors)
+        && let Some(cors) = policy
+            .find_preflight(request.host, method, &path)
+            .and_then(Rule::cors)
         && cors.allows_origin(origin)
         && cors.allows_method(method)
         && cors.allows_headers(request.preflight_headers.unwrap_or_default())
     {
         return Decision::Preflight(cors);
     }
-    let Some(rule) = policy.find(request.method, &path) else {
+    let Some(rule) = policy.find(request.host, request.method, &path) else {
         return Decision::Refuse(Refusal::new(Rejection::RouteUnknown, None));
     };
     let mut forward = Forward {
@@ -191,7 +195,13 @@ pub fn decide<'p, 'r>(
         return Decision::Forward(forward);
     };
     // 3.–7. The token.
-    match admit(request, access, knowledge, progress, now) {
+    let parameter = |name: &str| {
+        let mut parameters = rule.pattern().parameters(&forward.path);
+        parameters
+            .find(|(own, _)| *own == name)
+            .map(|(_, value)| value)
+    };
+    match admit(request, access, parameter, knowledge, progress, now) {
         Ok(Admission {
             token,
             cached,
@@ -214,7 +224,7 @@ pub fn decide<'p, 'r>(
 /// The text of the token that `decide` judges, for asking the issuer about it.
 pub fn token_of<'r>(request: &Request<'r>, policy: &Policy) -> Option<&'r str> {
     let path = path::canonicalise(request.path).ok()?;
-    let Access::Token(access) = policy.find(request.method, &path)?.access() else {
+    let Access::Token(access) = policy.find(request.host, request.method, &path)?.access() else {
         return None;
     };
     find_token(request, &access.source).ok()
@@ -237,9 +247,10 @@ impl From<Rejection> for Obstacle<'_> {
     }
 }
 
-fn admit<'p>(
+fn admit<'p, 's>(
     request: &Request<'_>,
     access: &'p TokenAccess,
+    parameter: impl Fn(&str) -> Option<&'s str>,
     knowledge: &mut Knowledge<'_>,
     progress: &mut Progress,
     now: Millis,
@@ -253,7 +264,7 @@ fn admit<'p>(
     let list = check_revocation(&token, access.revocation, knowledge, *progress, now)?;
     let missing = access
         .requirement
-        .check(&token.claims().holder(), unix(now).0);
+        .check(&token.claims().holder(), parameter, unix(now).0);
     missing
         .map_err(|missing| Obstacle::Refuse(Refusal::new(missing.rejection(), Some(missing))))?;
     Ok(Admission {

@@ -1,7 +1,10 @@
 //! A refusal as it goes out: problem details (RFC 9457) and the bearer challenge (RFC 6750 §3,
 //! RFC 9470 §3).
 
-use alloc::{format, string::String};
+use alloc::{
+    format,
+    string::{String, ToString as _},
+};
 use core::fmt::Write as _;
 
 use crate::{
@@ -99,9 +102,26 @@ fn required(missing: &Missing<'_>) -> serde_json::Value {
         Missing::AnyScope(scopes) => json!({ "any_scope": scopes }),
         Missing::Roles(roles) => json!({ "roles": roles }),
         Missing::Permissions(permissions) => json!({ "permissions": permissions }),
+        Missing::Owner(owner) => {
+            let claims: serde_json::Map<_, _> = owner
+                .iter()
+                .map(|owner| (owner.parameter.to_string(), json!(owner.claim.name())))
+                .collect();
+            json!({ "owner": claims })
+        }
         Missing::KycLevel(level) => json!({ "kyc_level": level }),
-        Missing::StepUp { acr, max_age, mfa } => {
-            json!({ "acr": acr, "max_age": max_age, "mfa": mfa })
+        Missing::KycStatus(states) => json!({ "kyc_status": states }),
+        Missing::StepUp {
+            acr,
+            max_age,
+            mfa,
+            amr,
+        } => {
+            let mut required = json!({ "acr": acr, "max_age": max_age, "mfa": mfa });
+            if !amr.is_empty() {
+                required["amr"] = json!(amr);
+            }
+            required
         }
     }
 }

@@ -3,9 +3,12 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+
+use super::host;
 
 /// The most values in one list: a rule that needs more should ask for a role or a wider scope.
 const MAX_LIST: usize = 64;
@@ -151,6 +154,21 @@ impl<'t, 'i> Fields<'t, 'i> {
         }
     }
 
+    /// The entries of a table of strings.
+    pub(super) fn strings(&self) -> Read<Vec<(&'t str, usize, &'t str, usize)>> {
+        let mut entries = self
+            .table
+            .iter()
+            .map(|(name, value)| {
+                let (text, at) = string(name.get_ref(), value)?;
+                Ok((&**name.get_ref(), name.span().start, text, at))
+            })
+            .collect::<Read<Vec<_>>>()?;
+        // In the order in which they are written, whatever order the parser keeps.
+        entries.sort_unstable_by_key(|&(_, at, ..)| at);
+        Ok(entries)
+    }
+
     /// A list of strings; one string stands for a list of one. An empty list is refused: whether
     /// it means everything or nothing is anybody's guess.
     pub(super) fn list(&self, key: &str, form: &Form) -> Read<Option<Strings>> {
@@ -249,6 +267,20 @@ pub(super) const HEADER: Form = Form {
     expected: "a name of letters, digits and !#$%&'*+-.^_`|~",
     admits: |text| text.bytes().all(is_tchar),
 };
+pub(super) const HOST: Form = Form {
+    expected: "a host in lower case and without a port, such as \"api.example\", or \
+               \"*.example\" for all below it",
+    admits: host::is_pattern,
+};
+/// What a header field's value may hold (RFC 9110 §5.5), without what trimming would change.
+pub(super) const HEADER_VALUE: Form = Form {
+    expected: "visible ASCII, with spaces inside only, at most 256 bytes",
+    admits: |text| text.trim() == text && text.bytes().all(|b| b.is_ascii_graphic() || b == b' '),
+};
+pub(super) const URL: Form = Form {
+    expected: "an absolute http or https URL without query, such as \"https://reports.internal\"",
+    admits: is_base_url,
+};
 pub(super) const ORIGIN: Form = Form {
     expected: "an origin as browsers send it, such as \"https://app.example\" (lower case, no \
                default port, no path)",
@@ -280,6 +312,20 @@ const fn is_tchar(byte: u8) -> bool {
                 | b'|'
                 | b'~'
         )
+}
+
+/// A URL to put a path behind.
+fn is_base_url(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        !rest.starts_with('/')
+            && !rest.contains('@')
+            && rest
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#' | b'\\'))
+    })
 }
 
 /// The serialisation of an origin (RFC 6454 §6.2); `null` is everybody's and so never allowed.

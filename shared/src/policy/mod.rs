@@ -16,11 +16,15 @@ use core::fmt;
 use crate::path::CanonicalPath;
 
 mod fields;
+mod host;
+mod owner;
 mod pattern;
 mod reader;
 mod requirement;
 mod rule;
+mod upstream;
 
+pub use owner::{Owner, OwnerClaim};
 pub use pattern::Pattern;
 pub use requirement::{AUTH_TIME_LEEWAY_SECONDS, FactorKind, Holder, Missing, Requirement};
 pub use rule::{
@@ -62,12 +66,20 @@ impl Policy {
         &self.rules
     }
 
-    /// The first rule for this method and path; none means that the request is refused.
+    /// The first rule for this host, method and path; none means that the request is refused.
     ///
     /// Methods are compared exactly, as RFC 9110 §9.1 has it: a rule for `GET` is not one for
-    /// `HEAD`, nor for `get`. Nothing is allocated.
-    pub fn find(&self, method: &str, path: &CanonicalPath<'_>) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.matches(method, path))
+    /// `HEAD`, nor for `get`. `host` is the `Host` of the request, with or without a port; without
+    /// one only rules for every host match. Nothing is allocated.
+    pub fn find(
+        &self,
+        host: Option<&str>,
+        method: &str,
+        path: &CanonicalPath<'_>,
+    ) -> Option<&Rule> {
+        self.rules
+            .iter()
+            .find(|rule| rule.matches(host, method, path))
     }
 
     /// The rule for a CORS preflight: the first one for the method that the browser asks about in
@@ -77,10 +89,11 @@ impl Policy {
     /// other.
     pub fn find_preflight(
         &self,
+        host: Option<&str>,
         requested_method: &str,
         path: &CanonicalPath<'_>,
     ) -> Option<&Rule> {
-        self.find(requested_method, path)
+        self.find(host, requested_method, path)
     }
 }
 

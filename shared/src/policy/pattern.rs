@@ -126,6 +126,14 @@ impl Pattern {
         })
     }
 
+    /// The names of the `{name}` segments.
+    pub(super) fn parameter_names(&self) -> impl Iterator<Item = &str> {
+        self.rest.iter().filter_map(|segment| match segment {
+            Segment::Parameter(name) => Some(&**name),
+            Segment::Literal(_) | Segment::Any => None,
+        })
+    }
+
     /// Whether every path that `other` matches is matched by this pattern too.
     pub(super) fn covers(&self, other: &Self) -> bool {
         // Most pairs of rules differ at once, and there are half a million pairs.

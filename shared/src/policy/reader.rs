@@ -8,14 +8,16 @@ use alloc::vec::Vec;
 use toml::de::{DeTable, DeValue};
 
 use super::fields::{
-    Fault, Fields, HEADER, METHOD, NAME, ORIGIN, ORIGIN_OR_ANY, Read, TOKEN, fault, kind,
+    Fault, Fields, HEADER, HOST, METHOD, NAME, ORIGIN, ORIGIN_OR_ANY, Read, TOKEN, fault, kind,
 };
+use super::owner;
 use super::pattern::Pattern;
 use super::requirement::Requirement;
 use super::rule::{
     Access, Cors, DEFAULT_MAX_STALE_SECONDS, Revocation, Rule, Staleness, TokenAccess, TokenSource,
     is_safe_method,
 };
+use super::upstream;
 use super::{MAX_POLICY_BYTES, MAX_RULES, PolicyError};
 
 /// The only version of the language.
@@ -32,13 +34,18 @@ const TOP_KEYS: &[&str] = &["version", "route", "test"];
 const ROUTE_KEYS: &[&str] = &[
     "name",
     "match",
+    "hosts",
     "methods",
     "access",
     "scopes",
     "any_scope",
     "roles",
     "permissions",
+    "owner",
+    "owner_or_roles",
     "kyc_level",
+    "kyc_status",
+    "amr",
     "mfa",
     "acr",
     "max_age",
@@ -49,6 +56,8 @@ const ROUTE_KEYS: &[&str] = &[
     "token_from",
     "allowed_origins",
     "forward_authorization",
+    "upstream",
+    "headers",
     "report_only",
     "cors",
 ];
@@ -58,7 +67,11 @@ const TOKEN_KEYS: &[&str] = &[
     "any_scope",
     "roles",
     "permissions",
+    "owner",
+    "owner_or_roles",
     "kyc_level",
+    "kyc_status",
+    "amr",
     "mfa",
     "acr",
     "max_age",
@@ -212,7 +225,7 @@ fn rule(fields: &Fields<'_, '_>, line: usize) -> Read<Rule> {
             Access::Public
         }
         _ => Access::Token(Box::new(TokenAccess {
-            requirement: requirement(fields)?,
+            requirement: requirement(fields, &pattern)?,
             revocation: revocation(fields)?,
             source: source(fields, &methods)?,
         })),
@@ -234,11 +247,18 @@ fn rule(fields: &Fields<'_, '_>, line: usize) -> Read<Rule> {
         forward_authorization: fields.boolean("forward_authorization")?.unwrap_or(true),
         report_only: fields.boolean("report_only")?.unwrap_or(false),
         cors,
+        hosts: fields.list("hosts", &HOST)?.unwrap_or_default(),
+        upstream: upstream::base(fields)?,
+        headers: upstream::headers(fields)?,
     })
 }
 
-fn requirement(fields: &Fields<'_, '_>) -> Read<Requirement> {
+fn requirement(fields: &Fields<'_, '_>, pattern: &Pattern) -> Read<Requirement> {
     Ok(Requirement {
+        owner: owner::read(fields, pattern)?,
+        owner_or_roles: fields.list("owner_or_roles", &NAME)?.unwrap_or_default(),
+        kyc_status: fields.list("kyc_status", &NAME)?.unwrap_or_default(),
+        amr: fields.list("amr", &NAME)?.unwrap_or_default(),
         scopes: fields.list("scopes", &TOKEN)?.unwrap_or_default(),
         any_scope: fields.list("any_scope", &TOKEN)?.unwrap_or_default(),
         roles: fields.list("roles", &NAME)?.unwrap_or_default(),

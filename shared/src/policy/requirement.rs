@@ -4,7 +4,9 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt::Write as _;
 
+use super::owner::Owner;
 use crate::error::Rejection;
+use crate::path;
 
 /// How far `auth_time` may lie in the future, in seconds: the gate's default leeway between clocks.
 pub const AUTH_TIME_LEEWAY_SECONDS: i64 = 5;
@@ -22,12 +24,36 @@ pub struct Holder<'a, S = String> {
     pub permissions: &'a [S],
     /// The `kyc_level` claim; none counts as level 0.
     pub kyc_level: Option<u8>,
+    /// The `kyc_status` claim.
+    pub kyc_status: Option<&'a str>,
+    /// The `sub` claim.
+    pub subject: Option<&'a str>,
+    /// The `customer_id` claim.
+    pub customer_id: Option<&'a str>,
     /// The `amr` claim (RFC 8176).
     pub amr: &'a [S],
     /// The `acr` claim.
     pub acr: Option<&'a str>,
     /// The `auth_time` claim, in seconds since 1970.
     pub auth_time: Option<i64>,
+}
+
+/// Somebody of whom nothing is said.
+impl<S> Default for Holder<'_, S> {
+    fn default() -> Self {
+        Self {
+            scopes: &[],
+            roles: &[],
+            permissions: &[],
+            kyc_level: None,
+            kyc_status: None,
+            subject: None,
+            customer_id: None,
+            amr: &[],
+            acr: None,
+            auth_time: None,
+        }
+    }
 }
 
 impl<S: AsRef<str>> Holder<'_, S> {
@@ -84,8 +110,16 @@ pub struct Requirement {
     pub roles: Box<[Box<str>]>,
     /// Permissions that must all be held.
     pub permissions: Box<[Box<str>]>,
+    /// What the path must say of the holder.
+    pub owner: Box<[Owner]>,
+    /// Roles of which one makes up for not being the owner.
+    pub owner_or_roles: Box<[Box<str>]>,
     /// The lowest level of identity verification.
     pub kyc_level: Option<u8>,
+    /// States of identity verification of which the token must name one.
+    pub kyc_status: Box<[Box<str>]>,
+    /// Methods of which one must have been used to authenticate.
+    pub amr: Box<[Box<str>]>,
     /// Whether more than one factor is needed.
     pub mfa: bool,
     /// Authentication contexts of which the token must name one.
@@ -106,8 +140,12 @@ pub enum Missing<'r> {
     Roles(&'r [Box<str>]),
     /// Not all of these permissions are held.
     Permissions(&'r [Box<str>]),
+    /// The path names somebody else.
+    Owner(&'r [Owner]),
     /// The identity is not verified to this level.
     KycLevel(u8),
+    /// The verification of the identity is in none of these states.
+    KycStatus(&'r [Box<str>]),
     /// The authentication is too weak or too old (RFC 9470): everything the rule asks of it, so
     /// that one more authentication is enough.
     StepUp {
@@ -117,6 +155,8 @@ pub enum Missing<'r> {
         max_age: Option<u32>,
         /// Whether more than one factor is needed.
         mfa: bool,
+        /// Methods of which one is needed; empty when any will do.
+        amr: &'r [Box<str>],
     },
 }
 
@@ -126,8 +166,8 @@ impl Missing<'_> {
         match self {
             Self::Scopes(_) | Self::AnyScope(_) => Rejection::InsufficientScope,
             Self::Roles(_) => Rejection::InsufficientRole,
-            Self::Permissions(_) => Rejection::InsufficientPermission,
-            Self::KycLevel(_) => Rejection::KycRequired,
+            Self::Permissions(_) | Self::Owner(_) => Rejection::InsufficientPermission,
+            Self::KycLevel(_) | Self::KycStatus(_) => Rejection::KycRequired,
             Self::StepUp { .. } => Rejection::StepUpRequired,
         }
     }
@@ -149,7 +189,11 @@ impl Missing<'_> {
                     let _ = write!(challenge, ", max_age=\"{seconds}\"");
                 }
             }
-            Self::Roles(_) | Self::Permissions(_) | Self::KycLevel(_) => {}
+            Self::Roles(_)
+            | Self::Permissions(_)
+            | Self::Owner(_)
+            | Self::KycLevel(_)
+            | Self::KycStatus(_) => {}
         }
     }
 }
@@ -171,14 +215,16 @@ fn write_quoted(challenge: &mut String, name: &str, values: &[Box<str>]) {
 impl Requirement {
     /// Checks what the holder has against what the rule asks for.
     ///
-    /// `now_unix` is in seconds since 1970. Rights come before strength, so that nobody is sent to
+    /// `parameter` gives what the path has for a parameter of the rule's pattern, still
+    /// percent-encoded; `now_unix` is in seconds since 1970. Rights come before strength, so that nobody is sent to
     /// authenticate again for something they may not do anyway.
     ///
     /// # Errors
     /// The first thing that is [`Missing`].
-    pub fn check<S: AsRef<str>>(
+    pub fn check<'s, S: AsRef<str>>(
         &self,
         holder: &Holder<'_, S>,
+        parameter: impl Fn(&str) -> Option<&'s str>,
         now_unix: i64,
     ) -> Result<(), Missing<'_>> {
         let holds = |held: &[S], wanted: &str| held.iter().any(|value| value.as_ref() == wanted);
@@ -198,10 +244,29 @@ impl Requirement {
         {
             return Err(Missing::Permissions(&self.permissions));
         }
+        let owns = |owner: &Owner| {
+            let (segment, name) = (parameter(&owner.parameter), owner.claim.of(holder));
+            matches!((segment, name), (Some(segment), Some(name)) if path::says(segment, name))
+        };
+        if !self.owner.iter().all(owns)
+            && !self
+                .owner_or_roles
+                .iter()
+                .any(|role| holds(holder.roles, role))
+        {
+            return Err(Missing::Owner(&self.owner));
+        }
         if let Some(level) = self.kyc_level
             && holder.kyc_level.unwrap_or(0) < level
         {
             return Err(Missing::KycLevel(level));
+        }
+        if !self.kyc_status.is_empty()
+            && !holder
+                .kyc_status
+                .is_some_and(|status| self.kyc_status.iter().any(|wanted| **wanted == *status))
+        {
+            return Err(Missing::KycStatus(&self.kyc_status));
         }
         if self.authentication_suffices(holder, now_unix) {
             Ok(())
@@ -210,6 +275,7 @@ impl Requirement {
                 acr: &self.acr,
                 max_age: self.max_age,
                 mfa: self.mfa,
+                amr: &self.amr,
             })
         }
     }
@@ -220,6 +286,8 @@ impl Requirement {
                 .acr
                 .is_some_and(|acr| self.acr.iter().any(|wanted| **wanted == *acr));
         let factors = !self.mfa || holder.used_several_factors();
+        let used = |method: &str| holder.amr.iter().any(|used| used.as_ref() == method);
+        let methods = self.amr.is_empty() || self.amr.iter().any(|method| used(method));
         let recent = self.max_age.is_none_or(|max_age| {
             // Unknown is old, and a time that has not come yet proves nothing.
             holder.auth_time.is_some_and(|at| {
@@ -227,6 +295,6 @@ impl Requirement {
                     && now.saturating_sub(at) <= i64::from(max_age)
             })
         });
-        context && factors && recent
+        context && factors && methods && recent
     }
 }

@@ -2,8 +2,10 @@
 
 use alloc::boxed::Box;
 
+use super::host;
 use super::pattern::Pattern;
 use super::requirement::Requirement;
+use super::upstream::Headers;
 use crate::path::CanonicalPath;
 
 /// How old the revocation list may be where a rule does not say: the life of an access token.
@@ -18,12 +20,17 @@ pub struct Rule {
     pub(super) name: Option<Box<str>>,
     pub(super) line: usize,
     pub(super) pattern: Pattern,
+    /// Empty means every host.
+    pub(super) hosts: Box<[Box<str>]>,
     /// Empty means every method.
     pub(super) methods: Box<[Box<str>]>,
     pub(super) access: Access,
     pub(super) forward_authorization: bool,
     pub(super) report_only: bool,
     pub(super) cors: Option<Cors>,
+    pub(super) upstream: Option<Box<str>>,
+    /// Names and values.
+    pub(super) headers: Headers,
 }
 
 /// Who may pass.
@@ -205,9 +212,33 @@ impl Rule {
         self.cors.as_ref()
     }
 
+    /// Where what passes is sent, without a slash at the end; none: to the gate's upstream.
+    pub fn upstream(&self) -> Option<&str> {
+        self.upstream.as_deref()
+    }
+
+    /// Names and values of header fields that the upstream gets with what passes.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The hosts that the rule is for; empty: every host.
+    pub const fn hosts(&self) -> &[Box<str>] {
+        &self.hosts
+    }
+
     /// Whether the rule is for this request. Nothing is allocated.
-    pub fn matches(&self, method: &str, path: &CanonicalPath<'_>) -> bool {
-        self.has_method(method) && self.pattern.matches(path)
+    pub fn matches(&self, host: Option<&str>, method: &str, path: &CanonicalPath<'_>) -> bool {
+        self.has_method(method) && self.pattern.matches(path) && self.has_host(host)
+    }
+
+    fn has_host(&self, host: Option<&str>) -> bool {
+        self.hosts.is_empty()
+            || host.is_some_and(|name| {
+                self.hosts
+                    .iter()
+                    .any(|pattern| host::matches(pattern, name))
+            })
     }
 
     fn has_method(&self, method: &str) -> bool {
@@ -218,6 +249,12 @@ impl Rule {
     pub(super) fn covers(&self, other: &Self) -> bool {
         let methods = self.methods.is_empty()
             || (!other.methods.is_empty() && other.methods.iter().all(|m| self.has_method(m)));
-        methods && self.pattern.covers(&other.pattern)
+        let hosts = self.hosts.is_empty()
+            || (!other.hosts.is_empty()
+                && other
+                    .hosts
+                    .iter()
+                    .all(|theirs| self.hosts.iter().any(|ours| host::covers(ours, theirs))));
+        methods && hosts && self.pattern.covers(&other.pattern)
     }
 }

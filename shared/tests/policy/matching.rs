@@ -100,7 +100,7 @@ fn captures_parameters() {
     let text = "[[route]]\nmatch = \"/users/{user_id}/files/*/{file}/**\"";
     let policy = Policy::parse(text).unwrap();
     let path = canonicalise("/users/%c3%a9/files/x/y/z/").unwrap();
-    let rule = policy.find("GET", &path).unwrap();
+    let rule = policy.find(None, "GET", &path).unwrap();
     let captured: Vec<_> = rule.pattern().parameters(&path).collect();
     assert_eq!(captured, [("user_id", "%C3%A9"), ("file", "y")]);
 }
@@ -113,12 +113,15 @@ fn a_preflight_is_judged_by_the_method_it_asks_about() {
     )
     .unwrap();
     let path = canonicalise("/a").unwrap();
-    let rule = policy.find_preflight("PUT", &path).unwrap();
+    let rule = policy.find_preflight(None, "PUT", &path).unwrap();
     assert!(
         rule.cors().unwrap().allows_method("PUT") && !rule.cors().unwrap().allows_method("GET")
     );
-    assert!(policy.find_preflight("GET", &path).is_none());
-    assert_eq!(policy.find("OPTIONS", &path).unwrap().name(), "options");
+    assert!(policy.find_preflight(None, "GET", &path).is_none());
+    assert_eq!(
+        policy.find(None, "OPTIONS", &path).unwrap().name(),
+        "options"
+    );
 }
 
 #[test]
@@ -162,5 +165,35 @@ fn finds_rules_that_can_never_be_reached_and_no_others() {
     for (first, first_methods, second, second_methods, dead) in table {
         let text = rule(first, first_methods) + &rule(second, second_methods);
         assert_eq!(Policy::parse(&text).is_err(), *dead, "{text}");
+    }
+}
+
+#[test]
+fn a_rule_for_hosts_is_for_no_other() {
+    let policy = Policy::parse(
+        r#"
+[[route]]
+name = "reports"
+match = "/**"
+hosts = ["reports.example", "*.reports.example"]
+
+[[route]]
+name = "rest"
+match = "/**"
+"#,
+    )
+    .unwrap();
+    let path = canonicalise("/x").unwrap();
+    for (host, expected) in [
+        (Some("reports.example"), "reports"),
+        (Some("Reports.Example:8443"), "reports"),
+        (Some("eu.reports.example."), "reports"),
+        (Some("reports.example.evil"), "rest"),
+        (Some("evil-reports.example"), "rest"),
+        (Some(""), "rest"),
+        (None, "rest"),
+    ] {
+        let rule = policy.find(host, "GET", &path).unwrap();
+        assert_eq!(rule.name(), expected, "{host:?}");
     }
 }

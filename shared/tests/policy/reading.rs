@@ -1,7 +1,8 @@
 //! What a policy's keys mean, and where their limits are.
 
 use edgekeep_shared::policy::{
-    MAX_POLICY_BYTES, MAX_RULES, Policy, Requirement, Revocation, Staleness, TokenSource,
+    MAX_POLICY_BYTES, MAX_RULES, Owner, OwnerClaim, Policy, Requirement, Revocation, Staleness,
+    TokenSource,
 };
 
 use crate::support::{matched, token_access};
@@ -14,14 +15,19 @@ version = 1
 
 [[route]]
 name = "files"
-match = "/files/**"
+match = "/files/{owner}/{customer}/**"
+hosts = ["files.example", "*.files.example"]
 methods = ["GET", "HEAD", "PUT"]
 access = "token"
 scopes = ["a", "b"]
 any_scope = ["c", "d"]
 roles = ["admin", "staff"]
 permissions = ["p"]
+owner = { owner = "sub", customer = "customer_id" }
+owner_or_roles = "support"
 kyc_level = 3
+kyc_status = ["verified"]
+amr = ["hwk", "otp"]
 mfa = true
 acr = "gold"
 max_age = 300
@@ -32,6 +38,8 @@ allow_stale_for = 120
 token_from = { cookie = "__Host-at" }
 allowed_origins = ["https://app.example"]
 forward_authorization = false
+upstream = "http://files.internal:8080/v1/"
+headers = { X-Edge = "eu", x-b = "a b" }
 report_only = true
 cors = { origins = ["https://app.example", "http://localhost:3000"], methods = ["GET"], headers = ["X-A", "content-type"], expose = ["ETag"], credentials = true, max_age = 600 }
 
@@ -67,7 +75,20 @@ match = "/plain"
             any_scope: strings(&["c", "d"]),
             roles: strings(&["admin", "staff"]),
             permissions: strings(&["p"]),
+            owner: [
+                ("owner", OwnerClaim::Subject),
+                ("customer", OwnerClaim::Customer),
+            ]
+            .into_iter()
+            .map(|(parameter, claim)| Owner {
+                parameter: parameter.into(),
+                claim,
+            })
+            .collect(),
+            owner_or_roles: strings(&["support"]),
             kyc_level: Some(3),
+            kyc_status: strings(&["verified"]),
+            amr: strings(&["hwk", "otp"]),
             mfa: true,
             acr: strings(&["gold"]),
             max_age: Some(300),
@@ -80,6 +101,11 @@ match = "/plain"
             allow_for: 120
         })
     );
+    assert_eq!(files.upstream(), Some("http://files.internal:8080/v1"));
+    let headers: Vec<_> = files.headers().collect();
+    assert_eq!(headers, [("X-Edge", "eu"), ("x-b", "a b")]);
+    let hosts: Vec<&str> = files.hosts().iter().map(|host| &**host).collect();
+    assert_eq!(hosts, ["files.example", "*.files.example"]);
     let source = &access.source;
     assert!(matches!(source, TokenSource::Cookie { name, .. } if &**name == "__Host-at"));
     assert!(
@@ -105,7 +131,7 @@ match = "/plain"
     assert!(!cors.allows_headers("x-a, x-b") && cors.credentials);
     assert_eq!((&*cors.expose[0], cors.max_age), ("ETag", Some(600)));
 
-    assert_eq!((strict.name(), strict.line()), ("/strict", 27));
+    assert_eq!((strict.name(), strict.line()), ("/strict", 34));
     assert_eq!(token_access(strict).revocation, Revocation::Strict);
     let cors = strict.cors().unwrap();
     assert!(cors.allows_origin("https://any.example") && cors.allows_method("PATCH"));

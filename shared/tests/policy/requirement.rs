@@ -1,6 +1,7 @@
 //! What a rule asks of a token's holder, and how a refusal names it.
 
 use edgekeep_shared::error::Rejection;
+use edgekeep_shared::path::canonicalise;
 use edgekeep_shared::policy::{Holder, Missing, Policy, Requirement};
 
 use crate::support::token_access;
@@ -15,6 +16,9 @@ const NOBODY: Holder<'static, &str> = Holder {
     roles: &[],
     permissions: &[],
     kyc_level: None,
+    kyc_status: None,
+    subject: None,
+    customer_id: None,
     amr: &[],
     acr: None,
     auth_time: None,
@@ -22,7 +26,7 @@ const NOBODY: Holder<'static, &str> = Holder {
 
 /// The code of the refusal and the challenge's parameters; `ok` where nothing is missing.
 fn outcome(requirement: &Requirement, holder: &Holder<'_, &str>, now: i64) -> String {
-    match requirement.check(holder, now) {
+    match requirement.check(holder, |_| None, now) {
         Ok(()) => "ok".into(),
         Err(missing) => {
             let mut text = missing.rejection().code().to_owned();
@@ -173,7 +177,8 @@ fn asks_for_fresh_authentication_to_the_second() {
         auth_time: Some(i64::MIN),
         ..NOBODY
     };
-    assert!(fresh.check(&holder, i64::MAX).is_err() && fresh.check(&holder, i64::MIN).is_ok());
+    let fails_at = |now| fresh.check(&holder, |_| None, now).is_err();
+    assert!(fails_at(i64::MAX) && !fails_at(i64::MIN));
 }
 
 #[test]
@@ -229,7 +234,7 @@ fn asks_for_everything_of_a_step_up_at_once_and_for_rights_first() {
         step_up
     );
     assert!(matches!(
-        all.check(&role, 0),
+        all.check(&role, |_| None, 0),
         Err(Missing::StepUp {
             mfa: true,
             max_age: Some(60),
@@ -237,7 +242,96 @@ fn asks_for_everything_of_a_step_up_at_once_and_for_rights_first() {
         })
     ));
     assert_eq!(
-        all.check(&role, 0).unwrap_err().rejection(),
+        all.check(&role, |_| None, 0).unwrap_err().rejection(),
         Rejection::StepUpRequired
     );
+}
+
+#[test]
+fn owns_what_the_path_names_by_a_claim() {
+    let text = r#"
+[[route]]
+match = "/c/{customer}/u/{user}/**"
+owner = { user = "sub", customer = "customer_id" }
+owner_or_roles = ["support", "admin"]
+"#;
+    let policy = Policy::parse(text).unwrap();
+    let rule = &policy.rules()[0];
+    let requirement = &token_access(rule).requirement;
+    let person = Holder {
+        subject: Some("gr\u{f6}\u{df}e 1"),
+        customer_id: Some("acme"),
+        ..NOBODY
+    };
+    for (path, holder, owns) in [
+        ("/c/acme/u/gr%C3%B6%C3%9Fe%201", person, true),
+        ("/c/acme/u/gr%C3%B6%C3%9Fe%201/orders/7", person, true),
+        ("/c/acme/u/gr%C3%B6%C3%9Fe%202", person, false),
+        ("/c/acme/u/GR%C3%B6%C3%9Fe%201", person, false),
+        ("/c/other/u/gr%C3%B6%C3%9Fe%201", person, false),
+        ("/c/acme/u/gr%C3%B6%C3%9Fe%201", NOBODY, false),
+        (
+            "/c/acme/u/x",
+            Holder {
+                subject: Some("x"),
+                ..NOBODY
+            },
+            false,
+        ),
+        (
+            "/c/acme/u/x",
+            Holder {
+                roles: &["admin"],
+                ..NOBODY
+            },
+            true,
+        ),
+        (
+            "/c/acme/u/x",
+            Holder {
+                roles: &["member"],
+                ..person
+            },
+            false,
+        ),
+    ] {
+        let path = canonicalise(path).unwrap();
+        let parameter = |name: &str| {
+            let mut all = rule.pattern().parameters(&path);
+            all.find(|(own, _)| *own == name).map(|(_, value)| value)
+        };
+        let verdict = requirement.check(&holder, parameter, 0);
+        assert_eq!(verdict.is_ok(), owns, "{} {holder:?}", path.as_str());
+        if let Err(missing) = verdict {
+            assert_eq!(missing.rejection(), Rejection::InsufficientPermission);
+        }
+    }
+}
+
+#[test]
+fn asks_for_a_state_of_verification_and_for_methods() {
+    let verified = requirement("kyc_status = [\"verified\", \"trusted\"]");
+    for (kyc_status, expected) in [
+        (Some("verified"), "ok"),
+        (Some("trusted"), "ok"),
+        (Some("expired"), "kyc_required"),
+        (Some("Verified"), "kyc_required"),
+        (None, "kyc_required"),
+    ] {
+        let holder = Holder {
+            kyc_status,
+            ..NOBODY
+        };
+        assert_eq!(outcome(&verified, &holder, 0), expected, "{kyc_status:?}");
+    }
+    let hardware = requirement("amr = [\"hwk\", \"sc\"]");
+    for (amr, expected) in [
+        (&["pwd", "hwk"][..], "ok"),
+        (&["sc"], "ok"),
+        (&["pwd", "otp"], "step_up_required"),
+        (&[], "step_up_required"),
+    ] {
+        let holder = Holder { amr, ..NOBODY };
+        assert_eq!(outcome(&hardware, &holder, 0), expected, "{amr:?}");
+    }
 }

@@ -31,7 +31,7 @@ match = "/api/**"
 /// The name of the rule that a request meets.
 pub(crate) fn matched<'p>(policy: &'p Policy, method: &str, path: &str) -> Option<&'p str> {
     let path = canonicalise(path).unwrap();
-    policy.find(method, &path).map(Rule::name)
+    policy.find(None, method, &path).map(Rule::name)
 }
 
 /// What the rule asks of a token. Panics for a public rule, which asks for none.

@@ -23,8 +23,8 @@ Cases stand in the policy itself; gates do not look at them:
     expect = \"allow\"                                     # or a code, such as \"insufficient_scope\"
     rule = \"/api/reports/**\"                             # optional: the rule that must decide
 
-A token may have sub, scopes, roles, permissions, kyc_level, amr, acr, and auth_age (seconds since
-the person authenticated). `origin` is the page that sends the request; `preflight = \"PUT\"` makes
+A token may have sub, scopes, roles, permissions, customer_id, kyc_level, kyc_status, amr, acr, and
+auth_age (seconds since the person authenticated). `host` is whom the request is for, `origin` is the page that sends the request; `preflight = \"PUT\"` makes
 it a CORS preflight about that method, which is expected to be answered with expect =
 \"preflight\". Tokens are taken as valid and not revoked: what is tested is the policy.";
 
@@ -34,6 +34,7 @@ it a CORS preflight about that method, which is expected to be answered with exp
 pub(super) struct Case {
     name: Option<String>,
     request: String,
+    host: Option<String>,
     origin: Option<String>,
     preflight: Option<String>,
     token: Option<Token>,
@@ -49,7 +50,9 @@ struct Token {
     scopes: Vec<String>,
     roles: Vec<String>,
     permissions: Vec<String>,
+    customer_id: Option<String>,
     kyc_level: Option<u8>,
+    kyc_status: Option<String>,
     amr: Vec<String>,
     acr: Option<String>,
     auth_age: Option<u32>,
@@ -69,7 +72,9 @@ impl Token {
         }
         add("roles", json!(self.roles));
         add("permissions", json!(self.permissions));
+        add("customer_id", json!(self.customer_id));
         add("kyc_level", json!(self.kyc_level));
+        add("kyc_status", json!(self.kyc_status));
         add("amr", json!(self.amr));
         add("acr", json!(self.acr));
         add(
@@ -166,6 +171,7 @@ impl Case {
             Asked {
                 method,
                 target,
+                host: self.host.as_deref(),
                 origin: self.origin.as_deref(),
                 preflight_method: self.preflight.as_deref(),
                 token: token.as_deref(),

@@ -1,7 +1,7 @@
 //! Rules in words.
 
 use edgekeep_shared::policy::{
-    Access, Missing, Requirement, Revocation, Rule, TokenAccess, TokenSource,
+    Access, Missing, Owner, Requirement, Revocation, Rule, TokenAccess, TokenSource,
 };
 
 /// `line 7: POST /api/reports/** "reports"`.
@@ -17,7 +17,12 @@ pub(super) fn rule(rule: &Rule) -> String {
     } else {
         format!(" {:?}", rule.name())
     };
-    format!("line {}: {methods} {pattern}{name}", rule.line())
+    let hosts = if rule.hosts().is_empty() {
+        String::new()
+    } else {
+        format!(" on {}", rule.hosts().join(", "))
+    };
+    format!("line {}: {methods} {pattern}{hosts}{name}", rule.line())
 }
 
 /// What a rule asks for, a phrase each; at least one.
@@ -43,7 +48,11 @@ fn token(access: &TokenAccess) -> Vec<String> {
         any_scope,
         roles,
         permissions,
+        owner,
+        owner_or_roles,
         kyc_level,
+        kyc_status,
+        amr,
         mfa,
         acr,
         max_age,
@@ -58,6 +67,16 @@ fn token(access: &TokenAccess) -> Vec<String> {
     list("one of the roles", roles);
     list("the permissions", permissions);
     list("one of the acr", acr);
+    list("one of the methods", amr);
+    list("one of the kyc_status", kyc_status);
+    if !owner.is_empty() {
+        let or = if owner_or_roles.is_empty() {
+            String::new()
+        } else {
+            format!(", or one of the roles {}", owner_or_roles.join(", "))
+        };
+        all.push(format!("{}{or}", owned(owner)));
+    }
     if let Some(level) = kyc_level {
         all.push(format!("kyc_level {level} or more"));
     }
@@ -82,6 +101,20 @@ fn token(access: &TokenAccess) -> Vec<String> {
     all
 }
 
+fn owned(owner: &[Owner]) -> String {
+    let each: Vec<String> = owner
+        .iter()
+        .map(|owner| {
+            format!(
+                "{{{}}} being the token's {}",
+                owner.parameter,
+                owner.claim.name()
+            )
+        })
+        .collect();
+    each.join(" and ")
+}
+
 /// What a token lacks.
 pub(super) fn missing(missing: &Missing<'_>) -> String {
     match missing {
@@ -91,11 +124,21 @@ pub(super) fn missing(missing: &Missing<'_>) -> String {
         Missing::Permissions(all) => {
             format!("not every permission of {} is held", all.join(", "))
         }
+        Missing::Owner(owner) => format!("the path names somebody else: {}", owned(owner)),
         Missing::KycLevel(level) => format!("kyc_level is below {level}"),
-        Missing::StepUp { acr, max_age, mfa } => {
+        Missing::KycStatus(any) => format!("kyc_status is none of {}", any.join(", ")),
+        Missing::StepUp {
+            acr,
+            max_age,
+            mfa,
+            amr,
+        } => {
             let mut wanted = Vec::new();
             if *mfa {
                 wanted.push("more than one factor".to_owned());
+            }
+            if !amr.is_empty() {
+                wanted.push(format!("one of the methods {}", amr.join(", ")));
             }
             if !acr.is_empty() {
                 wanted.push(format!("one of the acr {}", acr.join(", ")));

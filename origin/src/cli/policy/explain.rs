@@ -31,6 +31,9 @@ pub(crate) struct Options {
     /// The page that sends the request, as browsers name it (`https://app.example`).
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
+    /// The host that the request is for, as in `Host`.
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
     /// A file with the issuer's JWK Set. Without it the token's claims are taken as they are, its
     /// signature and its times unchecked.
     #[arg(long, value_name = "FILE", requires_all = ["issuer", "audience"])]
@@ -66,6 +69,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         Asked {
             method: &options.method,
             target: &options.path,
+            host: options.host.as_deref(),
             origin: options.origin.as_deref(),
             preflight_method: None,
             token: token.as_deref(),
@@ -119,8 +123,13 @@ fn print(options: &Options, policy: &Policy, verdict: &Verdict<'_>, vouched: boo
                 break;
             }
             if rule.pattern().matches(path) {
+                let host = match (&options.host, rule.hosts()) {
+                    (_, []) => String::new(),
+                    (Some(host), _) => format!(" on {host}"),
+                    (None, _) => " without --host".to_owned(),
+                };
                 println!(
-                    "passed   {}: not for {}",
+                    "passed   {}: not for {}{host}",
                     describe::rule(rule),
                     options.method
                 );

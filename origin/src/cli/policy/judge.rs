@@ -62,6 +62,8 @@ pub(super) struct Asked<'a> {
     pub(super) method: &'a str,
     /// With or without a query.
     pub(super) target: &'a str,
+    /// `Host`
+    pub(super) host: Option<&'a str>,
     pub(super) origin: Option<&'a str>,
     /// `Access-Control-Request-Method`
     pub(super) preflight_method: Option<&'a str>,
@@ -143,7 +145,7 @@ impl Judge {
         let path = asked.target.split('?').next().unwrap_or_default();
         let found = path::canonicalise(path)
             .ok()
-            .and_then(|path| policy.find(asked.method, &path));
+            .and_then(|path| policy.find(asked.host, asked.method, &path));
         let cookie = match (found.map(Rule::access), asked.token) {
             (Some(Access::Token(access)), Some(token)) => match &access.source {
                 TokenSource::Cookie { name, .. } => Some(format!("{name}={token}")),
@@ -158,6 +160,7 @@ impl Judge {
         let request = Request {
             method: asked.method,
             path,
+            host: asked.host,
             authorization: authorization.as_deref(),
             cookie: cookie.as_deref(),
             origin: asked.origin,
@@ -186,7 +189,8 @@ impl Judge {
             },
             Decision::Preflight(_) => Verdict {
                 rule: path::canonicalise(path).ok().and_then(|path| {
-                    policy.find_preflight(asked.preflight_method.unwrap_or_default(), &path)
+                    let method = asked.preflight_method.unwrap_or_default();
+                    policy.find_preflight(asked.host, method, &path)
                 }),
                 outcome: Outcome::Preflight,
             },

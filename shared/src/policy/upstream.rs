@@ -1,0 +1,72 @@
+//! What a rule says about the upstream.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::fields::{Fields, HEADER, HEADER_VALUE, Read, URL, fault};
+use crate::headers::{is_hop_by_hop, must_strip};
+
+/// The most header fields that a rule sets: more would crowd out the client's own.
+const MAX_HEADERS: usize = 16;
+
+/// Names and values of header fields.
+pub(super) type Headers = Box<[(Box<str>, Box<str>)]>;
+
+/// Where what passes is sent, without a slash at the end.
+pub(super) fn base(fields: &Fields<'_, '_>) -> Read<Option<Box<str>>> {
+    let Some((url, at)) = fields.string("upstream")? else {
+        return Ok(None);
+    };
+    let url = URL.check("upstream", url, at)?;
+    Ok(Some(url.trim_end_matches('/').into()))
+}
+
+/// Header fields that the upstream gets: none by which requests are framed, routed or judged.
+pub(super) fn headers(fields: &Fields<'_, '_>) -> Read<Headers> {
+    const JUDGED: [&str; 6] = [
+        "authorization",
+        "cookie",
+        "host",
+        "origin",
+        "sec-websocket-protocol",
+        "x-request-id",
+    ];
+    let Some(fields) = fields.table("headers")? else {
+        return Ok(Headers::default());
+    };
+    let entries = fields.strings()?;
+    if entries.is_empty() || entries.len() > MAX_HEADERS {
+        return fault(
+            fields.at,
+            format!(
+                "\"headers\" has {} fields, expected 1 to {MAX_HEADERS}",
+                entries.len()
+            ),
+        );
+    }
+    let mut checked: Vec<(Box<str>, Box<str>)> = Vec::new();
+    for (name, at, value, value_at) in entries {
+        let name = HEADER.check("headers", name, at)?;
+        let lower = name.to_ascii_lowercase();
+        if must_strip(lower.as_bytes())
+            || is_hop_by_hop(&lower)
+            || lower.starts_with("content-")
+            || JUDGED.contains(&&*lower)
+        {
+            return fault(
+                at,
+                format!("\"headers\" has {name:?}, which a rule may not set"),
+            );
+        }
+        if checked
+            .iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(&name))
+        {
+            return fault(at, format!("\"headers\" has {name:?} twice"));
+        }
+        let value = HEADER_VALUE.check(&name, value, value_at)?;
+        checked.push((name, value));
+    }
+    Ok(checked.into())
+}
