@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use edgekeep_shared::{
     control::{self, ControlKeys, DocumentType},
-    gate::{Introspection, list::DEADLINE, refresh::Millis},
+    gate::{Introspection, keys::max_age, list::DEADLINE, refresh::Millis},
     jwk::{JwkSet, MAX_SET_BYTES},
     policy::{MAX_POLICY_BYTES, Policy},
     revocation::RevocationList,
@@ -272,14 +272,4 @@ fn open<'a>(
             None
         }
     }
-}
-
-/// `max-age` of a `Cache-Control` value, in milliseconds.
-fn max_age(control: &str) -> Option<Millis> {
-    let seconds = control
-        .split(',')
-        .find_map(|directive| directive.trim().strip_prefix("max-age="))?
-        .parse::<u32>()
-        .ok()?;
-    Some(Millis::from(seconds) * 1_000)
 }

@@ -28,6 +28,16 @@ pub const EMPTY_COOLDOWN: Millis = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyNotTaken;
 
+/// `max-age` of a `Cache-Control` value, in milliseconds.
+pub fn max_age(control: &str) -> Option<Millis> {
+    let seconds = control
+        .split(',')
+        .find_map(|directive| directive.trim().strip_prefix("max-age="))?
+        .parse::<u32>()
+        .ok()?;
+    Some(Millis::from(seconds) * 1_000)
+}
+
 /// The last good set, and what is known about its source.
 #[derive(Debug, Default)]
 pub struct HeldKeys {
@@ -132,5 +142,28 @@ impl HeldKeys {
         self.max_age
             .unwrap_or(DEFAULT_MAX_AGE)
             .clamp(EMPTY_COOLDOWN, UNKNOWN_KEY_COOLDOWN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_max_age_where_it_stands() {
+        for (control, expected) in [
+            ("max-age=2", Some(2_000)),
+            ("public, max-age=300", Some(300_000)),
+            ("public,max-age=300,immutable", Some(300_000)),
+            ("max-age=4294967295", Some(4_294_967_295_000)),
+            ("max-age=4294967296", None),
+            ("max-age=-1", None),
+            ("max-age=\"2\"", None),
+            ("s-maxage=2", None),
+            ("no-store", None),
+            ("", None),
+        ] {
+            assert_eq!(max_age(control), expected, "{control}");
+        }
     }
 }

@@ -230,14 +230,23 @@ pub fn token_of<'r>(request: &Request<'r>, policy: &Policy) -> Option<&'r str> {
     find_token(request, &access.source).ok()
 }
 
-struct Admission {
-    token: Rc<VerifiedToken>,
-    cached: bool,
-    list: ListUse,
+/// A token that counts.
+#[derive(Debug)]
+pub struct Admission {
+    /// The token.
+    pub token: Rc<VerifiedToken>,
+    /// Whether the signature was spared by the cache.
+    pub cached: bool,
+    /// How the revocation list was used.
+    pub list: ListUse,
 }
 
-enum Obstacle<'p> {
+/// Why a token does not count, or not yet.
+#[derive(Debug)]
+pub enum Obstacle<'p> {
+    /// Fetch something and ask again.
     Wait(Need),
+    /// It does not.
     Refuse(Refusal<'p>),
 }
 
@@ -259,14 +268,34 @@ fn admit<'p, 's>(
         return Err(Rejection::RevocationUnavailable.into());
     }
     let text = find_token(request, &access.source)?;
-    let (token, found) = verify(text, knowledge, *progress, now)?;
-    progress.verified |= !found;
-    let list = check_revocation(&token, access.revocation, knowledge, *progress, now)?;
-    let missing = access
-        .requirement
-        .check(&token.claims().holder(), parameter, unix(now).0);
+    let admission = judge(text, access.revocation, knowledge, progress, now)?;
+    let missing =
+        access
+            .requirement
+            .check(&admission.token.claims().holder(), parameter, unix(now).0);
     missing
         .map_err(|missing| Obstacle::Refuse(Refusal::new(missing.rejection(), Some(missing))))?;
+    Ok(admission)
+}
+
+/// Judges a token by itself, for whoever has no route that asks for more: signature, claims and
+/// revocation, as [`decide`] does. Where there is no word on revocation
+/// ([`RevocationSources::Unconfigured`]), no list will come, and nothing counts that needs one.
+///
+/// # Errors
+///
+/// [`Obstacle`]; after [`Obstacle::Wait`] the caller fetches, records it in `progress`, and asks
+/// again.
+pub fn judge(
+    text: &str,
+    revocation: Revocation,
+    knowledge: &mut Knowledge<'_>,
+    progress: &mut Progress,
+    now: Millis,
+) -> Result<Admission, Obstacle<'static>> {
+    let (token, found) = verify(text, knowledge, *progress, now)?;
+    progress.verified |= !found;
+    let list = check_revocation(&token, revocation, knowledge, *progress, now)?;
     Ok(Admission {
         token,
         cached: !progress.verified,
