@@ -1,0 +1,360 @@
+//! What is known of the trusted issuers, and the verdicts that it leads to.
+
+use edgekeep_shared::{
+    base64url,
+    control::{ControlKeys, MAX_DOCUMENT_BYTES},
+    error::Rejection,
+    gate::{
+        self, Knowledge, Need, Obstacle, Progress, RevocationSources,
+        cache::VerifiedTokens,
+        keys::{HeldKeys, max_age},
+        list::{DEADLINE, FRESH, HeldList, KEPT},
+        refresh::Millis,
+    },
+    headers,
+    json::{self, Value},
+    jwk::{JwkSet, MAX_SET_BYTES},
+    policy::Revocation,
+    revocation::RevocationList,
+    token::MAX_TOKEN_BYTES,
+    verifier::Verifier,
+};
+use serde::Serialize;
+
+use crate::{
+    answer::{Answer, SourceNumber, Verdict},
+    options::{KeySource, ListSource, MAX_ISSUERS, Options, OptionsError},
+};
+
+/// Verified tokens per issuer and generation: with claims of 1 KiB two generations take 2 MiB.
+const CACHED_TOKENS: usize = 1_024;
+
+/// What an attempt has beyond the deadline of its fetch, to be told of.
+const SLACK: Millis = 200;
+
+/// What is asked for: of each issuer two sources, numbered in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Keys,
+    List,
+}
+
+impl Part {
+    const fn source(self, issuer: usize) -> SourceNumber {
+        2 * issuer + self as usize
+    }
+
+    const fn of(source: SourceNumber) -> (usize, Self) {
+        let part = if source.is_multiple_of(2) {
+            Self::Keys
+        } else {
+            Self::List
+        };
+        (source / 2, part)
+    }
+}
+
+/// The sources that were asked for a token already, a bit each: a list would be one more step over
+/// to JavaScript.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waited(pub u32);
+
+// Two sources of each issuer must have their bit.
+const _: () = assert!(2 * MAX_ISSUERS <= 32);
+
+impl Waited {
+    const fn has(self, source: SourceNumber) -> bool {
+        self.0 >> source & 1 == 1
+    }
+}
+
+/// A source as JavaScript asks it. Times are in milliseconds.
+#[derive(Debug, Serialize)]
+pub struct Source<'s> {
+    /// Where it is; `None` is nowhere, and it is never asked.
+    url: Option<&'s str>,
+    /// Whether `If-None-Match` is worth sending.
+    conditional: bool,
+    /// Bytes of an answer that are read at most.
+    limit: usize,
+    /// How long one fetch may take.
+    deadline: Millis,
+    /// How long a check of the list is good for.
+    fresh: Millis,
+    /// How long the list is kept checked after it was last used.
+    kept: Millis,
+}
+
+/// One trusted issuer, and what is known of it.
+#[derive(Debug)]
+struct Issuer {
+    verifier: Verifier,
+    sources: RevocationSources,
+    revocation: Revocation,
+    key_source: KeySource,
+    list_source: Option<ListSource>,
+    keys: HeldKeys,
+    list: HeldList,
+    verified: VerifiedTokens,
+}
+
+impl Issuer {
+    fn new(options: Options) -> Self {
+        Self {
+            sources: options.sources(),
+            verifier: options.verifier,
+            revocation: options.revocation,
+            key_source: options.keys,
+            list_source: options.list,
+            keys: HeldKeys::default(),
+            list: HeldList::default(),
+            verified: VerifiedTokens::new(CACHED_TOKENS),
+        }
+    }
+
+    /// Keys that were handed over are current whenever somebody looks.
+    fn hold_given_keys(&mut self, now: Millis) {
+        if let KeySource::Given(set) = &self.key_source
+            && self.keys.is_due(now)
+        {
+            self.keys.offer(set.clone(), now, None);
+        }
+    }
+
+    const fn url(&self, part: Part) -> Option<&str> {
+        match (part, &self.key_source, &self.list_source) {
+            (Part::Keys, KeySource::Url(url), _)
+            | (Part::List, _, Some(ListSource { url, .. })) => Some(url.as_str()),
+            _ => None,
+        }
+    }
+
+    fn judge(
+        &mut self,
+        text: &str,
+        mut progress: Progress,
+        now: Millis,
+    ) -> Result<gate::Admission, Obstacle<'static>> {
+        // Where there is nowhere to ask, asking is done.
+        progress.waited_for_keys |= self.url(Part::Keys).is_none();
+        let mut knowledge = Knowledge {
+            verifier: &self.verifier,
+            keys: &self.keys,
+            list: &self.list,
+            sources: self.sources,
+            verified: &mut self.verified,
+        };
+        gate::judge(text, self.revocation, &mut knowledge, &mut progress, now)
+    }
+}
+
+/// What is wrong with a document that a source gave.
+pub type Problem = String;
+
+/// Judges the tokens of some issuers.
+#[derive(Debug)]
+pub struct Judge {
+    issuers: Vec<Issuer>,
+}
+
+impl Judge {
+    /// A judge for the issuers of [`Options::read`]; it knows nothing of them yet.
+    ///
+    /// # Errors
+    ///
+    /// [`OptionsError`]
+    pub fn new(options: &str) -> Result<Self, OptionsError> {
+        let issuers = Options::read(options)?;
+        Ok(Self {
+            issuers: issuers.into_iter().map(Issuer::new).collect(),
+        })
+    }
+
+    /// What can be asked, in the order of the numbers by which it is spoken of.
+    pub fn sources(&self) -> Vec<Source<'_>> {
+        let parts = [Part::Keys, Part::List];
+        self.issuers
+            .iter()
+            .flat_map(|issuer| parts.map(|part| (issuer, part)))
+            .map(|(issuer, part)| Source {
+                url: issuer.url(part),
+                conditional: part == Part::List,
+                limit: match part {
+                    Part::Keys => MAX_SET_BYTES,
+                    Part::List => MAX_DOCUMENT_BYTES,
+                },
+                deadline: DEADLINE,
+                fresh: FRESH,
+                kept: KEPT,
+            })
+            .collect()
+    }
+
+    /// Judges `token`; `waited` are the sources that were asked for it already.
+    pub fn judge(&mut self, token: &str, waited: Waited, now: Millis) -> Answer {
+        // A token of nobody is judged by the first issuer, which will find whose it is not.
+        let index = self.issuer_of(token).unwrap_or(0);
+        let Some(issuer) = self.issuers.get_mut(index) else {
+            return reject(Rejection::IssuerMismatch, None).into();
+        };
+        issuer.hold_given_keys(now);
+        let (keys, list) = (Part::Keys.source(index), Part::List.source(index));
+        let mut due = Vec::new();
+        // Without keys that count, whoever needs them waits for them.
+        if issuer.url(Part::Keys).is_some()
+            && issuer.keys.usable(now).is_some()
+            && issuer.keys.is_due(now)
+        {
+            due.push(keys);
+        }
+        let progress = Progress {
+            waited_for_keys: waited.has(keys),
+            waited_for_list: waited.has(list),
+            ..Progress::default()
+        };
+        let (used, verdict) = match issuer.judge(token, progress, now) {
+            Ok(admission) => {
+                if admission.list.check {
+                    due.push(list);
+                }
+                let used = admission.list.used.then_some(list);
+                let token = admission.token;
+                (used, Verdict::Accept { token })
+            }
+            Err(Obstacle::Wait(Need::Keys)) => (None, Verdict::Wait { wait: keys }),
+            Err(Obstacle::Wait(Need::List | Need::Introspection)) => {
+                (None, Verdict::Wait { wait: list })
+            }
+            Err(Obstacle::Refuse(refusal)) => {
+                let source = match refusal.rejection {
+                    Rejection::KeyUnknown | Rejection::KeysUnavailable => Some(keys),
+                    Rejection::RevocationUnavailable => Some(list),
+                    _ => None,
+                };
+                (None, reject(refusal.rejection, source))
+            }
+        };
+        Answer { due, used, verdict }
+    }
+
+    /// Judges the token of an `Authorization` header; see [`judge`](Self::judge).
+    pub fn judge_header(&mut self, authorization: &str, waited: Waited, now: Millis) -> Answer {
+        match headers::bearer_token([authorization]) {
+            Ok(token) => self.judge(token, waited, now),
+            Err(rejection) => reject(rejection, None).into(),
+        }
+    }
+
+    /// Whose the token says it is, where there is a choice; to look the issuer up with, and for
+    /// nothing else: its own verifier compares `iss` after the signature.
+    fn issuer_of(&self, token: &str) -> Option<usize> {
+        if self.issuers.len() == 1 || token.len() > MAX_TOKEN_BYTES {
+            return None;
+        }
+        let payload = base64url::decode(token.split('.').nth(1)?.as_bytes()).ok()?;
+        let payload = json::parse_object(&payload).ok()?;
+        let name = payload.member("iss").and_then(Value::as_str)?;
+        self.issuers
+            .iter()
+            .position(|issuer| issuer.verifier.issuer() == name)
+    }
+
+    /// Begins to ask `source`, and gives the milliseconds that there are for it; `None` while
+    /// somebody is asking, too soon after the last time, or where there is nowhere to ask. Whoever
+    /// begins must end: with one of the `offer`s, [`confirm`](Self::confirm) or
+    /// [`give_up`](Self::give_up).
+    pub fn begin(&mut self, source: SourceNumber, now: Millis) -> Option<Millis> {
+        let (issuer, part) = self.source(source)?;
+        issuer.url(part)?;
+        let limit = DEADLINE + SLACK;
+        let begun = match part {
+            Part::Keys => issuer.keys.begin(now, now + limit),
+            Part::List => issuer.list.begin(now, now + limit),
+        };
+        begun.then_some(limit)
+    }
+
+    /// Ends an attempt with what `source` gave: a JWK Set with its `Cache-Control`, which may
+    /// be empty, or a signed list. What is not better than what is held does not replace it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the document.
+    pub fn offer(
+        &mut self,
+        source: SourceNumber,
+        body: &[u8],
+        cache_control: &str,
+        now: Millis,
+    ) -> Result<(), Problem> {
+        let Some((issuer, part)) = self.source(source) else {
+            return Ok(());
+        };
+        let taken = match part {
+            Part::Keys => issuer.offer_keys(body, cache_control, now),
+            Part::List => issuer.offer_list(body, now),
+        };
+        issuer.finish(part, now, taken.is_ok());
+        taken
+    }
+
+    /// Ends an attempt with the source's word that the list which was taken from it is the newest.
+    pub fn confirm(&mut self, source: SourceNumber, now: Millis) {
+        if let Some((issuer, part)) = self.source(source) {
+            let held = part == Part::List && issuer.list.list().is_some();
+            issuer.finish(part, now, held);
+        }
+    }
+
+    /// Ends an attempt without anything.
+    pub fn give_up(&mut self, source: SourceNumber, now: Millis) {
+        if let Some((issuer, part)) = self.source(source) {
+            issuer.finish(part, now, false);
+        }
+    }
+
+    fn source(&mut self, source: SourceNumber) -> Option<(&mut Issuer, Part)> {
+        let (issuer, part) = Part::of(source);
+        Some((self.issuers.get_mut(issuer)?, part))
+    }
+}
+
+impl Issuer {
+    fn offer_keys(&mut self, body: &[u8], cache_control: &str, now: Millis) -> Result<(), Problem> {
+        let set = JwkSet::parse(body).map_err(|error| error.to_string())?;
+        if set.is_empty() {
+            return Err("the JWK Set has no key that can be used".to_owned());
+        }
+        if self.keys.offer(set, now, max_age(cache_control)) {
+            self.verified.clear();
+        }
+        Ok(())
+    }
+
+    fn offer_list(&mut self, body: &[u8], now: Millis) -> Result<(), Problem> {
+        let nobody = || "there is no control key".to_owned();
+        let control_keys: &ControlKeys =
+            &self.list_source.as_ref().ok_or_else(nobody)?.control_keys;
+        let list = RevocationList::open(body, control_keys, self.verifier.issuer())
+            .map_err(|error| error.to_string())?;
+        self.list.offer(list, now).map_err(|reason| match reason {
+            gate::list::NotTaken::Older => "older than the list that is held".to_owned(),
+            gate::list::NotTaken::Future => "signed in the future".to_owned(),
+        })
+    }
+
+    fn finish(&mut self, part: Part, now: Millis, succeeded: bool) {
+        match part {
+            Part::Keys => self.keys.finish(now, succeeded),
+            Part::List => self.list.finish(now, succeeded),
+        }
+    }
+}
+
+const fn reject(rejection: Rejection, source: Option<SourceNumber>) -> Verdict {
+    Verdict::Reject {
+        code: rejection.code(),
+        status: rejection.status(),
+        source,
+    }
+}
