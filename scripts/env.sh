@@ -66,6 +66,8 @@ EDGEKEEP_NPM_DIR="$(npm_folder "$EDGEKEEP_ROOT/scripts/npm")"
 EDGEKEEP_WORKERD="${EDGEKEEP_WORKERD:-$EDGEKEEP_NPM_DIR/node_modules/@cloudflare/workerd-$(workerd_platform)/bin/workerd}"
 WASM_BINDGEN_BIN="$EDGEKEEP_CACHE_DIR/tools/wasm-bindgen-cli-$(lock_version wasm-bindgen)/bin/wasm-bindgen"
 WORKER_BUILD_BIN="$EDGEKEEP_CACHE_DIR/tools/worker-build-$(lock_version worker)/bin/worker-build"
+WASM_PACK_VERSION=0.15.1
+WASM_PACK_BIN="$EDGEKEEP_CACHE_DIR/tools/wasm-pack-$WASM_PACK_VERSION/bin/wasm-pack"
 # One that is installed already serves as well.
 CARGO_DENY_VERSION=0.20.2
 CARGO_DENY_BIN="$(command -v cargo-deny || echo "$EDGEKEEP_CACHE_DIR/tools/cargo-deny-$CARGO_DENY_VERSION/bin/cargo-deny")"
@@ -78,5 +80,11 @@ SCHEMATHESIS_VERSION=4.32.5
 SCHEMATHESIS_BIN="$EDGEKEEP_CACHE_DIR/tools/schemathesis-$SCHEMATHESIS_VERSION/bin/schemathesis"
 WASM_OPT_BIN="$EDGEKEEP_NPM_DIR/node_modules/.bin/wasm-opt"
 ESBUILD_BIN="$EDGEKEEP_NPM_DIR/node_modules/.bin/esbuild"
+# Where the npm package is tested, too. The programs themselves: npm's launchers want install scripts.
+EDGEKEEP_RUNTIMES_DIR="$(npm_folder "$EDGEKEEP_ROOT/scripts/npm/runtimes")"
+EDGEKEEP_DENO="${EDGEKEEP_DENO:-$(compgen -G "$EDGEKEEP_RUNTIMES_DIR/node_modules/@deno/*/deno" | head -n 1 || true)}"
+EDGEKEEP_BUN="${EDGEKEEP_BUN:-$(compgen -G "$EDGEKEEP_RUNTIMES_DIR/node_modules/@oven/*/bin/bun" | head -n 1 || true)}"
+TSC_BIN="$EDGEKEEP_RUNTIMES_DIR/node_modules/.bin/tsc"
+export WASM_PACK_VERSION WASM_PACK_BIN EDGEKEEP_RUNTIMES_DIR EDGEKEEP_DENO EDGEKEEP_BUN TSC_BIN
 export EDGEKEEP_NPM_DIR EDGEKEEP_WORKERD WASM_BINDGEN_BIN WORKER_BUILD_BIN WASM_OPT_BIN ESBUILD_BIN
 export CARGO_DENY_VERSION CARGO_DENY_BIN SCHEMATHESIS_VERSION SCHEMATHESIS_BIN EDGEKEEP_CHROMEDRIVER EDGEKEEP_NGINX EDGEKEEP_CADDY
