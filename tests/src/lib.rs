@@ -8,6 +8,7 @@
 //! - [`edge`], [`origin`]: the real worker in `workerd`, the real `edgekeep`.
 //! - [`gate`], [`house`]: the two compositions that tests ask for.
 //! - [`browser`]: a real browser.
+//! - [`package`]: the npm package, on every host that it is for.
 //!
 //! Everything listens on loopback and ends when its value is dropped, on a panic too; the log of
 //! a child is shown when its test fails.
@@ -27,5 +28,6 @@ pub mod http;
 pub mod issuer;
 pub mod keys;
 pub mod origin;
+pub mod package;
 pub mod process;
 pub mod server;

@@ -1,7 +1,7 @@
 //! Black-box tests: real processes, real HTTP.
 //!
 //! First the gate between an issuer and an upstream that misbehave on demand, then the whole
-//! house with the real origin.
+//! house with the real origin, then the npm package.
 #![expect(
     clippy::unwrap_used,
     reason = "a test fails where something is not as it must be"
@@ -32,6 +32,13 @@ mod rotation;
 mod verdicts;
 mod walk;
 
+mod npm;
+mod npm_faults;
+mod npm_native;
+mod npm_package;
+mod npm_runtimes;
+
+mod browser_npm;
 mod browser_passkeys;
 
 mod caddy;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const STEP: usize = 3;
 
 /// Tokens that differ from `good` in one place each.
-fn mutations(good: &str) -> Vec<String> {
+pub(crate) fn mutations(good: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     for at in (0..good.len()).step_by(STEP) {
         for replacement in ["A", "_", "="] {

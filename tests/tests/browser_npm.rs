@@ -1,0 +1,79 @@
+//! The npm package in a real browser: loaded by its entry for browsers, with the issuer's documents
+//! on the page's own origin.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use edgekeep_shared::control::DocumentType;
+use edgekeep_shared::revocation::{Entry, HashKey, encode};
+use edgekeep_tests::browser::Browser;
+use edgekeep_tests::clock::{self, eventually};
+use edgekeep_tests::keys::{self, Key, claims};
+use edgekeep_tests::package::built;
+use edgekeep_tests::server::{Reply, Request, Server};
+use serde_json::{Value, json};
+
+const START: &str = r"
+    const { Verifier } = await import('/verifier/browser.js');
+    window.verifier = new Verifier(arguments[0]);
+";
+
+const VERIFY: &str = r"
+    try {
+        return `ok ${(await window.verifier.verify(arguments[0])).claims.sub}`;
+    } catch (error) {
+        return `${error.name} ${error.code}`;
+    }
+";
+
+/// The package's files, the issuer's documents, and a page.
+fn serve(request: &Request, set: &str, list: &[u8]) -> Reply {
+    let reply =
+        |media_type: &str, body: Vec<u8>| Reply::new(200, body).header("Content-Type", media_type);
+    match request.path() {
+        "/" => reply("text/html", b"<!doctype html><title>page</title>".to_vec()),
+        "/.well-known/jwks.json" => reply("application/jwk-set+json", set.as_bytes().to_vec()),
+        "/.well-known/revocations" => reply("application/octet-stream", list.to_vec()),
+        path => match path.strip_prefix("/verifier/") {
+            Some(file) if !file.contains("..") => match std::fs::read(built().join(file)) {
+                Ok(body) if file == "wasm/edgekeep_bg.wasm" => reply("application/wasm", body),
+                Ok(body) => reply("text/javascript", body),
+                Err(_) => Reply::new(404, ""),
+            },
+            _ => Reply::new(404, ""),
+        },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verifies_and_refuses_what_is_revoked() {
+    let (key, control) = (Key::es256(1), Key::eddsa(2));
+    let list = Arc::new(Mutex::new(Vec::new()));
+    let (set, served) = (keys::set(&[&key]), Arc::clone(&list));
+    let page = Server::start(move |request| serve(request, &set, &served.lock().unwrap())).await;
+    let url = format!("http://localhost:{}", page.address().port());
+    let sign = |sequence, entries: &[Entry<'_>]| {
+        let body = encode(&HashKey([3; 16]), entries.iter().copied());
+        let kind = DocumentType::Revocations;
+        *list.lock().unwrap() = control.document(kind, &url, sequence, clock::now(), &body);
+    };
+    sign(1, &[]);
+    let browser = Browser::start().await;
+    browser.goto(&url).await;
+    let control_key: Value = serde_json::from_str(&control.jwk()).unwrap();
+    let options = json!({
+        "issuer": url, "audience": "api", "revocation": {"controlKeys": [control_key]},
+    });
+    browser.run_async(START, &[options]).await;
+    let verdict = async |token: &str| browser.run_async(VERIFY, &[json!(token)]).await;
+    let good = key.issue(&claims(&url, &json!({})));
+    assert_eq!(verdict(&good).await, json!("ok user-1"));
+    assert_eq!(verdict("x").await, json!("Rejection token_malformed"));
+    let forged = Key::es256(9).issue(&claims(&url, &json!({})));
+    assert_eq!(verdict(&forged).await, json!("Rejection key_unknown"));
+    sign(2, &[Entry::Token("token-1")]);
+    let refused = eventually(Duration::from_secs(5), || async {
+        (verdict(&good).await == json!("Rejection token_revoked")).then_some(())
+    });
+    assert!(refused.await.is_some());
+}

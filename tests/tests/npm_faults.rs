@@ -1,0 +1,333 @@
+//! The npm package where its sources are late, wrong or gone: a good document stays until a better
+//! one comes, and where nothing counts, nothing passes.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use edgekeep_shared::control::DocumentType;
+use edgekeep_shared::revocation::{HashKey, encode};
+use edgekeep_tests::clock::{self, eventually};
+use edgekeep_tests::issuer::{Behaviour, Door, Issuer, Revoked};
+use edgekeep_tests::keys::{self, Key, claims};
+use edgekeep_tests::package::{HOSTS, Host, Package, options};
+use edgekeep_tests::server::{Reply, Server};
+use serde_json::{Value, json};
+
+/// A verifier and the issuer that it trusts.
+struct Pair {
+    issuer: Issuer,
+    package: Package,
+    key: Key,
+}
+
+impl Pair {
+    async fn start(host: Host, changes: &Value) -> Self {
+        let key = Key::es256(1);
+        let issuer = Issuer::start(&key).await;
+        let package = Package::start(host, &json!([options(&issuer, changes)]));
+        Self {
+            issuer,
+            package,
+            key,
+        }
+    }
+
+    fn token(&self, jti: &str) -> String {
+        let changes = json!({"jti": jti});
+        self.key.issue(&claims(&self.issuer.url(), &changes))
+    }
+
+    /// Has a door behave so until it has been knocked at and answered once more.
+    async fn meets(&self, door: Door, behaviour: Behaviour, what: &str) {
+        let hits = self.issuer.hits(door);
+        self.issuer.set(door, behaviour);
+        let knocked = eventually(Duration::from_secs(5), || async {
+            // Whoever uses what is held has it asked for again.
+            self.package.verdict(&self.token("t")).await;
+            (self.issuer.hits(door) > hits).then_some(())
+        });
+        assert!(knocked.await.is_some(), "{what}: asked");
+        // The answer is read behind the verdict.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Both hosts at once: most of the time they wait.
+async fn on_each_host<F: Future<Output = ()>>(check: impl Fn(Host) -> F) {
+    futures_util::future::join_all(HOSTS.map(check)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_set_never_replaces_a_good_one() {
+    on_each_host(|host| async move {
+        let pair = Pair::start(host, &json!({"revocation": "none"})).await;
+        pair.issuer.published().max_age = 1;
+        let good = pair.token("t");
+        assert_eq!(pair.package.verdict(&good).await, "ok user-1");
+        let set = keys::set(&[&pair.key]);
+        let twice = set.replace("\"keys\":[", &format!("\"keys\":[{},", pair.key.jwk()));
+        let mut too_large = set.clone().into_bytes();
+        too_large.resize(70_000, b' ');
+        for (what, behaviour) in [
+            ("an empty set", Behaviour::Bytes(b"{\"keys\":[]}".to_vec())),
+            ("no set", Behaviour::Bytes(b"{}".to_vec())),
+            ("nothing", Behaviour::Bytes(Vec::new())),
+            ("HTML", Behaviour::Bytes(b"<!doctype html>".to_vec())),
+            (
+                "one cut off",
+                Behaviour::Bytes(set.as_bytes()[..40].to_vec()),
+            ),
+            ("a key twice", Behaviour::Bytes(twice.into_bytes())),
+            ("70,000 bytes", Behaviour::Bytes(too_large)),
+            ("500", Behaviour::Status(500)),
+            ("a redirect", Behaviour::Status(302)),
+            ("304 that nobody asked for", Behaviour::Status(304)),
+            ("nothing in time", Behaviour::Late(Duration::from_secs(3))),
+        ] {
+            pair.meets(Door::Jwks, behaviour, what).await;
+            assert_eq!(
+                pair.package.verdict(&good).await,
+                "ok user-1",
+                "{host:?}: {what}"
+            );
+        }
+        let stranger = Key::es256(9).issue(&claims(&pair.issuer.url(), &json!({})));
+        let cause = pair.package.cause(&stranger).await;
+        assert!(
+            cause.starts_with("Rejection key_unknown 401 "),
+            "{host:?}: {cause}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_list_never_replaces_a_good_one() {
+    on_each_host(|host| async move {
+        let pair = Pair::start(host, &json!({})).await;
+        let old = pair.issuer.published().list();
+        pair.issuer.revoke(Revoked::Token("revoked".to_owned()));
+        let (good, revoked) = (pair.token("t"), pair.token("revoked"));
+        assert_eq!(pair.package.verdict(&good).await, "ok user-1");
+        assert_eq!(pair.package.verdict(&revoked).await, "token_revoked");
+        let control = pair.issuer.published().control_key.clone();
+        let empty = encode(&HashKey([1; 16]), []);
+        let sequence = u64::try_from(clock::since_epoch().as_millis()).unwrap() + 3_600_000;
+        let url = pair.issuer.url();
+        let signed = |key: &Key, kind, issuer: &str, at| {
+            Behaviour::Bytes(key.document(kind, issuer, sequence, at, &empty))
+        };
+        let (list, now) = (DocumentType::Revocations, clock::now());
+        let mut flipped = control.document(list, &url, sequence, now, &empty);
+        flipped[60] ^= 1;
+        for (what, behaviour) in [
+            ("a replayed one", Behaviour::Bytes(old)),
+            (
+                "one of a strange key",
+                signed(&Key::eddsa(66), list, &url, now),
+            ),
+            ("one of the token key", signed(&pair.key, list, &url, now)),
+            (
+                "one of another issuer",
+                signed(&control, list, "https://x.example", now),
+            ),
+            (
+                "a policy",
+                signed(&control, DocumentType::Policy, &url, now),
+            ),
+            (
+                "one from the future",
+                signed(&control, list, &url, now.plus(3_600)),
+            ),
+            ("a flipped bit", Behaviour::Bytes(flipped)),
+            ("an unsigned one", Behaviour::Bytes(empty.clone())),
+            ("500", Behaviour::Status(500)),
+            ("a redirect", Behaviour::Status(302)),
+            ("304 that nobody asked for", Behaviour::Status(304)),
+            ("30 MiB", Behaviour::Bytes(vec![b'E'; 30 << 20])),
+        ] {
+            pair.meets(Door::Feed, behaviour, what).await;
+            assert_eq!(
+                pair.package.verdict(&good).await,
+                "ok user-1",
+                "{host:?}: {what}"
+            );
+            assert_eq!(
+                pair.package.verdict(&revoked).await,
+                "token_revoked",
+                "{host:?}: {what}"
+            );
+        }
+        // What comes afterwards counts.
+        pair.issuer.revoke(Revoked::Token("t".to_owned()));
+        pair.issuer.set(Door::Feed, Behaviour::Honest);
+        let refused = eventually(Duration::from_secs(5), || async {
+            (pair.package.verdict(&good).await == "token_revoked").then_some(())
+        });
+        assert!(refused.await.is_some(), "{host:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_counts_without_keys_and_says_why() {
+    on_each_host(|host| async move {
+        let pair = Pair::start(host, &json!({"revocation": "none"})).await;
+        let good = pair.token("t");
+        pair.issuer.set(Door::Jwks, Behaviour::Status(500));
+        let url = format!("{}/.well-known/jwks.json", pair.issuer.url());
+        let cause = pair.package.cause(&good).await;
+        let expected = format!("Rejection keys_unavailable 503 {url}: answered 500");
+        assert_eq!(cause, expected, "{host:?}");
+        // What is malformed is said to be, keys or not.
+        assert_eq!(pair.package.verdict("x").await, "token_malformed");
+        pair.issuer.set(Door::Jwks, Behaviour::Honest);
+        let accepted = eventually(Duration::from_secs(3), || async {
+            (pair.package.verdict(&good).await == "ok user-1").then_some(())
+        });
+        assert!(accepted.await.is_some(), "{host:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_counts_without_a_list_unless_it_is_gone_without() {
+    on_each_host(|host| async move {
+        let pair = Pair::start(host, &json!({})).await;
+        let good = pair.token("t");
+        pair.issuer.set(Door::Feed, Behaviour::Silent);
+        let begun = Instant::now();
+        let cause = pair.package.cause(&good).await;
+        assert!(
+            cause.starts_with("Rejection revocation_unavailable 503 ")
+                && cause.ends_with("/.well-known/revocations: no answer within 1000 ms"),
+            "{host:?}: {cause}"
+        );
+        assert!(begun.elapsed() < Duration::from_millis(2_500), "{host:?}");
+        // Nobody waits for what has just failed.
+        let begun = Instant::now();
+        assert_eq!(pair.package.verdict(&good).await, "revocation_unavailable");
+        assert!(begun.elapsed() < Duration::from_millis(500), "{host:?}");
+        pair.issuer.set(Door::Feed, Behaviour::Honest);
+        let accepted = eventually(Duration::from_secs(4), || async {
+            (pair.package.verdict(&good).await == "ok user-1").then_some(())
+        });
+        assert!(accepted.await.is_some(), "{host:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_list_counts_for_as_long_as_it_was_told_to() {
+    let denying = json!({"revocation": {"maxStale": 60}});
+    let allowing = json!({"revocation": {"maxStale": 60, "onStale": "allow", "allowStaleFor": 60}});
+    for (changes, age, expected) in [
+        (&denying, 50, "ok user-1"),
+        (&denying, 70, "revocation_unavailable"),
+        (&allowing, 70, "ok user-1"),
+        (&allowing, 130, "revocation_unavailable"),
+        // From the future by more than clocks differ.
+        (&allowing, -90, "revocation_unavailable"),
+    ] {
+        let pair = Pair::start(Host::Node, changes).await;
+        pair.issuer.published().signed_at = Some(clock::now().minus(age));
+        pair.issuer.revoke(Revoked::Token("revoked".to_owned()));
+        let verdict = pair.package.verdict(&pair.token("t")).await;
+        assert_eq!(verdict, expected, "{changes}: {age}");
+        if age > 0 {
+            // What an old list says is revoked stays revoked.
+            let verdict = pair.package.verdict(&pair.token("revoked")).await;
+            assert_eq!(verdict, "token_revoked", "{changes}: {age}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn follows_no_redirect() {
+    on_each_host(|host| async move {
+        let key = Key::es256(1);
+        let issuer = Issuer::start(&key).await;
+        let elsewhere = format!("{}/.well-known/jwks.json", issuer.url());
+        let redirecting =
+            Server::start(move |_| Reply::new(302, "").header("Location", &elsewhere)).await;
+        let changes = json!({"jwksUrl": redirecting.url(), "revocation": "none"});
+        let package = Package::start(host, &json!([options(&issuer, &changes)]));
+        let good = key.issue(&claims(&issuer.url(), &json!({})));
+        let cause = package.cause(&good).await;
+        let expected = format!(
+            "Rejection keys_unavailable 503 {}: answered 302",
+            redirecting.url()
+        );
+        assert_eq!(cause, expected, "{host:?}");
+        assert_eq!(issuer.hits(Door::Jwks), 0, "{host:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_no_more_than_a_document_may_have() {
+    on_each_host(|host| async move {
+        for (door, changes, expected) in [
+            (
+                Door::Jwks,
+                json!({"revocation": "none"}),
+                "longer than 65536 bytes",
+            ),
+            (Door::Feed, json!({}), "longer than 26214400 bytes"),
+        ] {
+            let pair = Pair::start(host, &changes).await;
+            let endless = Behaviour::Bytes(vec![b' '; 30 << 20]);
+            pair.issuer.set(door, endless);
+            let cause = pair.package.cause(&pair.token("t")).await;
+            assert!(cause.contains("_unavailable 503 "), "{host:?}: {cause}");
+            assert!(cause.ends_with(expected), "{host:?}: {cause}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_has_not_changed_is_not_sent_again() {
+    on_each_host(|host| async move {
+        let key = Key::es256(1);
+        let issuer = Issuer::start(&key).await;
+        // The list and its tag; what has been sent with the tag is not sent again.
+        let current = Arc::new(Mutex::new((issuer.published().list(), "\"one\"")));
+        let served = Arc::clone(&current);
+        let feed = Server::start(move |request| {
+            let (list, tag) = served.lock().unwrap().clone();
+            match request.header("if-none-match") {
+                Some(known) if known == tag => Reply::new(304, ""),
+                _ => Reply::new(200, list).header("ETag", tag),
+            }
+        })
+        .await;
+        let changes = json!({"revocation": {"url": feed.url()}});
+        let package = Package::start(host, &json!([options(&issuer, &changes)]));
+        let good = key.issue(&claims(&issuer.url(), &json!({})));
+        assert_eq!(package.verdict(&good).await, "ok user-1");
+        let asked = eventually(Duration::from_secs(6), || async {
+            assert_eq!(package.verdict(&good).await, "ok user-1");
+            (feed.seen().len() >= 3).then_some(())
+        });
+        assert!(asked.await.is_some(), "{host:?}");
+        let tags: Vec<Option<String>> = feed
+            .take()
+            .iter()
+            .map(|request| request.header("if-none-match").map(str::to_owned))
+            .collect();
+        assert_eq!(tags[0], None, "{host:?}");
+        assert_eq!(
+            tags[1..],
+            vec![Some("\"one\"".to_owned()); tags.len() - 1],
+            "{host:?}"
+        );
+        issuer.revoke(Revoked::Token("token-1".to_owned()));
+        *current.lock().unwrap() = (issuer.published().list(), "\"two\"");
+        let refused = eventually(Duration::from_secs(5), || async {
+            (package.verdict(&good).await == "token_revoked").then_some(())
+        });
+        assert!(refused.await.is_some(), "{host:?}");
+    })
+    .await;
+}
