@@ -25,12 +25,16 @@ use crate::events::{self, Actor, Event, Kind, Outcome};
 use crate::notify::Message;
 use crate::request::Caller;
 
-/// What a token that did not rotate its session is.
-enum Repeated {
-    /// The same successor may be given again.
-    Within(SessionRow),
-    /// Its successor was used: somebody has a copy.
-    Reused(SessionRow),
+/// How a token stands to its session, which is live.
+enum Standing {
+    /// It is the one that is good.
+    Present,
+    /// Its successor was made within the grace.
+    Previous,
+    /// Its successor was made before: somebody has a copy.
+    UsedUp,
+    /// The database was restored since, or it was made by one that is not here any more.
+    Foreign(&'static str),
 }
 
 /// Exchanges a refresh token for its successor and a new access token.
@@ -57,14 +61,20 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
     .await?;
     let session = match rotated {
         Some(session) => session,
-        None => match repeated(state, &mut tx, token, now).await? {
-            Repeated::Within(session) => session,
-            Repeated::Reused(session) => {
-                end_reused(state, &mut tx, &session).await?;
-                tx.commit().await?;
-                return Err(Error::RefreshReused);
+        None => {
+            let session = live(&mut tx, token, now).await?;
+            match standing(state, &session, token, now) {
+                // It would have rotated: it is the account that is not active.
+                Standing::Present => return Err(Error::SessionEnded),
+                Standing::Previous => session,
+                Standing::UsedUp => {
+                    end_reused(state, &mut tx, &session).await?;
+                    tx.commit().await?;
+                    return Err(Error::RefreshReused);
+                }
+                Standing::Foreign(why) => return Err(Error::RefreshInvalid(why)),
             }
-        },
+        }
     };
     let user = accounts::find_active(state, &mut tx, session.user_id)
         .await?
@@ -92,34 +102,35 @@ fn tell(state: &State, message: Option<Message>) {
     }
 }
 
-/// Why nothing was rotated.
-async fn repeated(
-    state: &State,
-    tx: &mut Tx,
-    token: RefreshToken,
-    now: Timestamp,
-) -> Result<Repeated, Error> {
+/// The session of a token that did not rotate it.
+async fn live(tx: &mut Tx, token: RefreshToken, now: Timestamp) -> Result<SessionRow, Error> {
     let session = store::find(tx, token.session_id)
         .await?
         .ok_or(Error::RefreshInvalid("no such session"))?;
+    if session.is_live(now) {
+        Ok(session)
+    } else {
+        Err(Error::SessionEnded)
+    }
+}
+
+fn standing(state: &State, session: &SessionRow, token: RefreshToken, now: Timestamp) -> Standing {
     let (counter, epoch) = (i64::from(token.counter), i64::from(token.epoch));
-    // The present token would have rotated: it is the account that is not active.
-    let is_present = counter == session.counter && epoch == session.epoch;
-    if is_present || !session.is_live(now) {
-        return Err(Error::SessionEnded);
+    if counter == session.counter && epoch == session.epoch {
+        return Standing::Present;
     }
     if counter >= session.counter {
-        return Err(Error::RefreshInvalid("ahead of its session"));
+        return Standing::Foreign("ahead of its session");
     }
     let is_previous = counter + 1 == session.counter && epoch == session.previous_epoch;
     let grace = Duration::from_secs(state.config.sessions.refresh_grace_seconds);
     if is_previous && now < session.rotated_at + grace {
-        return Ok(Repeated::Within(session));
+        return Standing::Previous;
     }
     if is_previous || epoch == session.epoch {
-        return Ok(Repeated::Reused(session));
+        return Standing::UsedUp;
     }
-    Err(Error::RefreshInvalid("of another restore epoch"))
+    Standing::Foreign("of another restore epoch")
 }
 
 async fn end_reused(state: &State, tx: &mut Tx, session: &SessionRow) -> Result<(), Error> {
