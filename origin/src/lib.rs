@@ -36,6 +36,7 @@ pub mod openapi;
 pub mod random;
 pub mod request;
 pub mod revocation;
+mod security_headers;
 pub mod sessions;
 pub mod social;
 pub mod tokens;
