@@ -63,13 +63,13 @@ async fn refresh(
     caller: Caller,
     browser: Option<Extension<InBrowser>>,
     OptionalJson(body): OptionalJson<Refresh>,
-) -> Result<Json<Tokens>, Error> {
+) -> Result<Tokens, Error> {
     state.limiter.by_address(&caller, Limit::RefreshByAddress)?;
-    let token = match (body.refresh_token, browser.map(|browser| browser.0)) {
+    let token = match (body.refresh_token, browser) {
         (Some(token), None) => token,
-        (None, Some(InBrowser { refresh_token })) => {
-            refresh_token.ok_or(Error::RefreshInvalid("no cookie"))?
-        }
+        (None, Some(Extension(page))) => page
+            .refresh_token
+            .ok_or(Error::RefreshInvalid("no cookie"))?,
         (Some(_), Some(_)) => return Err(Error::invalid("The refresh token is in the cookie.")),
         (None, None) => {
             return Err(Error::invalid(
@@ -77,9 +77,7 @@ async fn refresh(
             ));
         }
     };
-    super::refresh(&state, &caller, token.expose())
-        .await
-        .map(Json)
+    super::refresh(&state, &caller, token.expose()).await
 }
 
 /// Which sessions to end.
