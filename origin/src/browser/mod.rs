@@ -23,7 +23,7 @@ use crate::abuse::devices;
 use crate::app::State;
 use crate::config::{Browser, SameSite};
 use crate::error::{Error, Problem};
-use crate::sessions::{Tokens, Written};
+use crate::sessions::{self, Tokens, Written};
 use crate::vault::Secret;
 use cookies::Cookie;
 
@@ -94,7 +94,7 @@ pub async fn layer(Shared(state): Shared<State>, mut request: Request, next: Nex
     let written = match (&page, tokens) {
         (None, None) => Ok(()),
         (None, Some(tokens)) => write(&mut response, &Written::whole(&tokens)),
-        (Some(_), Some(tokens)) => keep(&state, &tokens, &mut response),
+        (Some(page), Some(tokens)) => keep(&state, page, &tokens, &mut response).await,
         (Some(_), None) if ends(&path, &response) => Cookie::Refresh.clear(&state, &mut response),
         (Some(_), None) => Ok(()),
     };
@@ -151,14 +151,25 @@ fn ends(path: &str, response: &Response) -> bool {
         Some("refresh_invalid" | "refresh_reused" | "session_ended")
     );
     match path.strip_prefix(ROUTES) {
-        Some("logout") => response.status() == StatusCode::NO_CONTENT,
+        Some("logout") => is_over || response.status() == StatusCode::NO_CONTENT,
         Some("refresh") => is_over,
         _ => false,
     }
 }
 
 /// Writes tokens for a page: what outlives it goes into cookies.
-fn keep(state: &State, tokens: &Tokens, response: &mut Response) -> Result<(), Error> {
+async fn keep(
+    state: &State,
+    page: &InBrowser,
+    tokens: &Tokens,
+    response: &mut Response,
+) -> Result<(), Error> {
+    if let Some(held) = &page.refresh_token {
+        // The new session stands, whatever becomes of the one before.
+        if let Err(error) = sessions::end_replaced(state, held, tokens.session_id).await {
+            error.log();
+        }
+    }
     write(response, &Written::for_scripts(tokens))?;
     let life = Duration::from_secs(tokens.refresh_expires_in);
     Cookie::Refresh.set(state, response, &tokens.refresh_token, life)?;

@@ -18,6 +18,7 @@ mod view;
 pub use granted::Tokens;
 pub(crate) use granted::Written;
 pub use refresh::refresh;
+pub(crate) use refresh::{end_held, end_replaced};
 pub use refresh_token::RefreshToken;
 pub use restored::{Since, TakenBack, restored};
 pub(crate) use view::View;

@@ -22,8 +22,10 @@ use crate::config::ReuseEnds;
 use crate::db::Tx;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
+use crate::ids::SessionId;
 use crate::notify::Message;
 use crate::request::Caller;
+use crate::vault::Secret;
 
 /// How a token stands to its session, which is live.
 enum Standing {
@@ -94,6 +96,60 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
     tx.commit().await?;
     tell(state, looked.message);
     Ok(tokens)
+}
+
+/// Ends the session of the refresh token that a browser holds, or every session of its owner, for
+/// whoever logs out with nothing else; whether the token was used up.
+///
+/// A token that is nobody's, or whose session is over, has nothing to end.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn end_held(
+    state: &State,
+    tx: &mut Tx,
+    held: &Secret,
+    all: bool,
+) -> Result<bool, Error> {
+    let Some(token) = RefreshToken::parse(held.expose(), &state.vault) else {
+        return Ok(false);
+    };
+    let now = state.clock.now();
+    let session = match live(tx, token, now).await {
+        Ok(session) => session,
+        Err(Error::RefreshInvalid(_) | Error::SessionEnded) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match standing(state, &session, token, now) {
+        Standing::Present | Standing::Previous if all => {
+            super::end_of_user(state, tx, session.user_id, Ending::All, "logout").await?;
+        }
+        Standing::Present | Standing::Previous => {
+            super::end(state, tx, session.id, "logout").await?;
+        }
+        // Whoever shows it may be the thief: it is worth no more than at a refresh.
+        Standing::UsedUp => {
+            end_reused(state, tx, &session).await?;
+            return Ok(true);
+        }
+        Standing::Foreign(_) => {}
+    }
+    Ok(false)
+}
+
+/// Ends the session of the refresh token that a browser held until it got that of session `by`:
+/// nobody could refresh it or log it out any more (ASVS 7.2.4).
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn end_replaced(state: &State, held: &Secret, by: SessionId) -> Result<(), Error> {
+    let token = RefreshToken::parse(held.expose(), &state.vault);
+    if let Some(token) = token.filter(|token| token.session_id != by) {
+        let mut tx = state.db.write().await?;
+        super::end(state, &mut tx, token.session_id, "replaced").await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }
 
 fn tell(state: &State, message: Option<Message>) {
