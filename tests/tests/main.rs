@@ -31,4 +31,6 @@ mod rotation;
 mod verdicts;
 mod walk;
 
+mod browser_foreign;
+mod browser_mode;
 mod browser_passkeys;
