@@ -1,6 +1,7 @@
 //! Pages that are not listed, in the browser in which somebody is logged in: whatever they send,
 //! the session stays as it is.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use edgekeep_tests::browser::Browser;
@@ -146,7 +147,7 @@ async fn pages_that_are_not_listed_change_nothing_whatever_they_send() {
 }
 
 /// A frame without an origin of its own, in the listed page.
-const SANDBOXED: &str = r#"
+const SANDBOXED: &str = r"
     const said = new Promise((tell) => addEventListener('message', ({ data }) => tell(data)));
     const frame = document.createElement('iframe');
     frame.sandbox = 'allow-scripts';
@@ -160,7 +161,7 @@ const SANDBOXED: &str = r#"
     </script>`;
     document.body.append(frame);
     return said;
-"#;
+";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_without_an_origin_in_the_listed_page_gets_nothing() {
@@ -212,7 +213,7 @@ async fn page_and_issuer_are_of_one_site_or_there_is_no_cookie() {
         site.show(&browser).await;
         let body = json!({"identifier": EMAIL, "password": PASSWORD});
         let script = "return ask('POST', '/login', arguments[0])";
-        let said = browser.run_async(script, &[body.clone()]).await;
+        let said = browser.run_async(script, from_ref(&body)).await;
         let cookie = site.cookie(&browser, "edgekeep_refresh").await;
         if one_site {
             assert_eq!(said["status"], 200, "{page} {issuer}: {said}");

@@ -92,11 +92,10 @@ pub async fn layer(Shared(state): Shared<State>, mut request: Request, next: Nex
     let mut response = next.run(request).await;
     let tokens = response.extensions_mut().remove::<Tokens>();
     let written = match (&page, tokens) {
-        (None, None) => Ok(()),
         (None, Some(tokens)) => write(&mut response, &Written::whole(&tokens)),
         (Some(page), Some(tokens)) => keep(&state, page, &tokens, &mut response).await,
         (Some(_), None) if ends(&path, &response) => Cookie::Refresh.clear(&state, &mut response),
-        (Some(_), None) => Ok(()),
+        _ => Ok(()),
     };
     match written {
         Ok(()) => response,

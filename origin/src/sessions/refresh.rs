@@ -61,21 +61,20 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
         idle_until,
     )
     .await?;
-    let session = match rotated {
-        Some(session) => session,
-        None => {
-            let session = live(&mut tx, token, now).await?;
-            match standing(state, &session, token, now) {
-                // It would have rotated: it is the account that is not active.
-                Standing::Present => return Err(Error::SessionEnded),
-                Standing::Previous => session,
-                Standing::UsedUp => {
-                    end_reused(state, &mut tx, &session).await?;
-                    tx.commit().await?;
-                    return Err(Error::RefreshReused);
-                }
-                Standing::Foreign(why) => return Err(Error::RefreshInvalid(why)),
+    let session = if let Some(session) = rotated {
+        session
+    } else {
+        let session = live(&mut tx, token, now).await?;
+        match standing(state, &session, token, now) {
+            // It would have rotated: it is the account that is not active.
+            Standing::Present => return Err(Error::SessionEnded),
+            Standing::Previous => session,
+            Standing::UsedUp => {
+                end_reused(state, &mut tx, &session).await?;
+                tx.commit().await?;
+                return Err(Error::RefreshReused);
             }
+            Standing::Foreign(why) => return Err(Error::RefreshInvalid(why)),
         }
     };
     let user = accounts::find_active(state, &mut tx, session.user_id)
