@@ -373,6 +373,51 @@ async fn refuses_pages_that_are_not_listed_and_rotates_nothing() {
     assert!(goes_on(&origin, &mut browser.clone()).await);
 }
 
+/// A script that sends the header with whatever it asks is not held up: a `GET` to one's own host
+/// has no `Origin`, and to no `GET` or `DELETE` a cookie means anything.
+#[tokio::test]
+async fn requests_that_have_nothing_to_do_with_cookies_are_not_refused_for_the_header() {
+    let origin = origin().await;
+    let browser = logged_in(&origin).await;
+    let bearer = format!("Bearer {}", browser.bearer.as_deref().unwrap());
+    for (method, route, headers, status) in [
+        (
+            "GET",
+            "/session",
+            &[("sec-fetch-site", "same-origin")][..],
+            200,
+        ),
+        ("GET", "/session", &[("origin", APP)], 200),
+        ("GET", "/session", &[("origin", "https://evil.test")], 200),
+        ("GET", "/refresh", &[("origin", APP)], 405),
+        ("DELETE", "/sessions", &[("origin", APP)], 204),
+    ] {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1/auth{route}"))
+            .header("authorization", &bearer)
+            .header("cookie", format!("{REFRESH}={}", browser.refresh_token()))
+            .header(MODE.0, MODE.1);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let reply = origin.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(reply.status, status, "{method} {route} {headers:?}");
+        assert!(cookies(&reply.headers).is_empty(), "{method} {route}");
+    }
+    // A page on the issuer's own host is one of a listed origin like any other.
+    let cookie = format!("{REFRESH}={}", browser.refresh_token());
+    let own = [
+        MODE,
+        ("origin", APP),
+        ("sec-fetch-site", "same-origin"),
+        ("cookie", &cookie),
+    ];
+    with(&origin, &own, "/refresh", &json!({}))
+        .await
+        .expect(200, "");
+}
+
 #[tokio::test]
 async fn a_foreign_page_cannot_log_somebody_in() {
     let origin = origin().await;

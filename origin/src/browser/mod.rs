@@ -1,9 +1,10 @@
 //! Browser mode: the refresh token in a cookie that no script reads, and CORS.
 //!
-//! A page asks for it by `X-Refresh-Mode: cookie`. No form sends that header, and a script of
+//! A page asks for it, with whatever it posts, by `X-Refresh-Mode: cookie`. No form sends that header, and a script of
 //! another origin only after a preflight, which is answered for the listed origins alone; `Origin`
 //! must be one of them besides, and `Sec-Fetch-Site`, where there is one, must not contradict.
-//! Without the header no cookie is looked at. The cookie counts for `/refresh` and nothing else.
+//! Without the header no cookie is looked at. The refresh token's counts for `/refresh` and
+//! `/logout`, the device token's for `/login`, and neither for anything else.
 //!
 //! Every answer with tokens is written here, behind all handlers, so that none can forget to keep
 //! back from a script what outlives its page: the refresh token, and the token by which the
@@ -104,9 +105,13 @@ pub async fn layer(Shared(state): Shared<State>, mut request: Request, next: Nex
 }
 
 /// What a page in browser mode sent along; `None` for any other request.
+///
+/// Only a `POST` has to do with cookies. Others are not refused for their header: a `GET` of a
+/// page on the issuer's own host has no `Origin` to show.
 fn page(state: &State, request: &Request) -> Result<Option<InBrowser>, Error> {
     let headers = request.headers();
-    if !headers.contains_key(MODE) || !request.uri().path().starts_with(ROUTES) {
+    let is_route = request.uri().path().starts_with(ROUTES) && request.method() == Method::POST;
+    if !is_route || !headers.contains_key(MODE) {
         return Ok(None);
     }
     admit(&state.config.browser, headers)?;
