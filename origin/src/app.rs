@@ -45,8 +45,8 @@ use crate::tokens::keyring::Keyring;
 use crate::vault::master::MasterKeyError;
 use crate::vault::{self, MasterKeys, Vault};
 use crate::{
-    access, accounts, browser, events, listen, login, metrics, notify, openapi, sessions, social,
-    tokens,
+    access, accounts, browser, events, listen, login, metrics, notify, openapi, security_headers,
+    sessions, social, tokens,
 };
 
 /// What every handler may use; cheap to clone.
@@ -402,27 +402,7 @@ async fn correlate(Shared(state): Shared<State>, mut request: Request, next: Nex
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }
-    for (name, value) in [
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::X_FRAME_OPTIONS, "DENY"),
-        (
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; frame-ancestors 'none'",
-        ),
-        // Answers hold tokens and personal data; the few that may be cached say so themselves.
-        (header::CACHE_CONTROL, "no-store"),
-    ] {
-        headers
-            .entry(name)
-            .or_insert(HeaderValue::from_static(value));
-    }
-    if state.config.issuer().starts_with("https://") {
-        headers.insert(
-            header::STRICT_TRANSPORT_SECURITY,
-            HeaderValue::from_static("max-age=31536000"),
-        );
-    }
+    security_headers::add(headers, state.config.issuer().starts_with("https://"));
     let elapsed = started.elapsed();
     state.metrics.count(Answer {
         method: &method,

@@ -37,6 +37,7 @@ mod page;
 pub mod random;
 pub mod request;
 pub mod revocation;
+mod security_headers;
 pub mod sessions;
 pub mod social;
 pub mod tokens;

@@ -62,6 +62,12 @@ pub struct Browser {
     _profile: TempDir,
 }
 
+/// A tab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tab {
+    handle: String,
+}
+
 /// An authenticator that the browser believes to be built in.
 #[derive(Clone, Debug)]
 pub struct Authenticator {
@@ -98,6 +104,8 @@ impl Browser {
         let capabilities = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": {"args": arguments},
+            // Whoever names it on loopback may have made its certificate.
+            "acceptInsecureCerts": true,
             "timeouts": {"script": SCRIPT_LIMIT.as_millis()},
             "webauthn:virtualAuthenticators": true,
         }}});
@@ -152,6 +160,56 @@ impl Browser {
             Some(error) => Err(error.to_owned()),
             None => Ok(outcome["value"].take()),
         }
+    }
+
+    /// The tab that commands go to.
+    ///
+    /// # Panics
+    /// When it was closed.
+    pub async fn tab(&self) -> Tab {
+        let handle = self.must("GET", "/window", None).await;
+        Tab {
+            handle: handle.as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// Opens another tab beside it.
+    ///
+    /// # Panics
+    /// When the browser does not.
+    pub async fn open_tab(&self) -> Tab {
+        let kind = json!({"type": "tab"});
+        let opened = self.must("POST", "/window/new", Some(&kind)).await;
+        Tab {
+            handle: opened["handle"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// Has commands go to `tab` from now on.
+    ///
+    /// # Panics
+    /// When it was closed.
+    pub async fn switch_to(&self, tab: &Tab) {
+        let handle = json!({"handle": tab.handle});
+        self.must("POST", "/window", Some(&handle)).await;
+    }
+
+    /// Closes the tab that commands go to; they go nowhere until [`switch_to`](Self::switch_to).
+    ///
+    /// # Panics
+    /// When the browser does not.
+    pub async fn close_tab(&self) {
+        self.must("DELETE", "/window", None).await;
+    }
+
+    /// The cookies that the browser would send to the page that is shown, those among them that no
+    /// script reads, as WebDriver describes them.
+    ///
+    /// # Panics
+    /// When the browser does not tell.
+    pub async fn cookies(&self) -> Vec<Value> {
+        let cookies = self.must("GET", "/cookie", None).await;
+        cookies.as_array().cloned().unwrap_or_default()
     }
 
     /// Gives the browser an authenticator that keeps passkeys and can verify its holder, and whose

@@ -7,8 +7,9 @@
 //! - [`issuer`]: an issuer in this process whose every door can fail.
 //! - [`edge`], [`origin`]: the real worker in `workerd`, the real `edgekeep`.
 //! - [`gate`], [`house`]: the two compositions that tests ask for.
-//! - [`browser`]: a real browser.
 //! - [`package`]: the npm package, on every host that it is for.
+//! - [`browser`]: a real browser; [`site`]: a page and the issuer that it asks; [`tls`]: in front
+//!   of both.
 //!
 //! Everything listens on loopback and ends when its value is dropped, on a panic too; the log of
 //! a child is shown when its test fails.
@@ -31,3 +32,5 @@ pub mod origin;
 pub mod package;
 pub mod process;
 pub mod server;
+pub mod site;
+pub mod tls;

@@ -38,6 +38,8 @@ mod npm_native;
 mod npm_package;
 mod npm_runtimes;
 
+mod browser_foreign;
+mod browser_mode;
 mod browser_npm;
 mod browser_passkeys;
 

@@ -233,7 +233,8 @@ pub async fn forget_every(connection: &mut AnyConnection) -> Result<(), Error> {
     Ok(())
 }
 
-fn life(state: &State) -> Duration {
+/// How long a device is trusted without a login; zero where none is to be.
+pub fn life(state: &State) -> Duration {
     DAY * state.config.lockout.device_days
 }
 

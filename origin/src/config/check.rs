@@ -17,6 +17,12 @@ impl Wrong {
         }
     }
 
+    /// Whether nothing was noted.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// An empty variable in a deployment's template is a mistake, not a token.
     pub(super) fn expect_token(&mut self, key: &'static str, token: Option<&Secret>) {
         self.expect(

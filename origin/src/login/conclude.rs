@@ -42,7 +42,7 @@ pub struct FirstFactor<'a> {
 }
 
 /// What a login answers once its first factor is proved.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
 #[serde(untagged)]
 pub enum LoggedIn {
     /// The login is complete.
@@ -67,7 +67,7 @@ pub struct MfaRequired {
 impl IntoResponse for LoggedIn {
     fn into_response(self) -> Response {
         match self {
-            Self::Tokens(tokens) => Json(tokens).into_response(),
+            Self::Tokens(tokens) => tokens.into_response(),
             Self::MfaRequired(required) => {
                 let mut response = Json(required).into_response();
                 response.extensions_mut().insert(Outcome("mfa_required"));

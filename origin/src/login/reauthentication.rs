@@ -68,7 +68,7 @@ async fn reauthenticate(
     session: Authenticated,
     caller: Caller,
     Json(body): Json<Reauthenticate>,
-) -> Result<Json<Tokens>, Error> {
+) -> Result<Tokens, Error> {
     let limit = match body.method {
         Proof::Password => Limit::LoginFailuresByAddress,
         Proof::Totp | Proof::RecoveryCode => Limit::CodeFailuresByAddress,
@@ -98,7 +98,7 @@ async fn reauthenticate(
         events::record(&state, &mut tx, &failure.because(refusal.code().0)).await?;
         tx.commit().await?;
     }
-    outcome.map(Json)
+    outcome
 }
 
 fn event<'a>(session: &Authenticated, caller: &'a Caller, outcome: Outcome) -> Event<'a> {

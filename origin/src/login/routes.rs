@@ -1,5 +1,6 @@
 //! The HTTP of logging in.
 
+use axum::Extension;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +13,7 @@ use super::{LoggedIn, hasher, otp, password, reset};
 use crate::abuse::{Limit, Subject, captcha, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
+use crate::browser::InBrowser;
 use crate::clock::Timestamp;
 use crate::config::CaptchaFor;
 use crate::error::Error;
@@ -42,7 +44,8 @@ struct Login {
     #[schema(max_length = 128)]
     device_id: Option<String>,
     /// What an earlier login on this device has answered. It is then held up by its own failures
-    /// only. One that is unknown, foreign or expired is as if absent.
+    /// only. One that is unknown, foreign or expired is as if absent. Left out in browser mode: a
+    /// cookie holds it.
     #[schema(value_type = Option<String>)]
     device_token: Option<Secret>,
     captcha: Option<captcha::Answer>,
@@ -66,8 +69,14 @@ struct Login {
 async fn login(
     Shared(state): Shared<State>,
     caller: Caller,
+    browser: Option<Extension<InBrowser>>,
     Json(body): Json<Login>,
 ) -> Result<LoggedIn, Error> {
+    let device_token = match (body.device_token, browser) {
+        (given, None) => given,
+        (None, Some(Extension(page))) => page.device_token,
+        (Some(_), Some(_)) => return Err(Error::invalid("The device token is in the cookie.")),
+    };
     let identifier = Identifier::typed(&body.identifier)?;
     let device_id = checked_device_id(body.device_id)?;
     // A password that cannot be anybody's is not worth a hash, and tells nothing about anybody.
@@ -80,7 +89,7 @@ async fn login(
         identifier,
         password: body.password,
         device_id,
-        device_token: body.device_token,
+        device_token,
     };
     let attempt = state
         .limiter

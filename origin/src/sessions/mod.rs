@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 
 pub(crate) mod device;
+mod granted;
 mod refresh;
 mod refresh_token;
 mod restored;
@@ -14,7 +15,10 @@ pub mod routes;
 mod store;
 mod view;
 
+pub use granted::Tokens;
+pub(crate) use granted::Written;
 pub use refresh::refresh;
+pub(crate) use refresh::{end_held, end_replaced};
 pub use refresh_token::RefreshToken;
 pub use restored::{Since, TakenBack, restored};
 pub(crate) use view::View;
@@ -78,30 +82,6 @@ impl NewSession {
             second_factor_at: None,
         }
     }
-}
-
-/// What a successful login or refresh answers.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct Tokens {
-    /// The access token (RFC 9068).
-    pub access_token: String,
-    /// The refresh token, `ekr_…`.
-    pub refresh_token: String,
-    /// Always `Bearer`.
-    pub token_type: &'static str,
-    /// Seconds until the access token expires.
-    pub expires_in: u64,
-    /// Seconds until the refresh token expires unless it is used.
-    pub refresh_expires_in: u64,
-    /// The session: `sid` of its tokens.
-    #[schema(value_type = String, format = "uuid")]
-    pub session_id: SessionId,
-    /// Whose session it is.
-    pub user: User,
-    /// After a login, `ekd_…`: given back with the next one on this device, it keeps wrong
-    /// passwords of strangers from holding that up. It proves nothing.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub device_token: Option<String>,
 }
 
 /// Which sessions of a user are ended.

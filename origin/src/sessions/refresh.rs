@@ -22,15 +22,21 @@ use crate::config::ReuseEnds;
 use crate::db::Tx;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
+use crate::ids::SessionId;
 use crate::notify::Message;
 use crate::request::Caller;
+use crate::vault::Secret;
 
-/// What a token that did not rotate its session is.
-enum Repeated {
-    /// The same successor may be given again.
-    Within(SessionRow),
-    /// Its successor was used: somebody has a copy.
-    Reused(SessionRow),
+/// How a token stands to its session, which is live.
+enum Standing {
+    /// It is the one that is good.
+    Present,
+    /// Its successor was made within the grace.
+    Previous,
+    /// Its successor was made before: somebody has a copy.
+    UsedUp,
+    /// The database was restored since, or it was made by one that is not here any more.
+    Foreign(&'static str),
 }
 
 /// Exchanges a refresh token for its successor and a new access token.
@@ -55,16 +61,21 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
         idle_until,
     )
     .await?;
-    let session = match rotated {
-        Some(session) => session,
-        None => match repeated(state, &mut tx, token, now).await? {
-            Repeated::Within(session) => session,
-            Repeated::Reused(session) => {
+    let session = if let Some(session) = rotated {
+        session
+    } else {
+        let session = live(&mut tx, token, now).await?;
+        match standing(state, &session, token, now) {
+            // It would have rotated: it is the account that is not active.
+            Standing::Present => return Err(Error::SessionEnded),
+            Standing::Previous => session,
+            Standing::UsedUp => {
                 end_reused(state, &mut tx, &session).await?;
                 tx.commit().await?;
                 return Err(Error::RefreshReused);
             }
-        },
+            Standing::Foreign(why) => return Err(Error::RefreshInvalid(why)),
+        }
     };
     let user = accounts::find_active(state, &mut tx, session.user_id)
         .await?
@@ -86,40 +97,95 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
     Ok(tokens)
 }
 
+/// Ends the session of the refresh token that a browser holds, or every session of its owner, for
+/// whoever logs out with nothing else; whether the token was used up.
+///
+/// A token that is nobody's, or whose session is over, has nothing to end.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn end_held(
+    state: &State,
+    tx: &mut Tx,
+    held: &Secret,
+    all: bool,
+) -> Result<bool, Error> {
+    let Some(token) = RefreshToken::parse(held.expose(), &state.vault) else {
+        return Ok(false);
+    };
+    let now = state.clock.now();
+    let session = match live(tx, token, now).await {
+        Ok(session) => session,
+        Err(Error::RefreshInvalid(_) | Error::SessionEnded) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match standing(state, &session, token, now) {
+        Standing::Present | Standing::Previous if all => {
+            super::end_of_user(state, tx, session.user_id, Ending::All, "logout").await?;
+        }
+        Standing::Present | Standing::Previous => {
+            super::end(state, tx, session.id, "logout").await?;
+        }
+        // Whoever shows it may be the thief: it is worth no more than at a refresh.
+        Standing::UsedUp => {
+            end_reused(state, tx, &session).await?;
+            return Ok(true);
+        }
+        Standing::Foreign(_) => {}
+    }
+    Ok(false)
+}
+
+/// Ends the session of the refresh token that a browser held until it got that of session `by`:
+/// nobody could refresh it or log it out any more (ASVS 7.2.4).
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn end_replaced(state: &State, held: &Secret, by: SessionId) -> Result<(), Error> {
+    let token = RefreshToken::parse(held.expose(), &state.vault);
+    if let Some(token) = token.filter(|token| token.session_id != by) {
+        let mut tx = state.db.write().await?;
+        super::end(state, &mut tx, token.session_id, "replaced").await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
 fn tell(state: &State, message: Option<Message>) {
     if let Some(message) = message {
         state.mailer.send(message);
     }
 }
 
-/// Why nothing was rotated.
-async fn repeated(
-    state: &State,
-    tx: &mut Tx,
-    token: RefreshToken,
-    now: Timestamp,
-) -> Result<Repeated, Error> {
+/// The session of a token that did not rotate it.
+async fn live(tx: &mut Tx, token: RefreshToken, now: Timestamp) -> Result<SessionRow, Error> {
     let session = store::find(tx, token.session_id)
         .await?
         .ok_or(Error::RefreshInvalid("no such session"))?;
+    if session.is_live(now) {
+        Ok(session)
+    } else {
+        Err(Error::SessionEnded)
+    }
+}
+
+fn standing(state: &State, session: &SessionRow, token: RefreshToken, now: Timestamp) -> Standing {
     let (counter, epoch) = (i64::from(token.counter), i64::from(token.epoch));
-    // The present token would have rotated: it is the account that is not active.
-    let is_present = counter == session.counter && epoch == session.epoch;
-    if is_present || !session.is_live(now) {
-        return Err(Error::SessionEnded);
+    if counter == session.counter && epoch == session.epoch {
+        return Standing::Present;
     }
     if counter >= session.counter {
-        return Err(Error::RefreshInvalid("ahead of its session"));
+        return Standing::Foreign("ahead of its session");
     }
     let is_previous = counter + 1 == session.counter && epoch == session.previous_epoch;
     let grace = Duration::from_secs(state.config.sessions.refresh_grace_seconds);
     if is_previous && now < session.rotated_at + grace {
-        return Ok(Repeated::Within(session));
+        return Standing::Previous;
     }
     if is_previous || epoch == session.epoch {
-        return Ok(Repeated::Reused(session));
+        return Standing::UsedUp;
     }
-    Err(Error::RefreshInvalid("of another restore epoch"))
+    Standing::Foreign("of another restore epoch")
 }
 
 async fn end_reused(state: &State, tx: &mut Tx, session: &SessionRow) -> Result<(), Error> {

@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Ending, Tokens, View, end, end_of_user, end_own, ended_of, live_of, store};
+use super::{Ending, Tokens, View, end, end_held, end_of_user, end_own, ended_of, live_of, store};
 use crate::abuse::Limit;
 use crate::app::State;
 use crate::browser::InBrowser;
@@ -63,13 +63,13 @@ async fn refresh(
     caller: Caller,
     browser: Option<Extension<InBrowser>>,
     OptionalJson(body): OptionalJson<Refresh>,
-) -> Result<Json<Tokens>, Error> {
+) -> Result<Tokens, Error> {
     state.limiter.by_address(&caller, Limit::RefreshByAddress)?;
-    let token = match (body.refresh_token, browser.map(|browser| browser.0)) {
+    let token = match (body.refresh_token, browser) {
         (Some(token), None) => token,
-        (None, Some(InBrowser { refresh_token })) => {
-            refresh_token.ok_or(Error::RefreshInvalid("no cookie"))?
-        }
+        (None, Some(Extension(page))) => page
+            .refresh_token
+            .ok_or(Error::RefreshInvalid("no cookie"))?,
         (Some(_), Some(_)) => return Err(Error::invalid("The refresh token is in the cookie.")),
         (None, None) => {
             return Err(Error::invalid(
@@ -77,9 +77,7 @@ async fn refresh(
             ));
         }
     };
-    super::refresh(&state, &caller, token.expose())
-        .await
-        .map(Json)
+    super::refresh(&state, &caller, token.expose()).await
 }
 
 /// Which sessions to end.
@@ -95,25 +93,56 @@ struct Logout {
     post, path = "/logout", tag = "sessions", security(("bearer" = [])),
     summary = "Log out",
     description = "Ends the caller's session, or all of theirs. The body may be left out. Gates \
-                   turn its access tokens away within seconds.",
+                   turn its access tokens away within seconds. In browser mode \
+                   (`X-Refresh-Mode: cookie`) the cookie's session is ended with it, and suffices \
+                   where the access token is missing or not accepted any more.",
     request_body = Option<Logout>,
-    responses((status = 204, description = "Ended, and on disk.")),
+    responses(
+        (status = 204, description = "Ended, and on disk."),
+        (status = 401, description = "The access token is missing or not accepted, and there is \
+                                      no cookie; `refresh_reused`: the cookie's token was used up"),
+    ),
 )]
 /// `POST /logout`: ends the caller's session, or all of theirs. The body may be left out.
 ///
-/// 204 once session and revocation are on disk.
+/// In browser mode whatever the browser holds is ended: a page whose access token has expired logs
+/// out by the cookie, and where two accounts share a browser no session is left whose cookie was
+/// cleared. 204 once session and revocation are on disk.
 async fn logout(
-    caller: Authenticated,
+    authenticated: Result<Authenticated, Error>,
     Shared(state): Shared<State>,
+    caller: Caller,
+    browser: Option<Extension<InBrowser>>,
     OptionalJson(Logout { all }): OptionalJson<Logout>,
 ) -> Result<StatusCode, Error> {
+    let held = browser.and_then(|Extension(page)| page.refresh_token);
+    let authenticated = match (authenticated, &held) {
+        (Ok(authenticated), _) => Some(authenticated),
+        (Err(Error::Rejected(_)), Some(_)) => {
+            state.limiter.by_address(&caller, Limit::ApiByAddress)?;
+            None
+        }
+        (Err(error), _) => return Err(error),
+    };
     let mut tx = state.db.write().await?;
-    if all {
-        end_of_user(&state, &mut tx, caller.user_id, Ending::All, "logout").await?;
-    } else {
-        end(&state, &mut tx, caller.session_id, "logout").await?;
+    match &authenticated {
+        Some(caller) if all => {
+            end_of_user(&state, &mut tx, caller.user_id, Ending::All, "logout").await?;
+        }
+        Some(caller) => {
+            end(&state, &mut tx, caller.session_id, "logout").await?;
+        }
+        None => {}
     }
+    let all = all && authenticated.is_none();
+    let used_up = match &held {
+        Some(held) => end_held(&state, &mut tx, held, all).await?,
+        None => false,
+    };
     tx.commit().await?;
+    if used_up {
+        return Err(Error::RefreshReused);
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

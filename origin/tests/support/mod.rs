@@ -158,7 +158,7 @@ impl Origin {
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
-        let bytes = to_bytes(body, 1 << 20).await.unwrap();
+        let bytes = to_bytes(body, 8 << 20).await.unwrap();
         let body = if bytes.is_empty() {
             Value::Null
         } else {

@@ -60,7 +60,7 @@ async fn login_mfa(
     Shared(state): Shared<State>,
     caller: Caller,
     Json(body): Json<LoginMfa>,
-) -> Result<Json<Tokens>, Error> {
+) -> Result<Tokens, Error> {
     let token = body.mfa_token;
     let shown = match (body.method, body.code, body.passkey_token, body.credential) {
         (Method::Passkey, None, Some(challenge), Some(credential)) => {
@@ -84,7 +84,7 @@ async fn login_mfa(
         .await?;
     let outcome = super::verify(&state, &caller, &token, &shown).await;
     attempt.settle(&outcome);
-    outcome.map(Json)
+    outcome
 }
 
 /// The token of the first step, and by which way a code is to come.
