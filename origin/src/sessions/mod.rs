@@ -233,7 +233,7 @@ async fn answer(
 }
 
 /// Notes within the caller's transaction that the owner of a session proved again who they are, now
-/// and by `method` (RFC 8176), and answers new tokens. The refresh token of before is used up.
+/// and by `methods` (RFC 8176), and answers new tokens. The refresh token of before is used up.
 ///
 /// # Errors
 /// [`Error::SessionEnded`] when the session or the account ended meanwhile.
@@ -241,12 +241,15 @@ pub async fn step_up(
     state: &State,
     connection: &mut AnyConnection,
     id: SessionId,
-    method: &'static str,
+    methods: &[&'static str],
     is_second_factor: bool,
 ) -> Result<Tokens, Error> {
     let now = state.clock.now();
+    for method in methods {
+        store::add_method(connection, id, method).await?;
+    }
     let idle_until = now + Duration::from_secs(state.config.sessions.idle_seconds);
-    let session = store::step_up(connection, id, method, is_second_factor, now, idle_until)
+    let session = store::step_up(connection, id, is_second_factor, now, idle_until)
         .await?
         .ok_or(Error::SessionEnded)?;
     let user = accounts::find_active(state, connection, session.user_id)
