@@ -9,17 +9,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Identifier, Kind, NewAccount};
+use super::{Blind, Identifier, Kind, NewAccount};
 use crate::abuse::{captcha, sends};
 use crate::app::State;
 use crate::error::Error;
 use crate::events;
 use crate::login::codes::{self, CodeFor};
+use crate::login::links::{self, Proof};
 use crate::login::messages;
+use crate::login::strength::{self, Person};
 use crate::login::{FirstFactor, LoggedIn, conclude};
 use crate::notify::Medium;
 use crate::request::Caller;
-use crate::vault::{Purpose, Secret};
+use crate::vault::{Digest, Purpose, Secret};
 
 /// A registration that was read and found well-formed.
 pub(super) struct Wanted {
@@ -43,6 +45,11 @@ struct Pending {
 }
 
 impl Pending {
+    fn of(proof: &Proof) -> Result<Self, Error> {
+        serde_json::from_slice(proof.payload())
+            .map_err(|_| Error::internal("stored registration is not JSON"))
+    }
+
     /// What is left when two requests with different passwords wait for one address: nothing that
     /// either of them chose.
     fn contested(self) -> Self {
@@ -70,13 +77,7 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
         return create_unproved(state, &wanted, &phc).await;
     };
     let blind = address.blind(&state.vault)?;
-    let password_mac = state
-        .vault
-        .mac(
-            Purpose::Registration,
-            &[&blind, wanted.password.expose().as_bytes()],
-        )?
-        .to_vec();
+    let password_mac = password_mac(state, &blind, &wanted.password)?.to_vec();
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
     let before = codes::waiting(state, &mut tx, CodeFor::Registration, &blind)
@@ -131,6 +132,9 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
         !taken,
     )
     .await?;
+    let to = (address.kind(), &blind);
+    let page = state.config.registration.verify_url.as_deref();
+    let link = links::attach(state, &mut tx, CodeFor::Registration, to, page).await?;
     let asked = (address.kind(), CodeFor::Registration);
     let known = holder.map(|holder| holder.user_id);
     codes::note_asked(state, &mut tx, caller, asked, known).await?;
@@ -141,7 +145,7 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
     let message = if taken {
         messages::already_registered(address.kind(), &spelling)
     } else {
-        messages::registration_code(address.kind(), &spelling, &issued.code)
+        messages::registration_code(address.kind(), &spelling, &issued.code, link.as_ref())
     };
     if let Some(message) = message {
         state.mailer.send(message.asked_by(caller.address));
@@ -158,38 +162,106 @@ pub(super) async fn finish(
     code: &Secret,
     device_id: Option<String>,
 ) -> Result<LoggedIn, Error> {
-    let outcome = prove(state, caller, address, code, device_id).await;
     let blind = address.blind(&state.vault)?;
+    let key = codes::Key::Recipient(&blind);
+    let outcome = match codes::guess(state, CodeFor::Registration, key, code).await {
+        Ok(guess) => {
+            let proof = Proof::Code(guess);
+            let pending = Pending::of(&proof);
+            prove(state, caller, proof, pending?, device_id).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    note(state, caller, &blind, &outcome).await?;
+    outcome
+}
+
+/// Makes the account whose address a link proves, and logs its owner in; what is refused is in the
+/// trail.
+///
+/// A code is typed where the registration was; a link is followed by whoever reads the mail, who may
+/// know nothing of it. So it does not confirm what somebody else may have chosen: the account has the
+/// password that comes with the link, and without one it has none. The names stand where that is the
+/// password which was registered.
+pub(super) async fn finish_by_link(
+    state: &State,
+    caller: &Caller,
+    token: &Secret,
+    password: Option<&Secret>,
+    device_id: Option<String>,
+) -> Result<LoggedIn, Error> {
+    let sent_to = links::recipient(state, CodeFor::Registration, token).await?;
+    let outcome = follow(state, caller, token, password, device_id).await;
+    // Nobody has the index of zeroes.
+    note(state, caller, &sent_to.unwrap_or([0; 32]), &outcome).await?;
+    outcome
+}
+
+async fn follow(
+    state: &State,
+    caller: &Caller,
+    token: &Secret,
+    password: Option<&Secret>,
+    device_id: Option<String>,
+) -> Result<LoggedIn, Error> {
+    // Looked at first: a guessed token must cost neither a hash nor a question about breaches.
+    let proof = links::find(state, CodeFor::Registration, token).await?;
+    let mut pending = Pending::of(&proof)?;
+    let registered = match password {
+        Some(password) => {
+            let mac = password_mac(state, proof.recipient(), password)?;
+            pending.phc.is_some() && Digest::new(mac).matches(&pending.password_mac)
+        }
+        None => false,
+    };
+    if !registered {
+        pending = pending.contested();
+        if let Some(password) = password {
+            // A refused password leaves the link as good as it was.
+            let person = Person {
+                email: Some(&pending.spelling),
+                ..Person::default()
+            };
+            strength::judge(state, password, person).await?;
+            pending.phc = Some(state.hasher.hash(password).await?);
+        }
+    }
+    prove(state, caller, proof, pending, device_id).await
+}
+
+async fn note(
+    state: &State,
+    caller: &Caller,
+    recipient: &Blind,
+    outcome: &Result<LoggedIn, Error>,
+) -> Result<(), Error> {
     let what = (events::Kind::Registration, CodeFor::Registration);
     let refusal = outcome.as_ref().err();
-    codes::note_refusal(state, caller, what, codes::Key::Recipient(&blind), refusal).await?;
-    outcome
+    codes::note_refusal(
+        state,
+        caller,
+        what,
+        codes::Key::Recipient(recipient),
+        refusal,
+    )
+    .await
 }
 
 async fn prove(
     state: &State,
     caller: &Caller,
-    address: &Identifier,
-    code: &Secret,
+    proof: Proof,
+    pending: Pending,
     device_id: Option<String>,
 ) -> Result<LoggedIn, Error> {
-    let blind = address.blind(&state.vault)?;
-    let guess = codes::guess(
-        state,
-        CodeFor::Registration,
-        codes::Key::Recipient(&blind),
-        code,
-    )
-    .await?;
-    let pending: Pending = serde_json::from_slice(&guess.payload)
-        .map_err(|_| Error::internal("stored registration is not JSON"))?;
+    let (kind, blind) = (pending.kind, proof.recipient());
     let mut tx = state.db.write().await?;
-    codes::consume(&mut tx, CodeFor::Registration, &guess).await?;
-    captcha::note_proof(state, &mut tx, caller, address.kind(), &blind).await?;
-    let user_id = match super::holder(&mut tx, address.kind(), &blind).await? {
+    proof.consume(state, &mut tx, CodeFor::Registration).await?;
+    captcha::note_proof(state, &mut tx, caller, kind, blind).await?;
+    let user_id = match super::holder(&mut tx, kind, blind).await? {
         Some(holder) if !holder.active => return Err(Error::CodeInvalid("account not active")),
         Some(holder) => {
-            super::prove(state, &mut tx, holder.user_id, address.kind(), &blind).await?;
+            super::prove(state, &mut tx, holder.user_id, kind, blind).await?;
             // What the proved request itself asked for stands.
             if let (false, Some(phc)) = (holder.verified, &pending.phc) {
                 super::set_password(state, &mut tx, holder.user_id, phc).await?;
@@ -198,7 +270,7 @@ async fn prove(
         }
         None => {
             let mut identifiers = vec![(
-                match pending.kind {
+                match kind {
                     Kind::Phone => Identifier::phone(&pending.spelling, None)?,
                     _ => Identifier::email(&pending.spelling)?,
                 },
@@ -222,15 +294,21 @@ async fn prove(
     };
     let first = FirstFactor {
         user_id,
-        method: address.kind().medium().map_or("code", Medium::as_str),
+        method: kind.medium().map_or("code", Medium::as_str),
         amr: &["otp"],
-        sent_to: Some(address.kind()),
+        sent_to: Some(kind),
         caller,
         device_id,
         device_token: None,
         proved_at: None,
     };
     conclude(state, tx, first).await
+}
+
+/// Tells a password from another without keeping it.
+fn password_mac(state: &State, blind: &Blind, password: &Secret) -> Result<[u8; 32], Error> {
+    let parts: [&[u8]; 2] = [blind, password.expose().as_bytes()];
+    Ok(state.vault.mac(Purpose::Registration, &parts)?)
 }
 
 /// Without proof (a setting) the account exists at once, its addresses marked as not proved.

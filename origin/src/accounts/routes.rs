@@ -17,8 +17,8 @@ use crate::app::State;
 use crate::config::CaptchaFor;
 use crate::error::Error;
 use crate::events::{self, Change};
-use crate::login::LoggedIn;
 use crate::login::strength::{self, Person};
+use crate::login::{LoggedIn, links};
 use crate::request::{Caller, Json};
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
@@ -116,7 +116,8 @@ async fn register(
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-/// The address that was registered, and the code that was sent to it.
+/// The address that was registered and the code that was sent to it, or the token of the link in the
+/// same mail.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = VerifyRegistration)]
@@ -125,17 +126,53 @@ struct Verify {
     phone_number: Option<String>,
     country_code: Option<String>,
     /// Six digits.
-    #[schema(value_type = String)]
-    code: Secret,
+    #[schema(value_type = Option<String>)]
+    code: Option<Secret>,
+    /// What the link's page was given, in the place of address and code.
+    #[schema(value_type = Option<String>, max_length = 64)]
+    token: Option<Secret>,
+    /// With `token`: the account's password; without it the account begins without one. Beside a
+    /// code it is not asked for.
+    #[schema(value_type = Option<String>, format = Password)]
+    password: Option<Secret>,
     /// A name for the device, which its session then carries.
     #[schema(max_length = 128)]
     device_id: Option<String>,
 }
 
+/// What shows that somebody reads what is sent to the address.
+enum Shown {
+    Code(Identifier, Secret),
+    Link(Secret, Option<Secret>),
+}
+
+impl Verify {
+    fn shown(self) -> Result<Shown, Error> {
+        let names = self.email.is_some() || self.phone_number.is_some();
+        match (self.code, self.token, self.password) {
+            (Some(code), None, None) => {
+                let country = self.country_code.as_deref();
+                Ok(Shown::Code(
+                    address(self.email, self.phone_number, country)?,
+                    code,
+                ))
+            }
+            (None, Some(token), password) if !names && self.country_code.is_none() => {
+                links::checked_token(&token)?;
+                Ok(Shown::Link(token, password))
+            }
+            _ => Err(Error::invalid(
+                "Expected either email or phone_number, and code, or token and password.",
+            )),
+        }
+    }
+}
+
 #[utoipa::path(
     post, path = "/register/verify", tag = "accounts", operation_id = "verify_registration",
     summary = "Prove the address and log in",
-    description = "What was set before the first proof of an address, by whoever, is removed.",
+    description = "By the code or by the link of a message, of which one is good once. What was set \
+                   before the first proof of an address, by whoever, is removed.",
     request_body = Verify,
     responses(
         (status = 200, description = "Logged in, or a second factor is asked for.", body = LoggedIn),
@@ -144,19 +181,27 @@ struct Verify {
         (status = 429, description = "`rate_limited`"),
     ),
 )]
-/// `POST /register/verify`: the code proves the address and logs its owner in.
+/// `POST /register/verify`: the code or the link proves the address and logs its owner in.
 async fn verify(
     Shared(state): Shared<State>,
     caller: Caller,
-    Json(body): Json<Verify>,
+    Json(mut body): Json<Verify>,
 ) -> Result<LoggedIn, Error> {
-    let address = address(body.email, body.phone_number, body.country_code.as_deref())?;
-    let device_id = crate::request::checked_device_id(body.device_id)?;
+    let device_id = crate::request::checked_device_id(body.device_id.take())?;
+    let shown = body.shown()?;
     let attempt = state
         .limiter
         .attempt(&caller, Limit::CodeFailuresByAddress)
         .await?;
-    let outcome = registration::finish(&state, &caller, &address, &body.code, device_id).await;
+    let outcome = match shown {
+        Shown::Code(address, code) => {
+            registration::finish(&state, &caller, &address, &code, device_id).await
+        }
+        Shown::Link(token, password) => {
+            let password = password.as_ref();
+            registration::finish_by_link(&state, &caller, &token, password, device_id).await
+        }
+    };
     attempt.settle(&outcome);
     captcha::note(&state, &caller, &outcome);
     outcome
