@@ -5,21 +5,23 @@
 //! was sent for. When a request with another password came in between, one of the two is a
 //! stranger's and the code does not tell which: then the account begins without a password.
 //!
-//! One address is proved at a time: a number given beside a mail address is not attached.
+//! One address is proved at a time: a number given beside a mail address is not attached. A user
+//! name needs no proof; alone it is an account at once ([`claim`]).
 
 use serde::{Deserialize, Serialize};
+use sqlx::Connection as _;
 
 use super::{Blind, Identifier, Kind, NewAccount};
 use crate::abuse::{captcha, sends};
 use crate::app::State;
 use crate::error::Error;
-use crate::events;
+use crate::events::{self, Actor, Event};
+use crate::ids::UserId;
 use crate::login::codes::{self, CodeFor};
 use crate::login::links::{self, Proof};
 use crate::login::messages;
 use crate::login::strength::{self, Person};
 use crate::login::{FirstFactor, LoggedIn, conclude};
-use crate::notify::Medium;
 use crate::request::Caller;
 use crate::vault::{Digest, Purpose, Secret};
 
@@ -69,13 +71,10 @@ impl Pending {
 /// Takes a registration in; the caller learns nothing about who has an account.
 pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Result<(), Error> {
     let phc = state.hasher.hash(&wanted.password).await?;
-    let require_proof = state.config.registration.require_proof;
     let Some(address) = wanted.email.as_ref().or(wanted.phone.as_ref()) else {
-        if require_proof || wanted.username.is_none() {
-            return Err(Error::invalid("Expected email or phone_number."));
-        }
-        return create_unproved(state, &wanted, &phc).await;
+        return claim(state, &wanted, &phc).await;
     };
+    let require_proof = state.config.registration.require_proof;
     let blind = address.blind(&state.vault)?;
     let password_mac = password_mac(state, &blind, &wanted.password)?.to_vec();
     let now = state.clock.now();
@@ -139,7 +138,8 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
     let known = holder.map(|holder| holder.user_id);
     codes::note_asked(state, &mut tx, caller, asked, known).await?;
     if !require_proof && holder.is_none() {
-        create(state, &mut tx, &wanted, &phc, false).await?;
+        let user_id = create(state, &mut tx, &wanted, &phc).await?;
+        super::note_made(state, &mut tx, user_id, address.kind().method()).await?;
     }
     tx.commit().await?;
     let message = if taken {
@@ -279,22 +279,20 @@ async fn prove(
             if let Some(username) = &pending.username {
                 identifiers.push((Identifier::username(username)?, true));
             }
-            super::create(
-                state,
-                &mut tx,
-                &NewAccount {
-                    identifiers: &identifiers,
-                    password: pending.phc.as_deref(),
-                    name: pending.name.as_deref(),
-                    ..NewAccount::default()
-                },
-            )
-            .await?
+            let account = NewAccount {
+                identifiers: &identifiers,
+                password: pending.phc.as_deref(),
+                name: pending.name.as_deref(),
+                ..NewAccount::default()
+            };
+            let user_id = super::create(state, &mut tx, &account).await?;
+            super::note_made(state, &mut tx, user_id, kind.method()).await?;
+            user_id
         }
     };
     let first = FirstFactor {
         user_id,
-        method: kind.medium().map_or("code", Medium::as_str),
+        method: kind.method(),
         amr: &["otp"],
         sent_to: Some(kind),
         caller,
@@ -311,33 +309,49 @@ fn password_mac(state: &State, blind: &Blind, password: &Secret) -> Result<[u8; 
     Ok(state.vault.mac(Purpose::Registration, &parts)?)
 }
 
-/// Without proof (a setting) the account exists at once, its addresses marked as not proved.
-async fn create_unproved(state: &State, wanted: &Wanted, phc: &str) -> Result<(), Error> {
+/// Makes the account of a user name without an address: there is nothing to prove, so it exists at
+/// once, unless somebody has the name.
+///
+/// An account is made either way, and taken back where the name was not to be had: both cost the
+/// same, and the answer is one. Whose name it is shows where a password is tried, like any.
+async fn claim(state: &State, wanted: &Wanted, phc: &str) -> Result<(), Error> {
+    let Some(username) = &wanted.username else {
+        return Err(Error::invalid("Expected email, phone_number or username."));
+    };
+    if !state.config.registration.username_alone {
+        return Err(Error::invalid("Expected email or phone_number."));
+    }
+    let blind = username.blind(&state.vault)?;
     let mut tx = state.db.write().await?;
-    if let Some(username) = &wanted.username {
-        let blind = username.blind(&state.vault)?;
-        if super::holder(&mut tx, Kind::Username, &blind)
-            .await?
-            .is_none()
-        {
-            create(state, &mut tx, wanted, phc, false).await?;
-        }
+    let mut inner = tx.begin().await?;
+    let user_id = create(state, &mut inner, wanted, phc).await?;
+    let holder = super::holder(&mut inner, Kind::Username, &blind).await?;
+    let holder = holder.ok_or(Error::internal("a name that nobody has after it was taken"))?;
+    let method = Kind::Username.method();
+    if holder.user_id == user_id {
+        inner.commit().await?;
+        super::note_made(state, &mut tx, user_id, method).await?;
+    } else {
+        inner.rollback().await?;
+        let (kind, outcome) = (events::Kind::Registration, events::Outcome::Failure);
+        let event = Event::new(kind, outcome, Actor::Anonymous).about(holder.user_id);
+        events::record(state, &mut tx, &event.by(method).because("conflict")).await?;
     }
     Ok(tx.commit().await?)
 }
 
+/// Makes the account before its address is proved.
 async fn create(
     state: &State,
     connection: &mut sqlx::AnyConnection,
     wanted: &Wanted,
     phc: &str,
-    verified: bool,
-) -> Result<(), Error> {
+) -> Result<UserId, Error> {
     // The one address that the code goes to: with another beside it, who proves the one would be
     // let in by whoever holds the other.
     let address = wanted.email.as_ref().or(wanted.phone.as_ref());
     let identifiers: Vec<(Identifier, bool)> = [
-        (address.cloned(), verified),
+        (address.cloned(), false),
         // A user name needs no proof: it is whoever took it first.
         (wanted.username.clone(), true),
     ]
@@ -350,5 +364,5 @@ async fn create(
         name: wanted.name.as_deref(),
         ..NewAccount::default()
     };
-    super::create(state, connection, &account).await.map(drop)
+    super::create(state, connection, &account).await
 }

@@ -54,16 +54,18 @@ struct Register {
 /// What registering answers, whoever asks.
 #[derive(Serialize, ToSchema)]
 struct Registered {
-    /// Always `verification_required`.
+    /// `verification_required`; for a user name alone, which needs none, `accepted`.
     status: &'static str,
-    /// Seconds for which the code in the message is good.
-    expires_in: u64,
+    /// Seconds for which the code in the message is good; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<u64>,
 }
 
 #[utoipa::path(
     post, path = "/register", tag = "accounts",
     summary = "Register",
-    description = "The same answer whether or not the address is taken. A code is sent to it.",
+    description = "The same answer whether or not the address is taken. A code is sent to it. A user \
+                   name alone has an account at once, unless somebody has it.",
     request_body = Register,
     responses(
         (status = 202, description = "A code was sent, if the address is free.", body = Registered),
@@ -108,10 +110,18 @@ async fn register(
     };
     strength::judge(&state, &wanted.password, person).await?;
     state.limiter.by_address(&caller, Limit::SendsByAddress)?;
+    let has_address = wanted.email.is_some() || wanted.phone.is_some();
     registration::begin(&state, &caller, wanted).await?;
-    let answer = Registered {
-        status: "verification_required",
-        expires_in: state.config.otp.ttl_seconds,
+    let answer = if has_address {
+        Registered {
+            status: "verification_required",
+            expires_in: Some(state.config.otp.ttl_seconds),
+        }
+    } else {
+        Registered {
+            status: "accepted",
+            expires_in: None,
+        }
     };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }

@@ -63,6 +63,10 @@ impl Otp {
 pub struct Registration {
     /// Whether an address must be proved before its account exists.
     pub require_proof: bool,
+    /// Whether somebody may register with a user name and a password alone. A name needs no proof: it
+    /// is whoever took it first. No message reaches such an account until its owner adds an address, so
+    /// a forgotten password is lost with it.
+    pub username_alone: bool,
     /// The page of your application that proves an address by the link in the mail: it is given
     /// `#token=`, asks for the password and sends both to `POST /register/verify`. https, or http on
     /// loopback; unset: the mail has a code only.
@@ -73,6 +77,7 @@ impl Default for Registration {
     fn default() -> Self {
         Self {
             require_proof: true,
+            username_alone: true,
             verify_url: None,
         }
     }

@@ -1,9 +1,9 @@
 //! The address book: the mail addresses and numbers that an account is reached by.
 //!
 //! A change is made by whoever proved a moment ago who they are, and is told to an address that the
-//! account already had. OWASP's two nonces: the new address gets a code (and a link), without which nothing is
-//! added; the old one gets a token, with which everything is taken back that changed since. That
-//! token outlives the change by three days, because whoever takes an account over removes the
+//! account already had. OWASP's two nonces: the new address gets a code (and a link), without which
+//! nothing is added; the old one gets a token, with which everything is taken back that changed since.
+//! That token outlives the change by three days, because whoever takes an account over removes the
 //! owner's address next. Taking back ends every session and removes the password: the change was
 //! made by somebody who could prove to be the owner, so what they proved it with is not safe.
 //!
