@@ -310,7 +310,7 @@ async fn registrations_leave_their_events() {
 #[tokio::test]
 async fn second_factors_and_proofs_within_a_session_leave_their_events() {
     let mut trail = Trail::new().await;
-    let bearer = person::bearer(&trail.origin).await;
+    let bearer = trail.log_in().await.text("access_token").to_owned();
     let (app, recovery) = person::enrol(&trail.origin, &bearer).await;
     trail.skip().await;
     let mut bearer = String::new();
@@ -400,7 +400,7 @@ async fn captchas_that_are_not_solved_leave_their_events() {
             .await
             .expect(403, "captcha_required");
         trail.expect("none was shown", &[]).await;
-        body["captcha"] = json!({"captcha_token": "nothing"});
+        body["captcha"] = json!({"token": "nothing"});
         let reply = trail.post("/login", body).await;
         assert_eq!(reply.code(), "captcha_invalid", "{:?}", reply.body);
         let refused = failed("captcha", "captcha_invalid", "", false);
