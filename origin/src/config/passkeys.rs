@@ -111,8 +111,6 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::panic, reason = "a failure is the test's failure")]
-
     use super::super::ConfigError;
     use super::*;
 
