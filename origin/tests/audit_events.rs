@@ -217,8 +217,8 @@ async fn codes_leave_their_events_whoever_they_are_for() {
         })
         .await;
         for (address, about) in [(known, true), (unknown, false)] {
-            let send = json!({field: address});
-            let sent = trail.post("/otp/send", send.clone()).await.expect(200, "");
+            let to = json!({field: address});
+            let sent = trail.post("/otp/send", to.clone()).await.expect(200, "");
             let asked = ("code", "success", "login", kind, "anonymous", about);
             trail.expect("a code", &[asked]).await;
             let right = trail.origin.code(address);
@@ -246,7 +246,7 @@ async fn codes_leave_their_events_whoever_they_are_for() {
             };
             trail.expect("a right code", &expected).await;
             trail.origin.advance(3_600);
-            let sent = trail.post("/otp/send", send).await.expect(200, "");
+            let sent = trail.post("/otp/send", to).await.expect(200, "");
             trail.skip().await;
             let right = trail.origin.code(address);
             trail.origin.advance(301);
@@ -303,8 +303,8 @@ async fn registrations_leave_their_events() {
     trail.post("/register", body.clone()).await.expect(202, "");
     trail.expect("a name", &made("username")[..1]).await;
     trail.post("/register", body).await.expect(202, "");
-    let taken = failed("registration", "conflict", "username", true);
-    trail.expect("a name that is taken", &[taken]).await;
+    let refused = failed("registration", "conflict", "username", true);
+    trail.expect("a name that is taken", &[refused]).await;
 }
 
 #[tokio::test]
