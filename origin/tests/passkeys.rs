@@ -433,9 +433,9 @@ async fn a_proof_is_bound_to_its_session_its_account_and_its_purpose() {
     let two = log_in(&origin, &mut passkey).await.expect(200, "");
     let (one, two) = (one.text("access_token"), two.text("access_token"));
     let route = "/reauthenticate";
-    let begin = || call(&origin, Method::POST, "/reauthenticate/passkey", one, None);
+    let ask = || call(&origin, Method::POST, "/reauthenticate/passkey", one, None);
     let send = |bearer, body| call(&origin, Method::POST, route, bearer, Some(body));
-    let begun = begin().await;
+    let begun = ask().await;
     let body = shown(&begun, &mut passkey);
     // Another session's, a login's, and the other way round.
     send(two, body.clone()).await.expect(400, "code_invalid");
@@ -467,7 +467,7 @@ async fn a_proof_is_bound_to_its_session_its_account_and_its_purpose() {
             wrong = Authenticator::new(seed);
         }
         wrong.verifies = verifies;
-        let body = shown(&begin().await, &mut wrong);
+        let body = shown(&ask().await, &mut wrong);
         send(one, body).await.expect(400, "code_invalid");
     }
     let sql = "SELECT COUNT(*) FROM audit_events
