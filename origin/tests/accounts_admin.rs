@@ -476,6 +476,16 @@ async fn an_administrator_logs_people_out_and_starts_a_reset_but_chooses_no_pass
         .expect(204, "");
     let state = judged(&origin, tokens.text("access_token")).await;
     assert_eq!(state["code"], "token_revoked");
+    // Whoever ended it is named, and not an operator.
+    let ends = events(&origin, &admin, "session_end").await;
+    let by_admin: Vec<_> = ends
+        .iter()
+        .filter(|event| event["reason"] == "administrator")
+        .collect();
+    assert!(by_admin.len() > 1, "{ends:?}");
+    for event in by_admin {
+        assert_eq!(event["actor"], format!("user {}", admin.id), "{event}");
+    }
 
     let nameless = {
         use edgekeep_origin::accounts::{self, Identifier, NewAccount};

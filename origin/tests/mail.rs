@@ -157,6 +157,34 @@ async fn a_registration_by_mail_arrives_and_its_code_is_good() {
 }
 
 #[tokio::test]
+async fn a_link_arrives_whole_and_is_good() {
+    const ADDRESS: &str = "follows@example.org";
+    const PAGE: &str = "https://a-long-name-of-an-application.example.org/registration/verify";
+    logged::start();
+    let server = MailServer::start(json!({}));
+    let smtp = server.settings();
+    let origin = Origin::with(|config| {
+        config.notify.email = Channel::Smtp(smtp);
+        config.notify.sms = Channel::Off;
+        config.registration.verify_url = Some(PAGE.to_owned());
+    })
+    .await;
+    let registration = json!({"email": ADDRESS, "password": "correct horse"});
+    origin.post("/register", registration).await.expect(202, "");
+    let mail = server.event().await;
+    let data = mail["data"].as_str().unwrap();
+    let (_, body) = data.split_once("\r\n\r\n").unwrap();
+    // As a mail program reads a long line (quoted-printable, RFC 2045 §6.7).
+    let body = body.replace("=\r\n", "").replace("=3D", "=");
+    let (_, rest) = body.split_once(PAGE).expect("a link in the mail");
+    let token = rest.strip_prefix("#token=").unwrap();
+    let token = token.split_whitespace().next().unwrap();
+    let proof = json!({"token": token, "password": "correct horse"});
+    origin.post("/register/verify", proof).await.expect(200, "");
+    logged::holds_none(&[ADDRESS, token, "correct horse"]);
+}
+
+#[tokio::test]
 async fn a_refused_message_is_sent_again_and_arrives_whole() {
     logged::start();
     let server = MailServer::start(json!({"refuse": 2}));

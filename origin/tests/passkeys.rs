@@ -347,3 +347,291 @@ async fn what_came_after_a_change_that_is_taken_back_is_no_way_in() {
     }
     log_in(&origin, &mut own).await.expect(200, "");
 }
+
+/// Answers a new challenge of a proof within the session.
+async fn prove(origin: &Origin, bearer: &str, passkey: &mut Authenticator) -> Reply {
+    let begun = call(
+        origin,
+        Method::POST,
+        "/reauthenticate/passkey",
+        bearer,
+        None,
+    )
+    .await
+    .expect(200, "");
+    let body = shown(&begun, passkey);
+    call(origin, Method::POST, "/reauthenticate", bearer, Some(body)).await
+}
+
+/// What a page sends to prove it.
+fn shown(begun: &Reply, passkey: &mut Authenticator) -> Value {
+    json!({
+        "method": "passkey",
+        "passkey_token": begun.text("passkey_token"),
+        "credential": passkey.get(&begun.body["options"]),
+    })
+}
+
+#[tokio::test]
+async fn a_passkey_proves_again_who_is_in_the_session() {
+    let (origin, mut passkey, _) = with_passkey().await;
+    let session = log_in(&origin, &mut passkey).await.expect(200, "");
+    let old = session.text("access_token").to_owned();
+    // `mfa.fresh_seconds` and one.
+    origin.advance(301);
+    call(&origin, Method::POST, "/mfa/totp", &old, None)
+        .await
+        .expect(401, "step_up_required");
+    let proved = prove(&origin, &old, &mut passkey).await.expect(200, "");
+    assert_eq!(proved.body["session_id"], session.body["session_id"]);
+    let now = origin.clock.now().unix_seconds();
+    let claims = claims(&origin, &proved).await;
+    assert_eq!(
+        (&claims["amr"], &claims["acr"], &claims["auth_time"]),
+        (&json!(["hwk", "mfa"]), &json!("2"), &json!(now))
+    );
+    let bearer = proved.text("access_token");
+    call(&origin, Method::POST, "/mfa/totp", bearer, None)
+        .await
+        .expect(200, "");
+    // The token of before is not better by it.
+    call(&origin, Method::POST, "/mfa/totp", &old, None)
+        .await
+        .expect(401, "step_up_required");
+}
+
+#[tokio::test]
+async fn a_passkey_lifts_a_session_that_began_with_one_factor() {
+    let origin = with_domain().await;
+    // Opened before there was a second factor.
+    let early = bearer(&origin).await;
+    let second = bearer(&origin).await;
+    let mut passkey = Authenticator::new(7);
+    passkey.backup = (true, true);
+    register(&origin, &second, &mut passkey)
+        .await
+        .expect(200, "");
+    call(&origin, Method::POST, "/mfa/totp", &early, None)
+        .await
+        .expect(401, "step_up_required");
+    let proved = prove(&origin, &early, &mut passkey).await.expect(200, "");
+    let claims = claims(&origin, &proved).await;
+    assert_eq!(
+        (&claims["amr"], &claims["acr"]),
+        (&json!(["pwd", "swk", "mfa"]), &json!("2"))
+    );
+    let bearer = proved.text("access_token");
+    call(&origin, Method::POST, "/mfa/totp", bearer, None)
+        .await
+        .expect(200, "");
+}
+
+#[tokio::test]
+async fn a_proof_is_bound_to_its_session_its_account_and_its_purpose() {
+    let (origin, mut passkey, _) = with_passkey().await;
+    let one = log_in(&origin, &mut passkey).await.expect(200, "");
+    let two = log_in(&origin, &mut passkey).await.expect(200, "");
+    let (one, two) = (one.text("access_token"), two.text("access_token"));
+    let route = "/reauthenticate";
+    let ask = || call(&origin, Method::POST, "/reauthenticate/passkey", one, None);
+    let send = |bearer, body| call(&origin, Method::POST, route, bearer, Some(body));
+    let begun = ask().await;
+    let body = shown(&begun, &mut passkey);
+    // Another session's, a login's, and the other way round.
+    send(two, body.clone()).await.expect(400, "code_invalid");
+    let login = json!({
+        "passkey_token": begun.text("passkey_token"), "credential": body["credential"],
+    });
+    origin
+        .post("/login/passkey", login)
+        .await
+        .expect(401, "credentials_invalid");
+    let (token, options) = self::begin(&origin).await;
+    let foreign = json!({
+        "method": "passkey", "passkey_token": token, "credential": passkey.get(&options),
+    });
+    send(one, foreign).await.expect(400, "code_invalid");
+    // Its own it is good for, once of twenty.
+    let replies = all((0..20).map(|_| send(one, body.clone()))).await;
+    let good = replies.iter().filter(|reply| reply.status == 200).count();
+    assert_eq!(good, 1);
+    assert!(
+        replies
+            .iter()
+            .all(|reply| reply.status == 200 || reply.code() == "code_invalid")
+    );
+    // Another key, and one that does not verify its holder.
+    for (seed, verifies) in [(9, true), (7, false)] {
+        let mut wrong = passkey.clone();
+        if seed != 7 {
+            wrong = Authenticator::new(seed);
+        }
+        wrong.verifies = verifies;
+        let body = shown(&ask().await, &mut wrong);
+        send(one, body).await.expect(400, "code_invalid");
+    }
+    let sql = "SELECT COUNT(*) FROM audit_events
+               WHERE kind = 'reauthentication' AND outcome = 'failure'";
+    assert_eq!(number(&origin, sql).await, 2 + 19 + 2);
+}
+
+#[tokio::test]
+async fn a_proof_says_one_thing_and_needs_a_passkey() {
+    let origin = with_domain().await;
+    let owner = bearer(&origin).await;
+    call(
+        &origin,
+        Method::POST,
+        "/reauthenticate/passkey",
+        &owner,
+        None,
+    )
+    .await
+    .expect(409, "conflict");
+    let token = "ekw_nothing";
+    for body in [
+        json!({"method": "passkey"}),
+        json!({"method": "passkey", "passkey_token": token}),
+        json!({"method": "passkey", "credential": {}}),
+        json!({"method": "passkey", "passkey_token": token, "credential": {}}),
+        json!({"method": "passkey", "passkey_token": "", "credential": {}}),
+        json!({"method": "passkey", "code": "123456"}),
+        json!({"method": "password", "password": person::PASSWORD, "passkey_token": token}),
+        json!({"method": "password", "password": person::PASSWORD, "credential": {}}),
+        json!({"method": "password", "password": ""}),
+        json!({"method": "totp", "code": "123456", "credential": {}}),
+        json!({"method": "totp", "password": person::PASSWORD}),
+    ] {
+        call(&origin, Method::POST, "/reauthenticate", &owner, Some(body))
+            .await
+            .expect(400, "request_invalid");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_can_be_copied_stays_one_and_one_that_cannot_never_is() {
+    for (made, shown, accepted) in [
+        ((false, false), (false, false), true),
+        ((true, false), (true, false), true),
+        // It was copied since, or is no longer.
+        ((true, false), (true, true), true),
+        ((true, true), (true, false), true),
+        // Another key says so, or one that contradicts itself (§7.2, steps 17 and 18).
+        ((false, false), (true, false), false),
+        ((false, false), (true, true), false),
+        ((false, false), (false, true), false),
+        ((true, false), (false, false), false),
+        ((true, true), (false, false), false),
+        ((true, true), (false, true), false),
+    ] {
+        let what = format!("{made:?} {shown:?}");
+        let origin = with_domain().await;
+        let owner = bearer(&origin).await;
+        let mut passkey = Authenticator::new(7);
+        passkey.backup = made;
+        register(&origin, &owner, &mut passkey)
+            .await
+            .expect(200, "");
+        let sees = |key: &'static str| {
+            let listed = call(&origin, Method::GET, "/passkeys", &owner, None);
+            async move { listed.await.body["passkeys"][0][key].clone() }
+        };
+        assert_eq!(sees("backup_eligible").await, made.0, "{what}");
+        assert_eq!(sees("backed_up").await, made.1, "{what}");
+        passkey.backup = shown;
+        // As a login, and as a proof within a session: the library is laxer there.
+        let (alone, within) = if accepted { (200, 200) } else { (401, 400) };
+        let reply = log_in(&origin, &mut passkey).await;
+        assert_eq!(reply.status, alone, "{what}");
+        let reply = prove(&origin, &owner, &mut passkey).await;
+        assert_eq!(reply.status, within, "{what}");
+        let (eligible, backed_up) = if accepted { shown } else { made };
+        assert_eq!(sees("backup_eligible").await, eligible, "{what}");
+        assert_eq!(sees("backed_up").await, backed_up, "{what}");
+        let sql = "SELECT COUNT(*) FROM audit_events
+                   WHERE reason = 'backup_flags'";
+        let expected = if accepted { 0 } else { 2 };
+        assert_eq!(number(&origin, sql).await, expected, "{what}");
+    }
+    // A new one may not say that it is a copy of what cannot be copied (§7.1).
+    let origin = with_domain().await;
+    let mut passkey = Authenticator::new(7);
+    passkey.backup = (false, true);
+    register(&origin, &bearer(&origin).await, &mut passkey)
+        .await
+        .expect(400, "code_invalid");
+}
+
+#[tokio::test]
+async fn a_trusted_device_is_let_in_while_strangers_lock_the_account() {
+    let (origin, mut passkey, _) = with_passkey().await;
+    let send = |(token, options): (String, Value), key: &mut Authenticator, device: Value| {
+        let body = json!({
+            "passkey_token": token, "credential": key.get(&options), "device_token": device,
+        });
+        origin.post("/login/passkey", body)
+    };
+    let first = send(begin(&origin).await, &mut passkey, Value::Null).await;
+    let device = first.expect(200, "").body["device_token"].clone();
+    let again = send(begin(&origin).await, &mut passkey, device.clone()).await;
+    assert_eq!(again.expect(200, "").body["device_token"], device);
+    let lock = || async {
+        for _ in 0..5 {
+            origin.advance(60);
+            person::log_in(&origin, "wrong horse battery").await;
+        }
+    };
+    lock().await;
+    for unknown in [Value::Null, json!("ekd_nothing")] {
+        let refused = send(begin(&origin).await, &mut passkey, unknown).await;
+        refused.expect(423, "account_locked");
+    }
+    let let_in = send(begin(&origin).await, &mut passkey, device).await;
+    let_in.expect(200, "");
+    // The lock holds for whoever caused it.
+    person::log_in(&origin, person::PASSWORD)
+        .await
+        .expect(423, "account_locked");
+}
+
+#[tokio::test]
+async fn passkeys_are_in_the_copy_of_ones_data_without_their_keys() {
+    let (origin, mut passkey, id) = with_passkey().await;
+    origin.advance(10);
+    let session = log_in(&origin, &mut passkey).await.expect(200, "");
+    let bearer = session.text("access_token");
+    let copy = call(&origin, Method::GET, "/account/export", bearer, None).await;
+    let copy = copy.expect(200, "");
+    let began = support::BEGINNING.unix_seconds();
+    assert_eq!(
+        copy.body["passkeys"],
+        json!([{
+            "id": id, "name": "laptop", "backup_eligible": false, "backed_up": false,
+            "added_at": began, "last_used_at": began + 10,
+        }])
+    );
+}
+
+#[tokio::test]
+async fn challenges_have_a_limit_of_their_own() {
+    let origin = Origin::with(|config| {
+        config.server.public_url = Some("https://id.example.org".to_owned());
+        config.limits.per_ip = true;
+        config.limits.passkey_per_ip_per_minute = 2;
+    })
+    .await;
+    let begin = |address: &'static str| {
+        let origin = &origin;
+        async move {
+            origin
+                .post_from(address, &[], "/login/passkey/begin", &json!({}))
+                .await
+        }
+    };
+    for status in [200, 200, 429] {
+        assert_eq!(begin("192.0.2.1").await.status, status);
+    }
+    begin("192.0.2.2").await.expect(200, "");
+    origin.advance(60);
+    begin("192.0.2.1").await.expect(200, "");
+}

@@ -680,6 +680,7 @@ const NOT_SEALED: &[(&str, &[&str])] = &[
             "one_time_codes.recipient",
             "one_time_codes.token_hash",
             "one_time_codes.code_mac",
+            "one_time_codes.link_hash",
             "message_sends.recipient",
             "code_failures.subject",
             "code_suspensions.subject",

@@ -116,6 +116,50 @@ async fn registers_logs_in_and_is_a_second_factor() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn steps_a_session_up() {
+    let (origin, url, _page) = with_page().await;
+    let browser = Browser::start().await;
+    let _authenticator = browser.virtual_authenticator(true).await;
+    browser.goto(&url).await;
+    // Opened before there was a second factor: it may change none.
+    let owner = origin.register(EMAIL, PASSWORD).await;
+    let login = json!({"identifier": EMAIL, "password": PASSWORD});
+    let early = Tokens::of(&origin.post("/login", &login).await);
+    let added = register(&origin, &browser, &owner.access).await;
+    assert_eq!(added.status, 200, "{}", added.text());
+    let begin = |path| origin.call("POST", path).bearer(&early.access);
+    let refused = begin("/api/v1/auth/mfa/totp").send().await.unwrap();
+    assert_eq!(refused.verdict(), (401, "step_up_required".to_owned()));
+
+    let begun = begin("/api/v1/auth/reauthenticate/passkey").send().await;
+    let (token, options) = options(&begun.unwrap());
+    let credential = browser.run_async(GET, &[options]).await;
+    let body = json!({"method": "passkey", "passkey_token": token, "credential": credential});
+    let proved = Tokens::of(
+        &origin
+            .post_as(&early.access, "/reauthenticate", &body)
+            .await,
+    );
+    assert_eq!(proved.user(), owner.user());
+    let info = origin
+        .call("GET", "/api/v1/auth/token-info")
+        .bearer(&proved.access);
+    let claims = info.send().await.unwrap().json();
+    assert_eq!(
+        (&claims["acr"], &claims["amr"][0]),
+        (&json!("2"), &json!("pwd"))
+    );
+    let accepted = origin
+        .call("POST", "/api/v1/auth/mfa/totp")
+        .bearer(&proved.access);
+    assert_eq!(accepted.send().await.unwrap().status, 200);
+    let again = origin
+        .post_as(&proved.access, "/reauthenticate", &body)
+        .await;
+    assert_eq!(again.verdict(), (400, "code_invalid".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_holder_who_is_not_verified_and_a_page_that_is_not_ours_get_nothing() {
     let (origin, url, page) = with_page().await;
     let browser = Browser::start().await;

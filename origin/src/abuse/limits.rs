@@ -58,11 +58,13 @@ pub enum Limit {
     SocialByAddress,
     /// Captchas fetched and answered, by address.
     CaptchaByAddress,
+    /// Challenges of passkeys, by address.
+    PasskeyByAddress,
 }
 
 impl Limit {
     /// Every limit; its place here is its index.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::SendsByAddress,
         Self::Sends,
         Self::CodeFailuresByAddress,
@@ -76,6 +78,7 @@ impl Limit {
         Self::LockStatusByAddress,
         Self::SocialByAddress,
         Self::CaptchaByAddress,
+        Self::PasskeyByAddress,
     ];
 
     /// Its name in headers and metrics.
@@ -94,6 +97,7 @@ impl Limit {
             Self::LockStatusByAddress => "lock-status-ip",
             Self::SocialByAddress => "social-ip",
             Self::CaptchaByAddress => "captcha-ip",
+            Self::PasskeyByAddress => "passkey-ip",
         }
     }
 
@@ -120,6 +124,7 @@ impl Limit {
             Self::LockStatusByAddress => (limits.lock_status_per_ip_per_minute, MINUTE),
             Self::SocialByAddress => (limits.social_per_ip_per_minute, MINUTE),
             Self::CaptchaByAddress => (limits.captcha_per_ip_per_minute, MINUTE),
+            Self::PasskeyByAddress => (limits.passkey_per_ip_per_minute, MINUTE),
         };
         Rate {
             quota,

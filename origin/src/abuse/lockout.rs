@@ -56,6 +56,8 @@ pub struct Standing {
     pub locked_until: Option<Timestamp>,
     /// What is left of the lock.
     pub locked_for: Option<Duration>,
+    /// Whether a lock ran out that nobody has noted yet ([`note_end`]).
+    pub ran_out: bool,
     /// When the last failure was; not forgotten by a success.
     pub failed_at: Option<Timestamp>,
     /// What is left of the delay, and the network that it is not for.
@@ -145,6 +147,7 @@ impl Gate {
             if both.spent(state) < wanted || wanted == self.max_failures || account_locked {
                 return Ok(Entry {
                     account_locked,
+                    lock_ran_out: both.account.ran_out,
                     _permit: permit,
                 });
             }
@@ -158,6 +161,8 @@ pub struct Entry {
     /// Whether the account is locked though the identifier is not: the right password, too, is
     /// then answered like a wrong one.
     pub account_locked: bool,
+    /// Whether the account was locked until a while ago, and nobody has noted the end.
+    pub lock_ran_out: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -223,6 +228,7 @@ impl Standing {
             failures: 0,
             locked_until: None,
             locked_for: None,
+            ran_out: false,
             failed_at: None,
             delayed: None,
             recent: 0,
@@ -244,6 +250,7 @@ impl Standing {
             failures: if was_locked { 0 } else { number("failures")? },
             locked_until: (locked_until > now).then_some(locked_until),
             locked_for: (locked_until > now).then(|| locked_until.since(now)),
+            ran_out: was_locked,
             failed_at: Some(row.try_get("updated_at")?),
             delayed: source
                 .filter(|_| delayed_until > now)
@@ -366,6 +373,27 @@ pub async fn count_failure(state: &State, guesser: &Guesser) -> Result<bool, Err
     }
     tx.commit().await?;
     Ok(locked)
+}
+
+/// Notes that the lock of `subject` ran out: its count begins anew, as it would with the next failure.
+/// Of several attempts after the end the first is told that it was one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn note_end(
+    connection: &mut AnyConnection,
+    subject: &Subject,
+    now: Timestamp,
+) -> Result<bool, Error> {
+    let noted = sqlx::query(
+        "UPDATE lockouts SET failures = 0, locked_until = 0, delayed_until = 0
+         WHERE subject = $1 AND locked_until > 0 AND locked_until <= $2",
+    )
+    .bind(subject.bytes())
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(noted.rows_affected() == 1)
 }
 
 /// Forgets the failures of every subject after a success, within the caller's transaction: those

@@ -390,8 +390,10 @@ async fn logout(
     accounts::load(&state, &mut tx, id)
         .await?
         .ok_or(Error::NotFound)?;
-    sessions::end_of_user(&state, &mut tx, id, Ending::All, "administrator").await?;
-    let event = administrator.by().event(events::Kind::SessionEnd, id);
+    let by = administrator.by();
+    let cause = ("administrator", by.actor);
+    sessions::end_of_user(&state, &mut tx, id, Ending::All, cause).await?;
+    let event = by.event(events::Kind::SessionEnd, id);
     events::record(&state, &mut tx, &event.because("administrator")).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)

@@ -47,7 +47,8 @@ pub async fn erase(
     guard.take_turns(connection).await?;
     store::user(connection, id).await?.ok_or(Error::NotFound)?;
     // Before the rows go: the gates are told by what the sessions say.
-    sessions::end_of_user(state, connection, id, Ending::All, "deleted").await?;
+    let cause = ("deleted", by.actor);
+    sessions::end_of_user(state, connection, id, Ending::All, cause).await?;
     revocation::turn_away_tokens(state, connection, id, "deleted").await?;
     for row in store::identifiers(connection, id).await? {
         let spelling = super::open_spelling(state, row.kind, &row.name, &row.spelling)?;

@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{self, AuditEvent};
 use crate::ids::{SessionId, UserId};
+use crate::login::passkeys::{self, PasskeyView};
 use crate::sessions::{self, View};
 
 /// Everything that is held about a person; instants are seconds since 1970 unless they are text.
@@ -30,6 +31,8 @@ pub(super) struct Export {
     /// Since when the present password is set; absent without one.
     #[serde(skip_serializing_if = "Option::is_none")]
     password_set_at: Option<i64>,
+    /// Passkeys: what its owner calls each, when it came and was used last.
+    passkeys: Vec<PasskeyView>,
     /// Sessions that can be used.
     sessions: Vec<View>,
     /// Sessions that ended in the last 30 days.
@@ -63,6 +66,7 @@ pub(super) async fn take(
         password_set_at: store::password_set_at(connection, user_id)
             .await?
             .map(Timestamp::unix_seconds),
+        passkeys: passkeys::list(state, connection, user_id).await?,
         sessions: sessions::live_of(state, connection, user_id, Some(session_id)).await?,
         ended_sessions: sessions::ended_of(state, connection, user_id).await?,
         kyc: kyc::submissions(state, connection, user_id).await?,

@@ -52,6 +52,14 @@ impl Kind {
             Self::Username => None,
         }
     }
+
+    /// What the audit trail calls it when an account or a login comes of it.
+    pub const fn method(self) -> &'static str {
+        match self.medium() {
+            Some(medium) => medium.as_str(),
+            None => self.as_str(),
+        }
+    }
 }
 
 /// A keyed hash that finds an identifier again.

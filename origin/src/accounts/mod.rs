@@ -6,6 +6,7 @@ use sqlx::AnyConnection;
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::events::{self, Event};
 use crate::ids::UserId;
 use crate::sessions::{self, Ending};
 use crate::social;
@@ -331,6 +332,24 @@ pub async fn create(
         store::set_password(connection, id, phc, now).await?;
     }
     Ok(id)
+}
+
+/// Records within the caller's transaction that somebody made an account for themselves, by `method`.
+///
+/// # Errors
+/// As [`events::record`].
+pub async fn note_made(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    method: &str,
+) -> Result<(), Error> {
+    let made = Event::own(
+        events::Kind::Registration,
+        events::Outcome::Success,
+        user_id,
+    );
+    events::record(state, connection, &made.by(method)).await
 }
 
 /// Records that the holder of an identifier proved it. The first time, everything from before goes:

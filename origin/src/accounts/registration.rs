@@ -5,21 +5,25 @@
 //! was sent for. When a request with another password came in between, one of the two is a
 //! stranger's and the code does not tell which: then the account begins without a password.
 //!
-//! One address is proved at a time: a number given beside a mail address is not attached.
+//! One address is proved at a time: a number given beside a mail address is not attached. A user
+//! name needs no proof; alone it is an account at once ([`claim`]).
 
 use serde::{Deserialize, Serialize};
+use sqlx::Connection as _;
 
-use super::{Identifier, Kind, NewAccount};
+use super::{Blind, Identifier, Kind, NewAccount};
 use crate::abuse::{captcha, sends};
 use crate::app::State;
 use crate::error::Error;
-use crate::events;
+use crate::events::{self, Actor, Event};
+use crate::ids::UserId;
 use crate::login::codes::{self, CodeFor};
+use crate::login::links::{self, Proof};
 use crate::login::messages;
+use crate::login::strength::{self, Person};
 use crate::login::{FirstFactor, LoggedIn, conclude};
-use crate::notify::Medium;
 use crate::request::Caller;
-use crate::vault::{Purpose, Secret};
+use crate::vault::{Digest, Purpose, Secret};
 
 /// A registration that was read and found well-formed.
 pub(super) struct Wanted {
@@ -43,6 +47,11 @@ struct Pending {
 }
 
 impl Pending {
+    fn of(proof: &Proof) -> Result<Self, Error> {
+        serde_json::from_slice(proof.payload())
+            .map_err(|_| Error::internal("stored registration is not JSON"))
+    }
+
     /// What is left when two requests with different passwords wait for one address: nothing that
     /// either of them chose.
     fn contested(self) -> Self {
@@ -62,21 +71,12 @@ impl Pending {
 /// Takes a registration in; the caller learns nothing about who has an account.
 pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Result<(), Error> {
     let phc = state.hasher.hash(&wanted.password).await?;
-    let require_proof = state.config.registration.require_proof;
     let Some(address) = wanted.email.as_ref().or(wanted.phone.as_ref()) else {
-        if require_proof || wanted.username.is_none() {
-            return Err(Error::invalid("Expected email or phone_number."));
-        }
-        return create_unproved(state, &wanted, &phc).await;
+        return claim(state, &wanted, &phc).await;
     };
+    let require_proof = state.config.registration.require_proof;
     let blind = address.blind(&state.vault)?;
-    let password_mac = state
-        .vault
-        .mac(
-            Purpose::Registration,
-            &[&blind, wanted.password.expose().as_bytes()],
-        )?
-        .to_vec();
+    let password_mac = password_mac(state, &blind, &wanted.password)?.to_vec();
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
     let before = codes::waiting(state, &mut tx, CodeFor::Registration, &blind)
@@ -131,17 +131,21 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
         !taken,
     )
     .await?;
+    let to = (address.kind(), &blind);
+    let page = state.config.registration.verify_url.as_deref();
+    let link = links::attach(state, &mut tx, CodeFor::Registration, to, page).await?;
     let asked = (address.kind(), CodeFor::Registration);
     let known = holder.map(|holder| holder.user_id);
     codes::note_asked(state, &mut tx, caller, asked, known).await?;
     if !require_proof && holder.is_none() {
-        create(state, &mut tx, &wanted, &phc, false).await?;
+        let user_id = create(state, &mut tx, &wanted, &phc).await?;
+        super::note_made(state, &mut tx, user_id, address.kind().method()).await?;
     }
     tx.commit().await?;
     let message = if taken {
         messages::already_registered(address.kind(), &spelling)
     } else {
-        messages::registration_code(address.kind(), &spelling, &issued.code)
+        messages::registration_code(address.kind(), &spelling, &issued.code, link.as_ref())
     };
     if let Some(message) = message {
         state.mailer.send(message.asked_by(caller.address));
@@ -158,38 +162,106 @@ pub(super) async fn finish(
     code: &Secret,
     device_id: Option<String>,
 ) -> Result<LoggedIn, Error> {
-    let outcome = prove(state, caller, address, code, device_id).await;
     let blind = address.blind(&state.vault)?;
+    let key = codes::Key::Recipient(&blind);
+    let outcome = match codes::guess(state, CodeFor::Registration, key, code).await {
+        Ok(guess) => {
+            let proof = Proof::Code(guess);
+            let pending = Pending::of(&proof);
+            prove(state, caller, proof, pending?, device_id).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    note(state, caller, &blind, &outcome).await?;
+    outcome
+}
+
+/// Makes the account whose address a link proves, and logs its owner in; what is refused is in the
+/// trail.
+///
+/// A code is typed where the registration was; a link is followed by whoever reads the mail, who may
+/// know nothing of it. So it does not confirm what somebody else may have chosen: the account has the
+/// password that comes with the link, and without one it has none. The names stand where that is the
+/// password which was registered.
+pub(super) async fn finish_by_link(
+    state: &State,
+    caller: &Caller,
+    token: &Secret,
+    password: Option<&Secret>,
+    device_id: Option<String>,
+) -> Result<LoggedIn, Error> {
+    let sent_to = links::recipient(state, CodeFor::Registration, token).await?;
+    let outcome = follow(state, caller, token, password, device_id).await;
+    // Nobody has the index of zeroes.
+    note(state, caller, &sent_to.unwrap_or([0; 32]), &outcome).await?;
+    outcome
+}
+
+async fn follow(
+    state: &State,
+    caller: &Caller,
+    token: &Secret,
+    password: Option<&Secret>,
+    device_id: Option<String>,
+) -> Result<LoggedIn, Error> {
+    // Looked at first: a guessed token must cost neither a hash nor a question about breaches.
+    let proof = links::find(state, CodeFor::Registration, token).await?;
+    let mut pending = Pending::of(&proof)?;
+    let registered = match password {
+        Some(password) => {
+            let mac = password_mac(state, proof.recipient(), password)?;
+            pending.phc.is_some() && Digest::new(mac).matches(&pending.password_mac)
+        }
+        None => false,
+    };
+    if !registered {
+        pending = pending.contested();
+        if let Some(password) = password {
+            // A refused password leaves the link as good as it was.
+            let person = Person {
+                email: Some(&pending.spelling),
+                ..Person::default()
+            };
+            strength::judge(state, password, person).await?;
+            pending.phc = Some(state.hasher.hash(password).await?);
+        }
+    }
+    prove(state, caller, proof, pending, device_id).await
+}
+
+async fn note(
+    state: &State,
+    caller: &Caller,
+    recipient: &Blind,
+    outcome: &Result<LoggedIn, Error>,
+) -> Result<(), Error> {
     let what = (events::Kind::Registration, CodeFor::Registration);
     let refusal = outcome.as_ref().err();
-    codes::note_refusal(state, caller, what, codes::Key::Recipient(&blind), refusal).await?;
-    outcome
+    codes::note_refusal(
+        state,
+        caller,
+        what,
+        codes::Key::Recipient(recipient),
+        refusal,
+    )
+    .await
 }
 
 async fn prove(
     state: &State,
     caller: &Caller,
-    address: &Identifier,
-    code: &Secret,
+    proof: Proof,
+    pending: Pending,
     device_id: Option<String>,
 ) -> Result<LoggedIn, Error> {
-    let blind = address.blind(&state.vault)?;
-    let guess = codes::guess(
-        state,
-        CodeFor::Registration,
-        codes::Key::Recipient(&blind),
-        code,
-    )
-    .await?;
-    let pending: Pending = serde_json::from_slice(&guess.payload)
-        .map_err(|_| Error::internal("stored registration is not JSON"))?;
+    let (kind, blind) = (pending.kind, proof.recipient());
     let mut tx = state.db.write().await?;
-    codes::consume(&mut tx, CodeFor::Registration, &guess).await?;
-    captcha::note_proof(state, &mut tx, caller, address.kind(), &blind).await?;
-    let user_id = match super::holder(&mut tx, address.kind(), &blind).await? {
+    proof.consume(state, &mut tx, CodeFor::Registration).await?;
+    captcha::note_proof(state, &mut tx, caller, kind, blind).await?;
+    let user_id = match super::holder(&mut tx, kind, blind).await? {
         Some(holder) if !holder.active => return Err(Error::CodeInvalid("account not active")),
         Some(holder) => {
-            super::prove(state, &mut tx, holder.user_id, address.kind(), &blind).await?;
+            super::prove(state, &mut tx, holder.user_id, kind, blind).await?;
             // What the proved request itself asked for stands.
             if let (false, Some(phc)) = (holder.verified, &pending.phc) {
                 super::set_password(state, &mut tx, holder.user_id, phc).await?;
@@ -198,7 +270,7 @@ async fn prove(
         }
         None => {
             let mut identifiers = vec![(
-                match pending.kind {
+                match kind {
                     Kind::Phone => Identifier::phone(&pending.spelling, None)?,
                     _ => Identifier::email(&pending.spelling)?,
                 },
@@ -207,24 +279,22 @@ async fn prove(
             if let Some(username) = &pending.username {
                 identifiers.push((Identifier::username(username)?, true));
             }
-            super::create(
-                state,
-                &mut tx,
-                &NewAccount {
-                    identifiers: &identifiers,
-                    password: pending.phc.as_deref(),
-                    name: pending.name.as_deref(),
-                    ..NewAccount::default()
-                },
-            )
-            .await?
+            let account = NewAccount {
+                identifiers: &identifiers,
+                password: pending.phc.as_deref(),
+                name: pending.name.as_deref(),
+                ..NewAccount::default()
+            };
+            let user_id = super::create(state, &mut tx, &account).await?;
+            super::note_made(state, &mut tx, user_id, kind.method()).await?;
+            user_id
         }
     };
     let first = FirstFactor {
         user_id,
-        method: address.kind().medium().map_or("code", Medium::as_str),
+        method: kind.method(),
         amr: &["otp"],
-        sent_to: Some(address.kind()),
+        sent_to: Some(kind),
         caller,
         device_id,
         device_token: None,
@@ -233,33 +303,55 @@ async fn prove(
     conclude(state, tx, first).await
 }
 
-/// Without proof (a setting) the account exists at once, its addresses marked as not proved.
-async fn create_unproved(state: &State, wanted: &Wanted, phc: &str) -> Result<(), Error> {
+/// Tells a password from another without keeping it.
+fn password_mac(state: &State, blind: &Blind, password: &Secret) -> Result<[u8; 32], Error> {
+    let parts: [&[u8]; 2] = [blind, password.expose().as_bytes()];
+    Ok(state.vault.mac(Purpose::Registration, &parts)?)
+}
+
+/// Makes the account of a user name without an address: there is nothing to prove, so it exists at
+/// once, unless somebody has the name.
+///
+/// An account is made either way, and taken back where the name was not to be had: both cost the
+/// same, and the answer is one. Whose name it is shows where a password is tried, like any.
+async fn claim(state: &State, wanted: &Wanted, phc: &str) -> Result<(), Error> {
+    let Some(username) = &wanted.username else {
+        return Err(Error::invalid("Expected email, phone_number or username."));
+    };
+    if !state.config.registration.username_alone {
+        return Err(Error::invalid("Expected email or phone_number."));
+    }
+    let blind = username.blind(&state.vault)?;
     let mut tx = state.db.write().await?;
-    if let Some(username) = &wanted.username {
-        let blind = username.blind(&state.vault)?;
-        if super::holder(&mut tx, Kind::Username, &blind)
-            .await?
-            .is_none()
-        {
-            create(state, &mut tx, wanted, phc, false).await?;
-        }
+    let mut inner = tx.begin().await?;
+    let user_id = create(state, &mut inner, wanted, phc).await?;
+    let holder = super::holder(&mut inner, Kind::Username, &blind).await?;
+    let holder = holder.ok_or(Error::internal("a name that nobody has after it was taken"))?;
+    let method = Kind::Username.method();
+    if holder.user_id == user_id {
+        inner.commit().await?;
+        super::note_made(state, &mut tx, user_id, method).await?;
+    } else {
+        inner.rollback().await?;
+        let (kind, outcome) = (events::Kind::Registration, events::Outcome::Failure);
+        let event = Event::new(kind, outcome, Actor::Anonymous).about(holder.user_id);
+        events::record(state, &mut tx, &event.by(method).because("conflict")).await?;
     }
     Ok(tx.commit().await?)
 }
 
+/// Makes the account before its address is proved.
 async fn create(
     state: &State,
     connection: &mut sqlx::AnyConnection,
     wanted: &Wanted,
     phc: &str,
-    verified: bool,
-) -> Result<(), Error> {
+) -> Result<UserId, Error> {
     // The one address that the code goes to: with another beside it, who proves the one would be
     // let in by whoever holds the other.
     let address = wanted.email.as_ref().or(wanted.phone.as_ref());
     let identifiers: Vec<(Identifier, bool)> = [
-        (address.cloned(), verified),
+        (address.cloned(), false),
         // A user name needs no proof: it is whoever took it first.
         (wanted.username.clone(), true),
     ]
@@ -272,5 +364,5 @@ async fn create(
         name: wanted.name.as_deref(),
         ..NewAccount::default()
     };
-    super::create(state, connection, &account).await.map(drop)
+    super::create(state, connection, &account).await
 }

@@ -17,8 +17,8 @@ use crate::app::State;
 use crate::config::CaptchaFor;
 use crate::error::Error;
 use crate::events::{self, Change};
-use crate::login::LoggedIn;
 use crate::login::strength::{self, Person};
+use crate::login::{LoggedIn, links};
 use crate::request::{Caller, Json};
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
@@ -54,16 +54,18 @@ struct Register {
 /// What registering answers, whoever asks.
 #[derive(Serialize, ToSchema)]
 struct Registered {
-    /// Always `verification_required`.
+    /// `verification_required`; for a user name alone, which needs none, `accepted`.
     status: &'static str,
-    /// Seconds for which the code in the message is good.
-    expires_in: u64,
+    /// Seconds for which the code in the message is good; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in: Option<u64>,
 }
 
 #[utoipa::path(
     post, path = "/register", tag = "accounts",
     summary = "Register",
-    description = "The same answer whether or not the address is taken. A code is sent to it.",
+    description = "The same answer whether or not the address is taken. A code is sent to it. A user \
+                   name alone has an account at once, unless somebody has it.",
     request_body = Register,
     responses(
         (status = 202, description = "A code was sent, if the address is free.", body = Registered),
@@ -108,15 +110,24 @@ async fn register(
     };
     strength::judge(&state, &wanted.password, person).await?;
     state.limiter.by_address(&caller, Limit::SendsByAddress)?;
+    let has_address = wanted.email.is_some() || wanted.phone.is_some();
     registration::begin(&state, &caller, wanted).await?;
-    let answer = Registered {
-        status: "verification_required",
-        expires_in: state.config.otp.ttl_seconds,
+    let answer = if has_address {
+        Registered {
+            status: "verification_required",
+            expires_in: Some(state.config.otp.ttl_seconds),
+        }
+    } else {
+        Registered {
+            status: "accepted",
+            expires_in: None,
+        }
     };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-/// The address that was registered, and the code that was sent to it.
+/// The address that was registered and the code that was sent to it, or the token of the link in the
+/// same mail.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = VerifyRegistration)]
@@ -125,17 +136,53 @@ struct Verify {
     phone_number: Option<String>,
     country_code: Option<String>,
     /// Six digits.
-    #[schema(value_type = String)]
-    code: Secret,
+    #[schema(value_type = Option<String>)]
+    code: Option<Secret>,
+    /// What the link's page was given, in the place of address and code.
+    #[schema(value_type = Option<String>, max_length = 64)]
+    token: Option<Secret>,
+    /// With `token`: the account's password; without it the account begins without one. Beside a
+    /// code it is not asked for.
+    #[schema(value_type = Option<String>, format = Password)]
+    password: Option<Secret>,
     /// A name for the device, which its session then carries.
     #[schema(max_length = 128)]
     device_id: Option<String>,
 }
 
+/// What shows that somebody reads what is sent to the address.
+enum Shown {
+    Code(Identifier, Secret),
+    Link(Secret, Option<Secret>),
+}
+
+impl Verify {
+    fn shown(self) -> Result<Shown, Error> {
+        let names = self.email.is_some() || self.phone_number.is_some();
+        match (self.code, self.token, self.password) {
+            (Some(code), None, None) => {
+                let country = self.country_code.as_deref();
+                Ok(Shown::Code(
+                    address(self.email, self.phone_number, country)?,
+                    code,
+                ))
+            }
+            (None, Some(token), password) if !names && self.country_code.is_none() => {
+                links::checked_token(&token)?;
+                Ok(Shown::Link(token, password))
+            }
+            _ => Err(Error::invalid(
+                "Expected either email or phone_number, and code, or token and password.",
+            )),
+        }
+    }
+}
+
 #[utoipa::path(
     post, path = "/register/verify", tag = "accounts", operation_id = "verify_registration",
     summary = "Prove the address and log in",
-    description = "What was set before the first proof of an address, by whoever, is removed.",
+    description = "By the code or by the link of a message, of which one is good once. What was set \
+                   before the first proof of an address, by whoever, is removed.",
     request_body = Verify,
     responses(
         (status = 200, description = "Logged in, or a second factor is asked for.", body = LoggedIn),
@@ -144,19 +191,27 @@ struct Verify {
         (status = 429, description = "`rate_limited`"),
     ),
 )]
-/// `POST /register/verify`: the code proves the address and logs its owner in.
+/// `POST /register/verify`: the code or the link proves the address and logs its owner in.
 async fn verify(
     Shared(state): Shared<State>,
     caller: Caller,
-    Json(body): Json<Verify>,
+    Json(mut body): Json<Verify>,
 ) -> Result<LoggedIn, Error> {
-    let address = address(body.email, body.phone_number, body.country_code.as_deref())?;
-    let device_id = crate::request::checked_device_id(body.device_id)?;
+    let device_id = crate::request::checked_device_id(body.device_id.take())?;
+    let shown = body.shown()?;
     let attempt = state
         .limiter
         .attempt(&caller, Limit::CodeFailuresByAddress)
         .await?;
-    let outcome = registration::finish(&state, &caller, &address, &body.code, device_id).await;
+    let outcome = match shown {
+        Shown::Code(address, code) => {
+            registration::finish(&state, &caller, &address, &code, device_id).await
+        }
+        Shown::Link(token, password) => {
+            let password = password.as_ref();
+            registration::finish_by_link(&state, &caller, &token, password, device_id).await
+        }
+    };
     attempt.settle(&outcome);
     captcha::note(&state, &caller, &outcome);
     outcome

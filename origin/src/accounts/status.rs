@@ -143,7 +143,7 @@ pub async fn disable(
     reason: Option<&str>,
 ) -> Result<(), Error> {
     let was = leave(state, connection, by, id, Status::Disabled, None, reason).await?;
-    end(state, connection, id, "disabled").await?;
+    end(state, connection, id, ("disabled", by.actor)).await?;
     let change = Change::new(was.as_str(), Status::Disabled.as_str());
     let event = by.event(events::Kind::Status, id).changing(change);
     events::record(state, connection, &event).await
@@ -190,7 +190,7 @@ pub async fn deactivate(
     id: UserId,
 ) -> Result<(), Error> {
     leave(state, connection, by, id, Status::Deactivated, None, None).await?;
-    end(state, connection, id, "deactivated").await?;
+    end(state, connection, id, ("deactivated", by.actor)).await?;
     let change = Change::new(Status::Active.as_str(), Status::Deactivated.as_str());
     let event = by.event(events::Kind::Status, id).changing(change);
     events::record(state, connection, &event).await
@@ -209,7 +209,7 @@ pub async fn request_erasure(
 ) -> Result<(), Error> {
     let to = Status::Deleting;
     leave(state, connection, by, id, to, Some(erase_at), None).await?;
-    end(state, connection, id, "deleted").await?;
+    end(state, connection, id, ("deleted", by.actor)).await?;
     let change = Change::new(Status::Active.as_str(), to.as_str());
     let event = by.event(events::Kind::Status, id).changing(change);
     events::record(state, connection, &event).await
@@ -220,9 +220,10 @@ async fn end(
     state: &State,
     connection: &mut AnyConnection,
     id: UserId,
-    reason: &str,
+    (reason, actor): (&str, Actor),
 ) -> Result<(), Error> {
-    sessions::end_of_user(state, connection, id, Ending::All, reason).await?;
+    let cause = (reason, actor);
+    sessions::end_of_user(state, connection, id, Ending::All, cause).await?;
     revocation::turn_away_tokens(state, connection, id, reason).await?;
     login::reset::withdraw(connection, id).await
 }

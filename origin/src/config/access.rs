@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::check::{Wrong, is_page};
+use super::check::{Wrong, is_page, is_secure_page};
 use crate::access::names;
 
 /// `[access]`
@@ -67,6 +67,10 @@ pub struct Accounts {
     /// The page of your application where a change of addresses is taken back, which is given
     /// `?token=`; unset: `/undo-change` below the public URL, for a proxy to answer.
     pub undo_url: Option<String>,
+    /// The page of your application that adds a mail address by the link in the mail: it is given
+    /// `#token=`, and sends that to `POST /contacts/verify` in the session that asked. https, or http on
+    /// loopback; unset: the mail has a code only.
+    pub contact_url: Option<String>,
 }
 
 impl Default for Accounts {
@@ -74,6 +78,7 @@ impl Default for Accounts {
         Self {
             deletion_grace_seconds: 30 * 86_400,
             undo_url: None,
+            contact_url: None,
         }
     }
 }
@@ -92,6 +97,11 @@ impl Accounts {
             self.undo_url.as_deref().is_none_or(is_page),
             "accounts.undo_url",
             "expected an http or https URL without query and fragment",
+        );
+        wrong.expect(
+            self.contact_url.as_deref().is_none_or(is_secure_page),
+            "accounts.contact_url",
+            "expected an https URL (or http on loopback) without query and fragment",
         );
     }
 }

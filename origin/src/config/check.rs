@@ -45,8 +45,17 @@ pub(super) fn is_secure(url: &str) -> bool {
     let is_loopback = ["http://127.0.0.1", "http://[::1]", "http://localhost"]
         .iter()
         .filter_map(|host| url.strip_prefix(host))
-        .any(|rest| rest.is_empty() || rest.starts_with([':', '/']));
+        .any(|rest| {
+            // `http://localhost:80@example.com` is not on this machine.
+            let port = rest.split('/').next().unwrap_or_default();
+            (rest.is_empty() || rest.starts_with([':', '/'])) && !port.contains('@')
+        });
     url.starts_with("https://") || is_loopback
+}
+
+/// Whether `url` is a page that what nobody else may read can be sent to.
+pub(super) fn is_secure_page(url: &str) -> bool {
+    is_page(url) && is_secure(url)
 }
 
 impl Config {
@@ -67,6 +76,7 @@ impl Config {
         self.limits.check(&mut wrong);
         self.mfa.check(&mut wrong);
         self.passkeys.check(self, &mut wrong);
+        self.registration.check(&mut wrong);
         self.accounts.check(&mut wrong);
         self.access.check(&mut wrong);
         self.captcha.check(&mut wrong);
@@ -127,5 +137,47 @@ impl Config {
             "notify.email",
             "expected kind = \"file\", \"smtp\", \"http\" or \"off\"",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_for_secrets_is_encrypted_or_on_this_machine() {
+        for (url, expected) in [
+            ("https://app.example.com", true),
+            ("https://app.example.com/verify", true),
+            ("http://localhost/verify", true),
+            ("http://localhost:3000", true),
+            ("http://127.0.0.1:3000/verify", true),
+            ("http://[::1]/verify", true),
+            ("http://app.example.com/verify", false),
+            ("http://localhost.example.com/verify", false),
+            ("http://localhost:80@example.com/verify", false),
+            ("http://localhost@example.com/verify", false),
+            ("http://127.0.0.1.example.com", false),
+            ("https://app.example.com/verify?a=b", false),
+            ("https://app.example.com/verify#a", false),
+            ("https://app.example.com/a b", false),
+            ("https://app.example.com/\r\nBcc:", false),
+            ("//app.example.com/verify", false),
+            ("/verify", false),
+            ("javascript:alert(1)", false),
+            ("", false),
+        ] {
+            assert_eq!(is_secure_page(url), expected, "{url}");
+        }
+        for change in [
+            (|config| config.registration.verify_url = Some("/verify".to_owned()))
+                as fn(&mut Config),
+            |config| config.accounts.contact_url = Some("/contact".to_owned()),
+        ] {
+            let mut config = Config::default();
+            assert!(config.check().is_ok());
+            change(&mut config);
+            assert!(config.check().is_err());
+        }
     }
 }

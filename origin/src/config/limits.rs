@@ -49,6 +49,10 @@ pub struct Limits {
     pub social_per_ip_per_minute: u32,
     /// Captchas fetched and answers given to them, from one address in a minute.
     pub captcha_per_ip_per_minute: u32,
+    /// Challenges of passkeys, from one address in a minute. A page that offers passkeys in its login
+    /// form fetches one whenever the form is shown, and each keeps a row for five minutes: one a second
+    /// is an office behind one address, and at most 300 rows.
+    pub passkey_per_ip_per_minute: u32,
 }
 
 impl Default for Limits {
@@ -71,6 +75,7 @@ impl Default for Limits {
             lock_status_per_ip_per_minute: 60,
             social_per_ip_per_minute: 60,
             captcha_per_ip_per_minute: 60,
+            passkey_per_ip_per_minute: 60,
         }
     }
 }
@@ -135,6 +140,10 @@ impl Limits {
             (
                 "limits.captcha_per_ip_per_minute",
                 self.captcha_per_ip_per_minute,
+            ),
+            (
+                "limits.passkey_per_ip_per_minute",
+                self.passkey_per_ip_per_minute,
             ),
         ] {
             wrong.expect((1..=MAX).contains(&limit), key, "expected 1 to 1000000000");

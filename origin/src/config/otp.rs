@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::check::Wrong;
+use super::check::{Wrong, is_secure_page};
 use crate::abuse::guesses::Bounds;
 
 /// `[otp]`: codes of six digits. With the defaults a code is guessed with less than one chance
@@ -63,12 +63,32 @@ impl Otp {
 pub struct Registration {
     /// Whether an address must be proved before its account exists.
     pub require_proof: bool,
+    /// Whether somebody may register with a user name and a password alone. A name needs no proof: it
+    /// is whoever took it first. No message reaches such an account until its owner adds an address, so
+    /// a forgotten password is lost with it.
+    pub username_alone: bool,
+    /// The page of your application that proves an address by the link in the mail: it is given
+    /// `#token=`, asks for the password and sends both to `POST /register/verify`. https, or http on
+    /// loopback; unset: the mail has a code only.
+    pub verify_url: Option<String>,
 }
 
 impl Default for Registration {
     fn default() -> Self {
         Self {
             require_proof: true,
+            username_alone: true,
+            verify_url: None,
         }
+    }
+}
+
+impl Registration {
+    pub(super) fn check(&self, wrong: &mut Wrong) {
+        wrong.expect(
+            self.verify_url.as_deref().is_none_or(is_secure_page),
+            "registration.verify_url",
+            "expected an https URL (or http on loopback) without query and fragment",
+        );
     }
 }

@@ -108,3 +108,118 @@ impl Config {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ConfigError;
+    use super::*;
+
+    /// The key that is refused, or nothing.
+    fn refused(public_url: &str, rp_id: Option<&str>, origins: &[&str], max: u32) -> &'static str {
+        let mut config = Config::default();
+        config.server.public_url = Some(public_url.to_owned());
+        config.passkeys = Passkeys {
+            rp_id: rp_id.map(str::to_owned),
+            origins: origins.iter().map(|&text| text.to_owned()).collect(),
+            max_per_account: max,
+        };
+        match config.check() {
+            Ok(()) => "",
+            Err(ConfigError::Impossible { key, .. }) => key,
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_domain_covers_itself_and_what_is_below() {
+        const URL: &str = "https://id.example.com";
+        const RP_ID: &str = "passkeys.rp_id";
+        const ORIGINS: &str = "passkeys.origins";
+        let table: &[(&str, Option<&str>, &[&str], &str)] = &[
+            (URL, None, &[], ""),
+            (URL, Some("id.example.com"), &[], ""),
+            (URL, Some("example.com"), &[], ""),
+            (URL, Some("example.com"), &["https://app.example.com"], ""),
+            (URL, Some("example.com"), &["https://example.com:8443"], ""),
+            // Another domain has pages of its own, or it is a mistake.
+            (URL, Some("example.org"), &[], RP_ID),
+            (URL, Some("example.org"), &["https://example.org"], ""),
+            // Not below it, though it looks so.
+            (URL, Some("d.example.com"), &[], RP_ID),
+            (URL, Some("a.id.example.com"), &[], RP_ID),
+            (URL, None, &["https://evil-id.example.com"], ORIGINS),
+            (URL, None, &["https://id.example.com.evil.test"], ORIGINS),
+            (URL, None, &["https://example.com"], ORIGINS),
+            // A domain as a browser spells it.
+            (URL, Some("Example.com"), &[], RP_ID),
+            (URL, Some("example.com:443"), &[], RP_ID),
+            (URL, Some("https://example.com"), &[], RP_ID),
+            (URL, Some("example.com/"), &[], RP_ID),
+            (URL, Some("192.0.2.1"), &[], RP_ID),
+            (URL, Some(""), &[], RP_ID),
+            // An origin as a browser spells it.
+            (URL, None, &["https://id.example.com/"], ORIGINS),
+            (URL, None, &["https://id.example.com:443"], ORIGINS),
+            (URL, None, &["https://ID.example.com"], ORIGINS),
+            (URL, None, &["https://u@id.example.com"], ORIGINS),
+            (URL, None, &["http://id.example.com"], ORIGINS),
+            (URL, None, &["id.example.com"], ORIGINS),
+            (URL, None, &["null"], ORIGINS),
+            (URL, None, &[""], ORIGINS),
+            // Without a domain there are no passkeys, which is a mistake only where some are wanted.
+            ("http://127.0.0.1:8080", None, &[], ""),
+            ("http://[::1]:8080", None, &[], ""),
+            (
+                "http://127.0.0.1:8080",
+                None,
+                &["http://localhost:3000"],
+                ORIGINS,
+            ),
+            ("http://127.0.0.1:8080", Some("localhost"), &[], RP_ID),
+            (
+                "http://127.0.0.1:8080",
+                Some("localhost"),
+                &["http://localhost:3000"],
+                "",
+            ),
+            (
+                "http://localhost:8080",
+                None,
+                &["http://app.localhost:3000"],
+                "",
+            ),
+        ];
+        for &(url, rp_id, origins, expected) in table {
+            let key = refused(url, rp_id, origins, 10);
+            assert_eq!(key, expected, "{url} {rp_id:?} {origins:?}");
+        }
+        for (max, expected) in [
+            (0, "passkeys.max_per_account"),
+            (1, ""),
+            (100, ""),
+            (101, "passkeys.max_per_account"),
+        ] {
+            assert_eq!(refused(URL, None, &[], max), expected, "{max}");
+        }
+    }
+
+    #[test]
+    fn the_public_url_is_an_origin_only_where_the_domain_covers_it() {
+        let origins = |rp_id: &str| {
+            let mut config = Config::default();
+            config.server.public_url = Some("https://id.example.com".to_owned());
+            config.passkeys.rp_id = Some(rp_id.to_owned());
+            config.passkeys.origins = vec!["https://app.example.org".to_owned()];
+            let origins = config.passkey_origins();
+            origins
+                .iter()
+                .map(|url| url.origin().ascii_serialization())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            origins("example.com"),
+            ["https://id.example.com", "https://app.example.org"]
+        );
+        assert_eq!(origins("example.org"), ["https://app.example.org"]);
+    }
+}

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::Mode;
-use super::check::{Wrong, is_page, is_secure};
+use super::check::{Wrong, is_page, is_secure_page};
 
 /// `[password]`: argon2id. The default is OWASP's minimum; a change rehashes at the next login.
 #[derive(Clone, Debug, Deserialize)]
@@ -119,10 +119,7 @@ impl Password {
         );
         wrong.expect(self.min_score <= 4, "password.min_score", "expected 0 to 4");
         wrong.expect(
-            self.breached
-                .url
-                .as_deref()
-                .is_none_or(|url| is_page(url) && is_secure(url)),
+            self.breached.url.as_deref().is_none_or(is_secure_page),
             "password.breached.url",
             "expected an https URL (or http on loopback) without query and fragment",
         );

@@ -106,6 +106,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "anomaly",
         include_str!("../../migrations/0114_anomaly.sql"),
     ),
+    (
+        115,
+        "links",
+        include_str!("../../migrations/0115_links.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

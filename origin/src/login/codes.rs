@@ -139,7 +139,7 @@ pub async fn issue_bound(
          VALUES ($1, $2, $3, $4, $5, 0, $6, $7)
          ON CONFLICT (purpose, recipient) DO UPDATE SET
              token_hash = $3, code_mac = $4, payload = $5, tries = 0, sent_at = $6,
-             expires_at = $7",
+             expires_at = $7, link_hash = NULL",
     )
     .bind(purpose.as_str())
     .bind(recipient.as_slice())
@@ -187,11 +187,7 @@ pub async fn waiting(
             .await?;
     let Some(row) = row else { return Ok(None) };
     let sealed: Vec<u8> = row.try_get("payload")?;
-    Ok(Some(state.vault.open(
-        Purpose::Registration,
-        &aad(purpose, recipient),
-        &sealed,
-    )?))
+    open(state, purpose, recipient, &sealed).map(Some)
 }
 
 /// Replaces what waits beside the code of `recipient`; the code stays.
@@ -290,12 +286,9 @@ pub async fn guess(
     if !mac(state, purpose, &token_hash, code)?.matches(&code_mac) {
         return Err(Error::CodeInvalid("wrong code"));
     }
-    let payload = state
-        .vault
-        .open(Purpose::Registration, &aad(purpose, &recipient), &sealed)?;
     Ok(Guess {
+        payload: open(state, purpose, &recipient, &sealed)?,
         recipient,
-        payload,
         token_hash,
         counted,
         guessed_at: now,
@@ -506,6 +499,17 @@ fn mac(state: &State, purpose: CodeFor, token_hash: &[u8], code: &Secret) -> Res
         code.expose().as_bytes(),
     ];
     Ok(Digest::new(state.vault.mac(Purpose::Code, &parts)?))
+}
+
+/// Opens what waits beside the code of `recipient`.
+pub(super) fn open(
+    state: &State,
+    purpose: CodeFor,
+    recipient: &Blind,
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let aad = aad(purpose, recipient);
+    Ok(state.vault.open(Purpose::Registration, &aad, sealed)?)
 }
 
 fn aad(purpose: CodeFor, recipient: &Blind) -> Vec<u8> {

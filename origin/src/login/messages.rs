@@ -27,14 +27,27 @@ fn message(
     })
 }
 
-/// The code that completes a registration.
-pub fn registration_code(kind: Kind, to: &str, code: &Secret) -> Option<Message> {
+/// The code that completes a registration, and the link that does so.
+pub fn registration_code(
+    kind: Kind,
+    to: &str,
+    code: &Secret,
+    link: Option<&Secret>,
+) -> Option<Message> {
     let text = format!(
-        "{} is your code to complete the registration. \
+        "{} is your code to complete the registration. {}\
          If you did not ask for it, ignore this message and give the code to nobody.",
-        code.expose()
+        code.expose(),
+        or_follow(link)
     );
     message(kind, to, "Your registration code", text, Some(code))
+}
+
+/// A link beside a code.
+fn or_follow(link: Option<&Secret>) -> String {
+    link.map_or_else(String::new, |link| {
+        format!("Or open this link instead: {} . ", link.expose())
+    })
 }
 
 /// To the owner of an address that somebody tried to register again.
@@ -202,12 +215,13 @@ fn date(at: Timestamp) -> String {
     httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds))
 }
 
-/// The code that proves an address which is added to an account.
-pub fn contact_code(kind: Kind, to: &str, code: &Secret) -> Option<Message> {
+/// The code that proves an address which is added to an account, and the link that does so.
+pub fn contact_code(kind: Kind, to: &str, code: &Secret, link: Option<&Secret>) -> Option<Message> {
     let text = format!(
-        "{} is your code to add this address to your account. \
+        "{} is your code to add this address to your account. {}\
          If you did not ask for it, ignore this message and give the code to nobody.",
-        code.expose()
+        code.expose(),
+        or_follow(link)
     );
     message(kind, to, "Your code to add this address", text, Some(code))
 }

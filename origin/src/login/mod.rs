@@ -12,6 +12,7 @@ pub mod conclude;
 pub(crate) mod factors;
 mod fresh;
 pub mod hasher;
+pub mod links;
 pub mod messages;
 mod otp;
 pub(crate) mod passkeys;

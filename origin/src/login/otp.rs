@@ -10,7 +10,6 @@ use crate::accounts::{self, Identifier, Kind, NewAccount};
 use crate::app::State;
 use crate::error::Error;
 use crate::events;
-use crate::notify::Medium;
 use crate::request::Caller;
 use crate::vault::Secret;
 
@@ -135,12 +134,14 @@ async fn prove(
                 identifiers: &[(identifier, true)],
                 ..NewAccount::default()
             };
-            accounts::create(state, &mut tx, &account).await?
+            let user_id = accounts::create(state, &mut tx, &account).await?;
+            accounts::note_made(state, &mut tx, user_id, recipient.kind.method()).await?;
+            user_id
         }
     };
     let first = FirstFactor {
         user_id,
-        method: recipient.kind.medium().map_or("code", Medium::as_str),
+        method: recipient.kind.method(),
         amr: &["otp"],
         sent_to: Some(recipient.kind),
         caller,

@@ -64,6 +64,9 @@ pub(super) async fn log_in(
         Subject::of(&state.vault, user_id, &blind)?,
     )?;
     let door = open_door(state, &guesser, user_id, given.device_token.as_ref()).await?;
+    if let Door::Account(entry) = &door {
+        note_lock_end(state, caller, &guesser, entry, user_id).await?;
+    }
     let proved = compare(state, &given.password, stored.as_deref()).await?;
     let account_locked = matches!(&door, Door::Account(entry) if entry.account_locked);
     let (Some(user_id), Some(proved), false) = (user_id, proved, account_locked) else {
@@ -138,6 +141,32 @@ async fn note_lock(state: &State, caller: &Caller, user_id: Option<UserId>) -> R
     events::refused(state, &event).await
 }
 
+/// Writes down that the account's lock, or that of what stands in for nobody's, ran out: once, with
+/// the first attempt after it.
+async fn note_lock_end(
+    state: &State,
+    caller: &Caller,
+    guesser: &Guesser,
+    entry: &Entry,
+    user_id: Option<UserId>,
+) -> Result<(), Error> {
+    if !entry.lock_ran_out {
+        return Ok(());
+    }
+    let mut tx = state.db.write().await?;
+    let is_first = lockout::note_end(&mut tx, &guesser.account, state.clock.now()).await?;
+    tx.commit().await?;
+    if !is_first {
+        return Ok(());
+    }
+    let mut event = Event::new(events::Kind::Lock, Outcome::Success, Actor::System)
+        .by("password")
+        .because("ran_out")
+        .from(caller);
+    event.user = user_id;
+    events::refused(state, &event).await
+}
+
 /// The password of somebody who is logged in, compared and right.
 pub(super) struct Confirmed {
     user_id: UserId,
@@ -177,6 +206,7 @@ pub(super) async fn confirm(
     let guesser = Guesser::new(state, caller, subject, subject)?;
     // Who is logged in may know that their own account is locked.
     let entry = state.gate.enter(state, &guesser).await?;
+    note_lock_end(state, caller, &guesser, &entry, Some(user_id)).await?;
     let Some(proved) = compare(state, password, stored.as_deref()).await? else {
         if lockout::count_failure(state, &guesser).await? {
             note_lock(state, caller, Some(user_id)).await?;

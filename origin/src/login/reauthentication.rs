@@ -8,11 +8,15 @@
 
 use axum::extract::State as Shared;
 use serde::Deserialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+use webauthn_rs::prelude::PublicKeyCredential;
 
 use super::factors::{self, Method};
+use super::passkeys::routes::{PasskeyChallenge, checked_token, read_credential};
+use super::passkeys::{self, For};
 use super::{checked_code, hasher, password};
 use crate::abuse::Limit;
 use crate::app::State;
@@ -24,7 +28,9 @@ use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
 pub(super) fn routes() -> OpenApiRouter<State> {
-    OpenApiRouter::new().routes(routes!(reauthenticate))
+    OpenApiRouter::new()
+        .routes(routes!(reauthenticate))
+        .routes(routes!(begin_passkey))
 }
 
 /// By what somebody proves again who they are.
@@ -32,11 +38,13 @@ pub(super) fn routes() -> OpenApiRouter<State> {
 #[serde(rename_all = "snake_case")]
 enum Proof {
     Password,
+    Passkey,
     Totp,
     RecoveryCode,
 }
 
-/// `password` for the method of that name, `code` for the others.
+/// `password` or `passkey_token` and `credential` for the methods of that name, `code` for the
+/// others.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Reauthenticate {
@@ -46,6 +54,73 @@ struct Reauthenticate {
     password: Option<Secret>,
     #[schema(value_type = Option<String>, max_length = 64)]
     code: Option<Secret>,
+    /// From `POST /reauthenticate/passkey`.
+    #[schema(value_type = Option<String>, max_length = 64)]
+    passkey_token: Option<Secret>,
+    /// What `PublicKeyCredential.toJSON()` gives.
+    #[schema(value_type = Option<Object>)]
+    credential: Option<Value>,
+}
+
+/// What is shown as proof, found well-formed.
+enum Shown {
+    Password(Secret),
+    Code(Method, Secret),
+    Passkey(Secret, Box<PublicKeyCredential>),
+}
+
+impl Reauthenticate {
+    fn shown(self) -> Result<Shown, Error> {
+        let method = self.method;
+        let given = (
+            self.password,
+            self.code,
+            self.passkey_token,
+            self.credential,
+        );
+        let code = |method, code: Secret| {
+            checked_code(&code)?;
+            Ok(Shown::Code(method, code))
+        };
+        match (method, given) {
+            (Proof::Password, (Some(password), None, None, None)) => {
+                let length = password.expose().len();
+                if !(1..=hasher::MAX_BYTES).contains(&length) {
+                    return Err(Error::invalid("password: expected 1 to 1024 bytes."));
+                }
+                Ok(Shown::Password(password))
+            }
+            (Proof::Passkey, (None, None, Some(token), Some(credential))) => {
+                checked_token(&token)?;
+                Ok(Shown::Passkey(
+                    token,
+                    Box::new(read_credential(credential)?),
+                ))
+            }
+            (Proof::Totp, (None, Some(given), None, None)) => code(Method::Totp, given),
+            (Proof::RecoveryCode, (None, Some(given), None, None)) => {
+                code(Method::RecoveryCode, given)
+            }
+            (Proof::Password, _) => Err(Error::invalid("Expected password, and nothing else.")),
+            (Proof::Passkey, _) => Err(Error::invalid(
+                "Expected passkey_token and credential, and nothing else.",
+            )),
+            (Proof::Totp | Proof::RecoveryCode, _) => {
+                Err(Error::invalid("Expected code, and nothing else."))
+            }
+        }
+    }
+}
+
+impl Shown {
+    /// What the audit trail calls it.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Password(_) => "password",
+            Self::Code(method, _) => method.as_str(),
+            Self::Passkey(..) => Method::Passkey.as_str(),
+        }
+    }
 }
 
 #[utoipa::path(
@@ -69,23 +144,18 @@ async fn reauthenticate(
     caller: Caller,
     Json(body): Json<Reauthenticate>,
 ) -> Result<Tokens, Error> {
-    let limit = match body.method {
-        Proof::Password => Limit::LoginFailuresByAddress,
-        Proof::Totp | Proof::RecoveryCode => Limit::CodeFailuresByAddress,
+    let shown = body.shown()?;
+    let limit = match &shown {
+        Shown::Password(_) => Limit::LoginFailuresByAddress,
+        Shown::Code(..) | Shown::Passkey(..) => Limit::CodeFailuresByAddress,
     };
     let attempt = state.limiter.attempt(&caller, limit).await?;
-    let (outcome, word) = match body.method {
-        Proof::Password => (
-            by_password(&state, &session, &caller, body).await,
-            "password",
-        ),
-        Proof::Totp => {
-            let outcome = by_factor(&state, &session, &caller, Method::Totp, body).await;
-            (outcome, Method::Totp.as_str())
-        }
-        Proof::RecoveryCode => {
-            let outcome = by_factor(&state, &session, &caller, Method::RecoveryCode, body).await;
-            (outcome, Method::RecoveryCode.as_str())
+    let word = shown.word();
+    let outcome = match shown {
+        Shown::Password(password) => by_password(&state, &session, &caller, &password).await,
+        Shown::Code(method, code) => by_code(&state, &session, &caller, method, &code).await,
+        Shown::Passkey(token, credential) => {
+            by_passkey(&state, &session, &caller, &token, &credential).await
         }
     };
     attempt.settle(&outcome);
@@ -111,45 +181,64 @@ async fn by_password(
     state: &State,
     session: &Authenticated,
     caller: &Caller,
-    body: Reauthenticate,
+    password: &Secret,
 ) -> Result<Tokens, Error> {
-    let (Some(password), None) = (body.password, body.code) else {
-        return Err(Error::invalid("Expected password, and no code."));
-    };
-    if password.expose().is_empty() || password.expose().len() > hasher::MAX_BYTES {
-        return Err(Error::invalid("password: expected 1 to 1024 bytes."));
-    }
-    let confirmed = password::confirm(state, caller, session.user_id, &password).await?;
+    let confirmed = password::confirm(state, caller, session.user_id, password).await?;
     let mut tx = state.db.write().await?;
     confirmed.settle(state, &mut tx).await?;
-    let tokens = sessions::step_up(state, &mut tx, session.session_id, "pwd", false).await?;
+    let tokens = sessions::step_up(state, &mut tx, session.session_id, &["pwd"], false).await?;
     let done = event(session, caller, Outcome::Success).by("password");
     events::record(state, &mut tx, &done).await?;
     tx.commit().await?;
     Ok(tokens)
 }
 
-async fn by_factor(
+async fn by_code(
     state: &State,
     session: &Authenticated,
     caller: &Caller,
     method: Method,
-    body: Reauthenticate,
+    code: &Secret,
 ) -> Result<Tokens, Error> {
-    let (Some(code), None) = (body.code, body.password) else {
-        return Err(Error::invalid("Expected code, and no password."));
-    };
-    checked_code(&code)?;
-    let user_id = session.user_id;
     // Recovery codes alone are no second factor, and go with the last one.
-    let proof = factors::guess(state, user_id, method, &code, None).await?;
+    let proof = factors::guess(state, session.user_id, method, code, None).await?;
+    settle(state, session, caller, &proof, &[proof.amr()]).await
+}
+
+async fn by_passkey(
+    state: &State,
+    session: &Authenticated,
+    caller: &Caller,
+    token: &Secret,
+    credential: &PublicKeyCredential,
+) -> Result<Tokens, Error> {
+    let user_id = session.user_id;
+    let what = For::Reauthentication(user_id, session.session_id);
+    let shown = (token, credential);
+    let asserted = passkeys::assert_of(state, caller, user_id, what, shown).await?;
+    // It verified its holder, so it is two factors whatever the session began with.
+    let amr = asserted.amr().to_vec();
+    let proof = factors::Proof::Passkey(asserted);
+    settle(state, session, caller, &proof, &amr).await
+}
+
+/// Uses a proved factor up, and the session says so from now on.
+async fn settle(
+    state: &State,
+    session: &Authenticated,
+    caller: &Caller,
+    proof: &factors::Proof,
+    amr: &[&'static str],
+) -> Result<Tokens, Error> {
+    let user_id = session.user_id;
+    let method = proof.method();
     let mut tx = state.db.write().await?;
-    if !factors::consume(state, &mut tx, user_id, &proof).await? {
+    if !factors::consume(state, &mut tx, user_id, proof).await? {
         tx.rollback().await?;
-        factors::release(state, &proof).await?;
+        factors::release(state, proof).await?;
         return Err(Error::CodeInvalid("factor used meanwhile"));
     }
-    let tokens = sessions::step_up(state, &mut tx, session.session_id, method.amr(), true).await?;
+    let tokens = sessions::step_up(state, &mut tx, session.session_id, amr, true).await?;
     let done = event(session, caller, Outcome::Success).by(method.as_str());
     events::record(state, &mut tx, &done).await?;
     let message = factors::recovery_code_used(state, &mut tx, user_id, method).await?;
@@ -158,4 +247,33 @@ async fn by_factor(
         state.mailer.send(message);
     }
     Ok(tokens)
+}
+
+#[utoipa::path(
+    post, path = "/reauthenticate/passkey", tag = "login", security(("bearer" = [])),
+    operation_id = "begin_passkey_reauthentication",
+    summary = "Begin to prove by a passkey who one is, within the session",
+    description = "`options.publicKey` is for `navigator.credentials.get()`; what comes of it goes to \
+                   `POST /reauthenticate` with method `passkey`, in the same session.",
+    responses(
+        (status = 200, description = "A challenge for five minutes.", body = PasskeyChallenge),
+        (status = 409, description = "`conflict`: the account has no passkey, or none can be used here"),
+        (status = 429, description = "`rate_limited`"),
+    ),
+)]
+/// `POST /reauthenticate/passkey`
+async fn begin_passkey(
+    Shared(state): Shared<State>,
+    session: Authenticated,
+    caller: Caller,
+) -> Result<Json<PasskeyChallenge>, Error> {
+    state.limiter.by_address(&caller, Limit::PasskeyByAddress)?;
+    let user_id = session.user_id;
+    let what = For::Reauthentication(user_id, session.session_id);
+    match passkeys::begin_of(&state, user_id, what).await {
+        Ok(begun) => Ok(Json(PasskeyChallenge::new(begun))),
+        // Whose account it is may know.
+        Err(Error::CodeInvalid(_)) => Err(Error::Conflict("The account has no passkey.")),
+        Err(error) => Err(error),
+    }
 }

@@ -219,6 +219,15 @@ pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> R
     let set = set.about(link.user_id).because("reset");
     events::record(state, &mut tx, &set).await?;
     let address = Subject::identifier(&state.vault, &link.recipient)?;
+    if lockout::standing(&mut tx, &account, now)
+        .await?
+        .locked_for
+        .is_some()
+    {
+        let lifted = Event::new(events::Kind::Lock, Outcome::Success, Actor::System);
+        let lifted = lifted.about(link.user_id).because("lifted");
+        events::record(state, &mut tx, &lifted).await?;
+    }
     lockout::clear(&mut tx, &[account, address], None).await?;
     guesses::lift(&mut tx, &account, now).await?;
     // Second factors stay. The proof of the address allows guesses of them again, as any other; a

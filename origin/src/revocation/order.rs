@@ -121,7 +121,7 @@ pub async fn revoke(
             let known = match id {
                 Some(id) => {
                     about = sessions::owner(connection, id).await?;
-                    sessions::end(state, connection, id, reason).await?
+                    sessions::end(state, connection, id, (reason, by.actor)).await?
                 }
                 None => false,
             };
@@ -139,7 +139,8 @@ pub async fn revoke(
             about = text.parse::<UserId>().ok();
             let known = match about {
                 Some(id) => {
-                    sessions::end_of_user(state, connection, id, Ending::All, reason).await?;
+                    let cause = (reason, by.actor);
+                    sessions::end_of_user(state, connection, id, Ending::All, cause).await?;
                     accounts::find_active(state, connection, id)
                         .await?
                         .is_some()

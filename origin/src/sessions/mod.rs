@@ -168,7 +168,7 @@ pub async fn open(
     };
     store::insert(connection, &session).await?;
     let over = store::end_beyond(connection, new.user_id, id, rules.per_user, now).await?;
-    revoke(state, connection, &over, "limit").await?;
+    revoke(state, connection, &over, "limit".into()).await?;
     answer(state, connection, &session, user).await
 }
 
@@ -213,7 +213,7 @@ async fn answer(
 }
 
 /// Notes within the caller's transaction that the owner of a session proved again who they are, now
-/// and by `method` (RFC 8176), and answers new tokens. The refresh token of before is used up.
+/// and by `methods` (RFC 8176), and answers new tokens. The refresh token of before is used up.
 ///
 /// # Errors
 /// [`Error::SessionEnded`] when the session or the account ended meanwhile.
@@ -221,12 +221,15 @@ pub async fn step_up(
     state: &State,
     connection: &mut AnyConnection,
     id: SessionId,
-    method: &'static str,
+    methods: &[&'static str],
     is_second_factor: bool,
 ) -> Result<Tokens, Error> {
     let now = state.clock.now();
+    for method in methods {
+        store::add_method(connection, id, method).await?;
+    }
     let idle_until = now + Duration::from_secs(state.config.sessions.idle_seconds);
-    let session = store::step_up(connection, id, method, is_second_factor, now, idle_until)
+    let session = store::step_up(connection, id, is_second_factor, now, idle_until)
         .await?
         .ok_or(Error::SessionEnded)?;
     let user = accounts::find_active(state, connection, session.user_id)
@@ -375,7 +378,29 @@ pub async fn end_all(
     end_of_user(state, connection, user_id, ending, "user").await
 }
 
-/// [`end_all`] with the reason that is kept.
+/// Why sessions end, and who ends them.
+#[derive(Clone, Copy, Debug)]
+pub struct Cause<'a> {
+    /// The word that is kept.
+    pub reason: &'a str,
+    /// Who, where the reason does not tell.
+    pub by: Option<Actor>,
+}
+
+impl<'a> From<&'a str> for Cause<'a> {
+    fn from(reason: &'a str) -> Self {
+        Self { reason, by: None }
+    }
+}
+
+impl<'a> From<(&'a str, Actor)> for Cause<'a> {
+    fn from((reason, by): (&'a str, Actor)) -> Self {
+        let by = Some(by);
+        Self { reason, by }
+    }
+}
+
+/// [`end_all`] with the cause that is kept.
 ///
 /// # Errors
 /// When the database fails.
@@ -384,8 +409,9 @@ pub async fn end_of_user(
     connection: &mut AnyConnection,
     user_id: UserId,
     ending: Ending,
-    reason: &str,
+    cause: impl Into<Cause<'_>>,
 ) -> Result<(), Error> {
+    let cause = cause.into();
     let except = match ending {
         Ending::All => None,
         Ending::AllBut(id) => Some(id),
@@ -394,8 +420,8 @@ pub async fn end_of_user(
         devices::forget_all(state, connection, user_id).await?;
     }
     let now = state.clock.now();
-    let ended = store::end_of_user(connection, user_id, except, now, reason).await?;
-    revoke(state, connection, &ended, reason).await
+    let ended = store::end_of_user(connection, user_id, except, now, cause.reason).await?;
+    revoke(state, connection, &ended, cause).await
 }
 
 /// Ends one session within the caller's transaction and writes what the gates are told; whether
@@ -407,10 +433,11 @@ pub async fn end(
     state: &State,
     connection: &mut AnyConnection,
     id: SessionId,
-    reason: &str,
+    cause: impl Into<Cause<'_>>,
 ) -> Result<bool, Error> {
-    let ended = store::end(connection, id, state.clock.now(), reason).await?;
-    revoke(state, connection, &ended, reason).await?;
+    let cause = cause.into();
+    let ended = store::end(connection, id, state.clock.now(), cause.reason).await?;
+    revoke(state, connection, &ended, cause).await?;
     Ok(!ended.is_empty())
 }
 
@@ -428,7 +455,7 @@ pub async fn end_refreshed_before(state: &State, instant: Timestamp) -> Result<u
         let mut tx = state.db.write().await?;
         let ended =
             store::end_refreshed_before(&mut tx, instant, ENDED_AT_A_TIME, now, "operator").await?;
-        revoke(state, &mut tx, &ended, "operator").await?;
+        revoke(state, &mut tx, &ended, "operator".into()).await?;
         tx.commit().await?;
         if ended.is_empty() {
             return Ok(count);
@@ -461,7 +488,7 @@ pub async fn end_own(
 fn ended_by(user_id: UserId, reason: &str) -> Actor {
     match reason {
         "logout" | "user" | "revoked" | "factor" | "contact" | "undone" => Actor::User(user_id),
-        "operator" | "administrator" => Actor::Operator,
+        "operator" => Actor::Operator,
         _ => Actor::System,
     }
 }
@@ -472,14 +499,14 @@ async fn revoke(
     state: &State,
     connection: &mut AnyConnection,
     ended: &[Ended],
-    reason: &str,
+    Cause { reason, by }: Cause<'_>,
 ) -> Result<(), Error> {
     let now = state.clock.now();
     for session in ended {
         let until = revocation::until(session.access_expires_at);
         let revoked = Revoked::Session(session.id);
         revocation::record(&state.signal, connection, revoked, Some(until), now, reason).await?;
-        let actor = ended_by(session.user_id, reason);
+        let actor = by.unwrap_or_else(|| ended_by(session.user_id, reason));
         let event = Event::new(Kind::SessionEnd, Outcome::Success, actor).about(session.user_id);
         let event = event.session(session.id).because(reason);
         events::record(state, connection, &event).await?;

@@ -221,34 +221,48 @@ pub(super) async fn rotate(
     row.as_ref().map(read).transpose()
 }
 
+/// Adds a word to what a session's `amr` says, unless it stands there.
+pub(super) async fn add_method(
+    connection: &mut AnyConnection,
+    id: SessionId,
+    method: &'static str,
+) -> Result<(), Error> {
+    // `amr` is an array of words of ours, which need no escaping in JSON.
+    sqlx::query(
+        "UPDATE sessions SET amr = CASE
+             WHEN amr = '[]' THEN '[' || $2 || ']'
+             ELSE REPLACE(amr, ']', ',' || $2 || ']') END
+         WHERE id = $1 AND amr NOT LIKE '%' || $2 || '%'",
+    )
+    .bind(id)
+    .bind(format!("\"{method}\""))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Notes a proof of now in a session that can be used, and rotates its refresh token. One statement,
 /// so that proofs that arrive together are all noted.
 pub(super) async fn step_up(
     connection: &mut AnyConnection,
     id: SessionId,
-    method: &'static str,
     is_second_factor: bool,
     now: Timestamp,
     idle_until: Timestamp,
 ) -> Result<Option<SessionRow>, Error> {
-    // `amr` is an array of words of ours, which need no escaping in JSON.
     let row = sqlx::query(
         "UPDATE sessions SET
              counter = counter + 1,
-             rotated_at = $4,
+             rotated_at = $3,
              previous_epoch = epoch,
              epoch = (SELECT value FROM counters WHERE name = 'restore_epoch'),
-             last_used_at = $4,
-             idle_expires_at = CASE WHEN absolute_expires_at < $5
-                 THEN absolute_expires_at ELSE $5 END,
-             auth_time = $4,
-             second_factor_at = CASE WHEN $3 = 1 THEN $4 ELSE second_factor_at END,
-             amr = CASE
-                 WHEN amr = '[]' THEN '[' || $2 || ']'
-                 WHEN amr LIKE '%' || $2 || '%' THEN amr
-                 ELSE REPLACE(amr, ']', ',' || $2 || ']') END
+             last_used_at = $3,
+             idle_expires_at = CASE WHEN absolute_expires_at < $4
+                 THEN absolute_expires_at ELSE $4 END,
+             auth_time = $3,
+             second_factor_at = CASE WHEN $2 = 1 THEN $3 ELSE second_factor_at END
          WHERE id = $1 AND ended_at IS NULL
-           AND idle_expires_at > $4 AND absolute_expires_at > $4
+           AND idle_expires_at > $3 AND absolute_expires_at > $3
            AND EXISTS (SELECT 1 FROM users
                        WHERE users.id = sessions.user_id AND users.status = 'active')
          RETURNING id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
@@ -256,7 +270,6 @@ pub(super) async fn step_up(
                    absolute_expires_at, access_expires_at, ended_at, ended_reason, second_factor_at",
     )
     .bind(id)
-    .bind(format!("\"{method}\""))
     .bind(i64::from(is_second_factor))
     .bind(now)
     .bind(idle_until)

@@ -267,7 +267,18 @@ pub(super) async fn exchange(
     headers: &HeaderMap,
 ) -> Result<(LoggedIn, String), Error> {
     let mut tx = state.db.write().await?;
-    let taken = take(state, &mut tx, None, code, flow_token, headers).await?;
+    let refused = |refusal: &Error| {
+        let refused = Event::new(events::Kind::Login, Outcome::Failure, Actor::Anonymous);
+        refused.by("social").because(refusal.code().0).from(caller)
+    };
+    let taken = match take(state, &mut tx, None, code, flow_token, headers).await {
+        Err(refusal @ (Error::CodeInvalid(_) | Error::IdentityRefused(_))) => {
+            tx.rollback().await?;
+            events::refused(state, &refused(&refusal)).await?;
+            return Err(refusal);
+        }
+        other => other?,
+    };
     let Taken {
         provider,
         kept,
@@ -283,9 +294,7 @@ pub(super) async fn exchange(
         Err(refusal) => {
             // The code is used up.
             tx.commit().await?;
-            let refused = Event::new(events::Kind::Login, Outcome::Failure, Actor::Anonymous);
-            let refused = refused.by("social").because(refusal.code().0).from(caller);
-            events::refused(state, &refused).await?;
+            events::refused(state, &refused(&refusal)).await?;
             return Err(refusal);
         }
     };
@@ -321,11 +330,34 @@ async fn unlocked(
     })
 }
 
-/// Exchanges a code for a link to the account of `owner`, who has asked for it in this session.
+/// Exchanges a code for a link to the account of `owner`, who has asked for it in this session; what
+/// is refused is in the trail.
 ///
 /// # Errors
 /// [`Error::CodeInvalid`]; [`Error::Conflict`] when the identity is another account's.
 pub(super) async fn link(
+    state: &State,
+    caller: &Caller,
+    owner: Owner,
+    code: &Secret,
+    flow_token: Option<&Secret>,
+    headers: &HeaderMap,
+) -> Result<(View, String), Error> {
+    let outcome = attach(state, owner, code, flow_token, headers).await;
+    if let Err(refusal @ (Error::CodeInvalid(_) | Error::Conflict(_) | Error::IdentityRefused(_))) =
+        &outcome
+    {
+        let refused = Event::own(events::Kind::Identity, Outcome::Failure, owner.user_id)
+            .session(owner.session_id)
+            .by("social")
+            .because(refusal.code().0)
+            .from(caller);
+        events::refused(state, &refused).await?;
+    }
+    outcome
+}
+
+async fn attach(
     state: &State,
     owner: Owner,
     code: &Secret,

@@ -139,6 +139,7 @@ pub(super) async fn resolve(
     if !store::insert_identity(connection, &identity, &blind).await? {
         return Err(Error::Unavailable("the identity was linked meanwhile"));
     }
+    accounts::note_made(state, connection, user_id, "social").await?;
     Ok(Ok(user_id))
 }
 

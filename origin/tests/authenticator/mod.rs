@@ -16,6 +16,8 @@ pub(crate) struct Authenticator {
     user_handle: String,
     pub(crate) counter: u32,
     pub(crate) verifies: bool,
+    /// Whether the key can be copied (BE), and whether it is (BS).
+    pub(crate) backup: (bool, bool),
     pub(crate) origin: String,
     pub(crate) rp_id: String,
 }
@@ -28,6 +30,7 @@ impl Authenticator {
             user_handle: String::new(),
             counter: 0,
             verifies: true,
+            backup: (false, false),
             origin: "https://id.example.org".to_owned(),
             rp_id: "id.example.org".to_owned(),
         }
@@ -42,7 +45,10 @@ impl Authenticator {
     fn data(&self, attested: &[u8]) -> Vec<u8> {
         let mut data = Sha256::digest(self.rp_id.as_bytes()).to_vec();
         let attests = if attested.is_empty() { 0 } else { 0x40 };
-        data.push(0x01 | if self.verifies { 0x04 } else { 0 } | attests);
+        let flag = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
+        let (eligible, backed_up) = self.backup;
+        let flags = flag(self.verifies, 0x04) | flag(eligible, 0x08) | flag(backed_up, 0x10);
+        data.push(0x01 | flags | attests);
         data.extend(self.counter.to_be_bytes());
         data.extend(attested);
         data

@@ -1,9 +1,9 @@
 //! The address book: the mail addresses and numbers that an account is reached by.
 //!
 //! A change is made by whoever proved a moment ago who they are, and is told to an address that the
-//! account already had. OWASP's two nonces: the new address gets a code, without which nothing is
-//! added; the old one gets a token, with which everything is taken back that changed since. That
-//! token outlives the change by three days, because whoever takes an account over removes the
+//! account already had. OWASP's two nonces: the new address gets a code (and a link), without which
+//! nothing is added; the old one gets a token, with which everything is taken back that changed since.
+//! That token outlives the change by three days, because whoever takes an account over removes the
 //! owner's address next. Taking back ends every session and removes the password: the change was
 //! made by somebody who could prove to be the owner, so what they proved it with is not safe.
 //!
@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::events::{self, Change};
 use crate::ids::{ContactId, SessionId, UserId};
 use crate::login::codes::{self, CodeFor};
+use crate::login::links::{self, Proof};
 use crate::login::{self, messages};
 use crate::notify::Message;
 use crate::request::Caller;
@@ -183,6 +184,9 @@ async fn begin(
     let payload = serde_json::to_vec(&pending).map_err(|_| Error::internal("contact as JSON"))?;
     let purpose = CodeFor::Contact;
     let issued = codes::issue(state, &mut tx, purpose, &blind, &payload, !taken).await?;
+    let page = state.config.accounts.contact_url.as_deref();
+    let to = (pending.kind, &blind);
+    let link = links::attach(state, &mut tx, purpose, to, page).await?;
     let what = match pending.kind {
         Kind::Phone => "Somebody, perhaps you, adds a telephone number to your account.",
         Kind::Email | Kind::Username => "Somebody, perhaps you, adds an address to your account.",
@@ -192,7 +196,7 @@ async fn begin(
     let message = if taken {
         messages::contact_taken(pending.kind, &pending.spelling)
     } else {
-        messages::contact_code(pending.kind, &pending.spelling, &issued.code)
+        messages::contact_code(pending.kind, &pending.spelling, &issued.code, link.as_ref())
     };
     for message in [message, told].into_iter().flatten() {
         state.mailer.send(message.asked_by(caller.address));
@@ -210,28 +214,41 @@ fn told(held: &[Entry]) -> Option<&Entry> {
     })
 }
 
-/// Adds the address that `code` proves.
+/// What shows that somebody reads what is sent to the address.
+enum Shown {
+    /// The token of the request, and the code.
+    Code(Secret, Secret),
+    /// The token of the link.
+    Link(Secret),
+}
+
+/// Adds the address that a code or a link proves.
 async fn finish(
     state: &State,
     by: By<'_>,
     (user_id, session_id): (UserId, SessionId),
-    token: &Secret,
-    code: &Secret,
+    shown: &Shown,
     end_other_sessions: bool,
 ) -> Result<Vec<Contact>, Error> {
-    let guess = codes::guess(state, CodeFor::Contact, codes::Key::Token(token), code).await?;
-    let pending: Pending = serde_json::from_slice(&guess.payload)
+    let proof = match shown {
+        Shown::Code(token, code) => {
+            let key = codes::Key::Token(token);
+            Proof::Code(codes::guess(state, CodeFor::Contact, key, code).await?)
+        }
+        Shown::Link(token) => links::find(state, CodeFor::Contact, token).await?,
+    };
+    let pending: Pending = serde_json::from_slice(proof.payload())
         .map_err(|_| Error::internal("stored contact is not JSON"))?;
     if pending.user_id != user_id {
-        return Err(Error::CodeInvalid("another account's code"));
+        return Err(Error::CodeInvalid("another account's code or link"));
     }
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
-    codes::consume(&mut tx, CodeFor::Contact, &guess).await?;
+    proof.consume(state, &mut tx, CodeFor::Contact).await?;
     if !super::store::hold(&mut tx, user_id, now).await? {
         return Err(Error::NotFound);
     }
-    match super::holder(&mut tx, pending.kind, &guess.recipient).await? {
+    match super::holder(&mut tx, pending.kind, proof.recipient()).await? {
         Some(holder) if holder.user_id == user_id => {
             for entry in entries(state, &mut tx, user_id).await? {
                 if entry.row.kind == pending.kind && entry.spelling == pending.spelling {

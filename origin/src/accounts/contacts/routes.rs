@@ -11,13 +11,13 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Contact, undo};
+use super::{Contact, Shown, undo};
 use crate::abuse::Limit;
 use crate::accounts::status::By;
 use crate::app::State;
 use crate::error::Error;
 use crate::ids::ContactId;
-use crate::login::FreshlyAuthenticated;
+use crate::login::{FreshlyAuthenticated, links};
 use crate::request::{Caller, Json};
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
@@ -107,15 +107,19 @@ async fn add(
     Ok((StatusCode::ACCEPTED, Json(answer)))
 }
 
-/// The token of `POST /contacts`, and the code that was sent.
+/// The token of `POST /contacts` and the code that was sent, or the token of the link in the same
+/// mail.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct VerifyContact {
-    #[schema(value_type = String)]
-    contact_token: Secret,
+    #[schema(value_type = Option<String>)]
+    contact_token: Option<Secret>,
     /// Six digits.
-    #[schema(value_type = String)]
-    code: Secret,
+    #[schema(value_type = Option<String>)]
+    code: Option<Secret>,
+    /// What the link's page was given, in the place of both.
+    #[schema(value_type = Option<String>, max_length = 64)]
+    token: Option<Secret>,
     /// Whether every other session of the account is to end.
     #[serde(default)]
     end_other_sessions: bool,
@@ -124,6 +128,7 @@ struct VerifyContact {
 #[utoipa::path(
     post, path = "/contacts/verify", tag = "accounts", operation_id = "verify_contact",
     summary = "Prove the address and have it",
+    description = "By the code or by the link of a message, of which one is good once.",
     request_body = VerifyContact,
     security(("bearer" = [])),
     responses(
@@ -140,6 +145,18 @@ async fn verify(
     caller: Caller,
     Json(body): Json<VerifyContact>,
 ) -> Result<Json<Contacts>, Error> {
+    let shown = match (body.contact_token, body.code, body.token) {
+        (Some(token), Some(code), None) => Shown::Code(token, code),
+        (None, None, Some(token)) => {
+            links::checked_token(&token)?;
+            Shown::Link(token)
+        }
+        _ => {
+            return Err(Error::invalid(
+                "Expected either contact_token and code, or token.",
+            ));
+        }
+    };
     let attempt = state
         .limiter
         .attempt(&caller, Limit::CodeFailuresByAddress)
@@ -148,8 +165,7 @@ async fn verify(
         &state,
         By::user(session.user_id, &caller),
         (session.user_id, session.session_id),
-        &body.contact_token,
-        &body.code,
+        &shown,
         body.end_other_sessions,
     )
     .await;

@@ -244,14 +244,15 @@ struct CodesChosen {
 }
 
 /// ASVS 6.6.1: a stronger way is offered.
-const STRONGER: &str = "An authenticator app is stronger: mail and SMS can be read or diverted on \
-                        their way. Set one up by POST /mfa/totp.";
+const STRONGER: &str = "A passkey or an authenticator app is stronger: mail and SMS can be read or \
+                        diverted on their way. Set one up by POST /passkeys/registration or \
+                        POST /mfa/totp.";
 
 #[utoipa::path(
     put, path = "/mfa/email", tag = "factors", operation_id = "add_email_codes",
     security(("bearer" = [])),
     summary = "Choose codes by mail as second factor",
-    description = "They go to the proved address. An authenticator app is stronger. The body may be \
+    description = "They go to the proved address. A passkey or an authenticator app is stronger. The body may be \
                    left out.",
     request_body = Option<ChangeFactor>,
     responses(
@@ -273,7 +274,7 @@ async fn add_email(
     put, path = "/mfa/sms", tag = "factors", operation_id = "add_sms_codes",
     security(("bearer" = [])),
     summary = "Choose codes by SMS as second factor",
-    description = "They go to the proved number. An authenticator app is stronger. The body may be \
+    description = "They go to the proved number. A passkey or an authenticator app is stronger. The body may be \
                    left out.",
     request_body = Option<ChangeFactor>,
     responses(

@@ -9,7 +9,7 @@ use webauthn_rs::prelude::{
 use super::ceremony::{self, For};
 use super::store::{self, PasskeyRow};
 use super::{Details, all, relying_party};
-use crate::abuse::{Subject, lockout};
+use crate::abuse::{Subject, devices, lockout};
 use crate::app::State;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Outcome};
@@ -36,6 +36,11 @@ impl Asserted {
     pub(in crate::login) const fn key_amr(&self) -> &'static str {
         self.amr[0]
     }
+
+    /// All of what `amr` says: the key, and that its holder was verified, which is a second factor.
+    pub(in crate::login) const fn amr(&self) -> &[&'static str] {
+        &self.amr
+    }
 }
 
 /// Notes the use within the caller's transaction; false when the passkey was removed or used
@@ -47,6 +52,14 @@ pub(in crate::login) async fn consume(
 ) -> Result<bool, Error> {
     let now = state.clock.now();
     store::use_passkey(connection, asserted.id, &asserted.read, &asserted.now, now).await
+}
+
+/// What a login says of its device.
+pub(super) struct Device {
+    /// A name for it.
+    pub(super) id: Option<String>,
+    /// What an earlier login on it was answered.
+    pub(super) token: Option<Secret>,
 }
 
 /// Makes the options for `navigator.credentials.get()` of somebody who has not said who they are:
@@ -72,7 +85,7 @@ pub(super) async fn log_in(
     caller: &Caller,
     token: &Secret,
     credential: &PublicKeyCredential,
-    device_id: Option<String>,
+    device: Device,
 ) -> Result<LoggedIn, Error> {
     let rules = relying_party(state)?;
     let waiting: Result<DiscoverableAuthentication, _> =
@@ -101,35 +114,49 @@ pub(super) async fn log_in(
             return Err(Error::CredentialsInvalid);
         }
     };
+    let trusted = match &device.token {
+        Some(token) => devices::enter(state, token, Some(user_id)).await?,
+        None => None,
+    };
     let mut tx = state.db.write().await?;
     let subject = Subject::account(&state.vault, user_id)?;
     let standing = lockout::standing(&mut tx, &subject, state.clock.now()).await?;
-    // A locked account is locked on every way in; its owner may be told.
-    if let Some(wait) = standing.locked_for {
+    // A locked account is locked on every way in, but to a device that is trusted; its owner may
+    // be told.
+    if let (Some(wait), None) = (standing.locked_for, &trusted) {
         return Err(Error::AccountLocked(wait));
     }
     if !consume(state, &mut tx, &asserted).await? {
         return Err(Error::CredentialsInvalid);
     }
+    let device_token = match (&trusted, device.token) {
+        (Some(trusted), Some(token)) if devices::renew(state, &mut tx, trusted).await? => {
+            Some(token.expose().to_owned())
+        }
+        _ => None,
+    };
     let first = FirstFactor {
         user_id,
         method: METHOD,
-        amr: &asserted.amr,
+        amr: asserted.amr(),
         sent_to: None,
         caller,
-        device_id,
-        device_token: None,
+        device_id: device.id,
+        device_token,
         proved_at: None,
     };
     conclude(state, tx, first).await
 }
 
-/// Makes the options for a second factor: they name the account's passkeys, to whoever proved its
-/// first factor.
-pub(in crate::login) async fn begin_second(
+/// Makes the options for a second factor, or for proving again who one is: they name the account's
+/// passkeys, to whoever proved its first factor.
+///
+/// # Errors
+/// [`Error::CodeInvalid`] without a passkey.
+pub(in crate::login) async fn begin_of(
     state: &State,
     user_id: UserId,
-    mfa_token: &Secret,
+    what: For<'_>,
 ) -> Result<(Secret, Value), Error> {
     let rules = relying_party(state)?;
     let mut tx = state.db.write().await?;
@@ -144,26 +171,23 @@ pub(in crate::login) async fn begin_second(
     let (options, waiting) = rules
         .start_passkey_authentication(&passkeys)
         .map_err(|_| Error::internal("passkey challenge"))?;
-    let what = For::SecondFactor(user_id, mfa_token);
     let token = ceremony::keep(state, &mut tx, what, &waiting).await?;
     tx.commit().await?;
     Ok((token, as_json(&options)?))
 }
 
-/// Verifies a passkey as second factor of the login that `mfa_token` stands for.
+/// Verifies a passkey of an account as the answer to a challenge that [`begin_of`] made.
 ///
 /// # Errors
 /// [`Error::CodeInvalid`] whatever is wrong with it.
-pub(in crate::login) async fn assert_second(
+pub(in crate::login) async fn assert_of(
     state: &State,
     caller: &Caller,
     user_id: UserId,
-    mfa_token: &Secret,
-    token: &Secret,
-    credential: &PublicKeyCredential,
+    what: For<'_>,
+    (token, credential): (&Secret, &PublicKeyCredential),
 ) -> Result<Asserted, Error> {
     let rules = relying_party(state)?;
-    let what = For::SecondFactor(user_id, mfa_token);
     let waiting: PasskeyAuthentication = ceremony::take(state, what, token).await?;
     let mut reader = state.db.read().await?;
     let row = store::find(&mut reader, credential.get_credential_id()).await?;
@@ -175,7 +199,7 @@ pub(in crate::login) async fn assert_second(
     match judge(state, row, details, result) {
         Ok(asserted) => Ok(asserted),
         Err(cause) => {
-            if cause == COUNTER {
+            if cause != WRONG {
                 note_failure(state, caller, events::Kind::Factor, user_id, cause).await?;
             }
             Err(Error::CodeInvalid("passkey not accepted"))
@@ -186,6 +210,13 @@ pub(in crate::login) async fn assert_second(
 /// The reason in the audit trail when a counter has not grown: the key may have been copied
 /// (§6.1.1).
 const COUNTER: &str = "counter_regression";
+
+/// The reason when a key that could not be copied now can or is, or one that could no longer can:
+/// authenticators never change that of a key, so this is another one (§7.2, steps 17 and 18).
+const BACKUP_FLAGS: &str = "backup_flags";
+
+/// The reason for everything else.
+const WRONG: &str = "credentials_invalid";
 
 /// What a verified assertion changes of a passkey; or why it is none, for the audit trail.
 fn judge(
@@ -198,9 +229,16 @@ fn judge(
         tracing::info!(%error, "passkey not accepted");
         match error {
             WebauthnError::CredentialPossibleCompromise => COUNTER,
-            _ => "credentials_invalid",
+            WebauthnError::CredentialBackupEligibilityInconsistent
+            | WebauthnError::CredentialMayNotBeHardwareBound => BACKUP_FLAGS,
+            _ => WRONG,
         }
     })?;
+    // The library lets a key become one that can be copied, for those that were registered before
+    // there was such a thing. There are none here.
+    if result.backup_eligible() != details.is_backup_eligible() {
+        return Err(BACKUP_FLAGS);
+    }
     // Asked for and checked by the library; one that did not verify its holder is one factor.
     if !result.user_verified() {
         return Err("user_not_verified");
@@ -210,10 +248,7 @@ fn judge(
     } else {
         "hwk"
     };
-    let changed = details
-        .passkey
-        .update_credential(&result)
-        .ok_or("credentials_invalid")?;
+    let changed = details.passkey.update_credential(&result).ok_or(WRONG)?;
     let now = if changed {
         details.seal(state, row.id).map_err(|_| "unavailable")?
     } else {

@@ -19,11 +19,13 @@ pub(super) const TTL: Duration = Duration::from_mins(5);
 
 /// What an answer is for; another's is not accepted.
 #[derive(Clone, Copy)]
-pub(super) enum For<'a> {
+pub(in crate::login) enum For<'a> {
     /// A login of whoever's passkey it is.
     Login,
     /// The second factor of the login that this token stands for.
     SecondFactor(UserId, &'a Secret),
+    /// Proving again who one is, in this session of this account.
+    Reauthentication(UserId, SessionId),
     /// A new passkey of this account, asked for in this session.
     Registration(UserId, SessionId),
 }
@@ -32,7 +34,9 @@ impl For<'_> {
     const fn user_id(self) -> Option<UserId> {
         match self {
             Self::Login => None,
-            Self::SecondFactor(user_id, _) | Self::Registration(user_id, _) => Some(user_id),
+            Self::SecondFactor(user_id, _)
+            | Self::Reauthentication(user_id, _)
+            | Self::Registration(user_id, _) => Some(user_id),
         }
     }
 
@@ -42,6 +46,11 @@ impl For<'_> {
             Self::SecondFactor(user_id, token) => {
                 [b"second", user_id.as_bytes(), token.expose().as_bytes()]
             }
+            Self::Reauthentication(user_id, session_id) => [
+                b"reauthentication",
+                user_id.as_bytes(),
+                session_id.as_bytes(),
+            ],
             Self::Registration(user_id, session_id) => {
                 [b"registration", user_id.as_bytes(), session_id.as_bytes()]
             }

@@ -4,7 +4,8 @@
 //!
 //! 1. A challenge is made and its state kept here, sealed, for five minutes, under a token
 //!    ([`ceremony`]). It is bound to what it is for: a login of nobody in particular, a login that
-//!    waits for its second factor, or a session that registers a key.
+//!    waits for its second factor, or a session whose owner proves again who they are or registers
+//!    a key.
 //! 2. The first answer uses the state up, whatever becomes of it; `webauthn-rs` then verifies
 //!    challenge, origin, relying party, user presence, user verification, signature and counter
 //!    (§7.1, §7.2).
@@ -28,9 +29,11 @@ mod ceremony;
 mod registration;
 pub(super) mod routes;
 pub(super) mod store;
+mod view;
 
-pub(super) use assertion::{Asserted, assert_second, begin_second, consume};
-pub(super) use ceremony::withdraw_all;
+pub(super) use assertion::{Asserted, assert_of, begin_of, consume};
+pub(super) use ceremony::{For, withdraw_all};
+pub(crate) use view::{PasskeyView, list};
 
 /// What is sealed of a passkey.
 #[derive(Serialize, Deserialize)]
@@ -43,6 +46,11 @@ impl Details {
     /// Whether the key is copied to the owner's other devices, as of its last use.
     fn is_backed_up(&self) -> bool {
         Credential::from(self.passkey.clone()).backup_state
+    }
+
+    /// Whether the key can be copied at all, which it was made with.
+    fn is_backup_eligible(&self) -> bool {
+        Credential::from(self.passkey.clone()).backup_eligible
     }
 
     fn seal(&self, state: &State, id: PasskeyId) -> Result<Vec<u8>, Error> {

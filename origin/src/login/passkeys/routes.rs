@@ -9,10 +9,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{all, assertion, ceremony, registration};
+use super::assertion::{self, Device};
+use super::{PasskeyView, ceremony, registration};
 use crate::abuse::Limit;
 use crate::app::State;
-use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::PasskeyId;
 use crate::login::LoggedIn;
@@ -86,20 +86,6 @@ fn checked_name(name: &str) -> Result<&str, Error> {
     }
 }
 
-/// A passkey; instants are seconds since 1970.
-#[derive(Serialize, ToSchema)]
-struct PasskeyView {
-    #[schema(value_type = String)]
-    id: PasskeyId,
-    /// What its owner calls it.
-    name: String,
-    /// Whether it is copied to the owner's other devices, as of its last use.
-    backed_up: bool,
-    added_at: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_used_at: Option<i64>,
-}
-
 /// A person's passkeys, the oldest first.
 #[derive(Serialize, ToSchema)]
 struct Passkeys {
@@ -117,17 +103,8 @@ async fn list(
     Shared(state): Shared<State>,
 ) -> Result<Json<Passkeys>, Error> {
     let mut reader = state.db.read().await?;
-    let own = all(&state, &mut reader, caller.user_id).await?;
-    let view = |(row, details): (super::store::PasskeyRow, super::Details)| PasskeyView {
-        id: row.id,
-        backed_up: details.is_backed_up(),
-        name: details.name,
-        added_at: row.added_at.unix_seconds(),
-        last_used_at: row.last_used_at.map(Timestamp::unix_seconds),
-    };
-    Ok(Json(Passkeys {
-        passkeys: own.into_iter().map(view).collect(),
-    }))
+    let passkeys = super::list(&state, &mut reader, caller.user_id).await?;
+    Ok(Json(Passkeys { passkeys }))
 }
 
 #[utoipa::path(
@@ -139,6 +116,7 @@ async fn list(
         (status = 200, description = "A challenge for five minutes.", body = PasskeyChallenge),
         (status = 401, description = "`step_up_required`, or the access token is not accepted"),
         (status = 409, description = "`conflict`: as many as there may be, or none can be used here"),
+        (status = 429, description = "`rate_limited`"),
     ),
 )]
 /// `POST /passkeys/registration`
@@ -146,6 +124,9 @@ async fn begin_registration(
     Shared(state): Shared<State>,
     caller: FreshlyAuthenticated,
 ) -> Result<Json<PasskeyChallenge>, Error> {
+    state
+        .limiter
+        .by_address(&caller.caller, Limit::PasskeyByAddress)?;
     let begun = registration::begin(&state, &caller).await?;
     Ok(Json(PasskeyChallenge::new(begun)))
 }
@@ -303,7 +284,7 @@ async fn begin_login(
     Shared(state): Shared<State>,
     caller: Caller,
 ) -> Result<Json<PasskeyChallenge>, Error> {
-    state.limiter.by_address(&caller, Limit::SocialByAddress)?;
+    state.limiter.by_address(&caller, Limit::PasskeyByAddress)?;
     let begun = assertion::begin_login(&state).await?;
     Ok(Json(PasskeyChallenge::new(begun)))
 }
@@ -320,6 +301,10 @@ struct LoginPasskey {
     /// A name for the device, which its session then carries.
     #[schema(max_length = 128)]
     device_id: Option<String>,
+    /// What an earlier login on this device has answered: a lock of the account then does not hold
+    /// it up. One that is unknown, foreign or expired is as if absent.
+    #[schema(value_type = Option<String>)]
+    device_token: Option<Secret>,
 }
 
 #[utoipa::path(
@@ -343,12 +328,15 @@ async fn login(
     Json(body): Json<LoginPasskey>,
 ) -> Result<LoggedIn, Error> {
     checked_token(&body.passkey_token)?;
-    let device_id = checked_device_id(body.device_id)?;
+    let device = Device {
+        id: checked_device_id(body.device_id)?,
+        token: body.device_token,
+    };
     let credential = read_credential(body.credential)?;
     let limit = Limit::LoginFailuresByAddress;
     let attempt = state.limiter.attempt(&caller, limit).await?;
     let token = &body.passkey_token;
-    let outcome = assertion::log_in(&state, &caller, token, &credential, device_id).await;
+    let outcome = assertion::log_in(&state, &caller, token, &credential, device).await;
     attempt.settle(&outcome);
     outcome
 }

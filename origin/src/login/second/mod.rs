@@ -10,7 +10,7 @@ use sqlx::AnyConnection;
 use webauthn_rs::prelude::PublicKeyCredential;
 
 use super::factors::{self, Method};
-use super::passkeys;
+use super::passkeys::{self, For};
 use crate::abuse::{anomaly, devices};
 use crate::accounts;
 use crate::app::State;
@@ -62,7 +62,8 @@ async fn begin_passkey(state: &State, token: &Secret) -> Result<(Secret, Value),
     let mut reader = state.db.read().await?;
     let found = token::find(state, &mut reader, token).await?;
     drop(reader);
-    passkeys::begin_second(state, found.user_id, token).await
+    let what = For::SecondFactor(found.user_id, token);
+    passkeys::begin_of(state, found.user_id, what).await
 }
 
 /// What is shown as second factor.
@@ -128,8 +129,9 @@ async fn complete(
             factors::guess(state, user_id, *method, code, Some(token)).await?
         }
         Shown::Passkey(challenge, credential) => {
-            let asserted =
-                passkeys::assert_second(state, caller, user_id, token, challenge, credential);
+            let what = For::SecondFactor(user_id, token);
+            let shown = (challenge, credential.as_ref());
+            let asserted = passkeys::assert_of(state, caller, user_id, what, shown);
             factors::Proof::Passkey(asserted.await?)
         }
     };

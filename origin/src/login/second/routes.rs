@@ -154,7 +154,7 @@ async fn begin_passkey(
     caller: Caller,
     Json(body): Json<BeginPasskey>,
 ) -> Result<Json<PasskeyChallenge>, Error> {
-    state.limiter.by_address(&caller, Limit::SocialByAddress)?;
+    state.limiter.by_address(&caller, Limit::PasskeyByAddress)?;
     let begun = super::begin_passkey(&state, &body.mfa_token).await?;
     Ok(Json(PasskeyChallenge::new(begun)))
 }
