@@ -106,8 +106,11 @@ async fn register(
         username: wanted.username.as_ref().map(Identifier::spelling),
         name: wanted.name.as_deref(),
     };
-    strength::judge(&state, &wanted.password, person).await?;
+    strength::screen(&state, &wanted.password, person)?;
+    // An estimate takes the pool of hashes as long as a login does: whoever may no longer cause a
+    // message may not cause that either. What is refused without one is not counted.
     state.limiter.by_address(&caller, Limit::SendsByAddress)?;
+    strength::judge(&state, &wanted.password, person).await?;
     registration::begin(&state, &caller, wanted).await?;
     let answer = Registered {
         status: "verification_required",
