@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use edgekeep_origin::config::{Channel, Smtp, SmtpTls};
-use edgekeep_origin::notify::{Medium, Message};
+use edgekeep_origin::notify::{Medium, Message, Sort};
 use edgekeep_origin::vault::Secret;
 use npm::node_modules;
 use sent::logged;
@@ -112,6 +112,7 @@ fn message(to: &str, code: &str) -> Message {
         subject: Some("Your code"),
         text: format!("Your code is {code}.\n.\nA line of one dot stands above."),
         code: Some(code.to_owned()),
+        sort: Sort::Asked,
         asked_by: None,
         good_until: None,
     }

@@ -15,7 +15,7 @@ use edgekeep_origin::app::{self, State};
 use edgekeep_origin::clock::Clock;
 use edgekeep_origin::config::{Channel, Config, DataDir, HttpHook, Mode};
 use edgekeep_origin::metrics::{Delivery, RefusalLabels};
-use edgekeep_origin::notify::{Medium, Message};
+use edgekeep_origin::notify::{Medium, Message, Sort};
 use edgekeep_origin::random::Random;
 use edgekeep_origin::vault::Secret;
 use provider::{PATIENCE, Provider, counted, quiet};
@@ -498,6 +498,7 @@ async fn counts_hold_over_a_restart_and_between_processes() {
             subject: None,
             text: "text".to_owned(),
             code: Some("123456".to_owned()),
+            sort: Sort::Asked,
             asked_by: Some(address(number).into()),
             good_until: None,
         });
@@ -554,6 +555,7 @@ async fn mail_that_strangers_cause_has_a_budget_and_notices_have_none() {
         subject: Some("Your password was changed"),
         text: "It was.".to_owned(),
         code: None,
+        sort: Sort::Told,
         asked_by: None,
         good_until: None,
     });
@@ -593,6 +595,7 @@ async fn a_developer_reads_codes_in_the_browser() {
         subject: Some("a <b>bold</b> subject"),
         text: hostile.to_owned(),
         code: Some("314159".to_owned()),
+        sort: Sort::Asked,
         asked_by: Some(address(1).into()),
         good_until: None,
     });
@@ -659,6 +662,83 @@ async fn there_is_no_outbox_page_in_production_or_beside_a_real_sender() {
             .expect(404, "not_found");
         let document = app::documented().into_openapi().to_json().unwrap();
         assert!(!document.contains("/dev/outbox"));
+    }
+}
+
+/// An access token of somebody who has nothing but this number, from a login by a code to it that was
+/// asked for on this machine.
+async fn with_number(origin: &Origin, provider: &Provider, number: &str) -> String {
+    let asked = ask(origin, number, Ipv4Addr::LOCALHOST)
+        .await
+        .expect(200, "");
+    quiet(&origin.state.mailer).await;
+    let code = provider.calls().last().unwrap().form()["Body"][..6].to_owned();
+    let body = json!({"otp_token": asked.text("otp_token"), "code": code});
+    let tokens = origin.post("/otp/verify", body).await.expect(200, "");
+    tokens.text("access_token").to_owned()
+}
+
+#[tokio::test]
+async fn nothing_that_is_used_up_keeps_a_change_of_addresses_from_its_owner() {
+    type Rule = fn(&mut Config);
+    let rules: [(&str, Rule); 6] = [
+        ("number", |config| config.sms.per_number_per_day = 1),
+        ("prefix", |config| config.sms.per_prefix_per_hour = 1),
+        ("network", |config| config.sms.per_network_per_hour = 1),
+        ("hour", |config| config.sms.per_hour = 1),
+        ("day", |config| config.sms.per_day = 1),
+        ("conversion", |config| {
+            config.sms.conversion.window = 1;
+            config.sms.conversion.percent = 100;
+            config.sms.conversion.trial = 1;
+            config.otp.ttl_seconds = 60;
+        }),
+    ];
+    for (rule, change) in rules {
+        let provider = Provider::start(&[]).await;
+        let origin = origin(&provider, |config| {
+            loosen(config);
+            change(config);
+        })
+        .await;
+        let number = "+41791234567";
+        let token = with_number(&origin, &provider, number).await;
+        if rule == "conversion" {
+            // One that nobody gives back.
+            ask(&origin, "+41791234568", address(1))
+                .await
+                .expect(200, "");
+            quiet(&origin.state.mailer).await;
+            origin.advance(61);
+        }
+        let before = provider.calls().len();
+        // What strangers cause is held up …
+        ask(&origin, "+41791234569", Ipv4Addr::LOCALHOST)
+            .await
+            .expect(200, "");
+        ask(&origin, number, Ipv4Addr::LOCALHOST).await;
+        quiet(&origin.state.mailer).await;
+        assert_eq!(
+            provider.calls().len(),
+            before + usize::from(rule == "number"),
+            "{rule}"
+        );
+        // … and what tells the owner is not.
+        let body = json!({"email": "thief@example.org"});
+        let path = "/api/v1/auth/contacts";
+        let reply = origin
+            .call(Method::POST, path, Some(&token), Some(body))
+            .await;
+        reply.expect(202, "");
+        quiet(&origin.state.mailer).await;
+        let calls = provider.calls();
+        let form = calls.last().unwrap().form();
+        assert_eq!(form["To"], number, "{rule}");
+        assert!(
+            form["Body"].contains("take it back"),
+            "{rule}: {}",
+            form["Body"]
+        );
     }
 }
 

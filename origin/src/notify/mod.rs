@@ -45,6 +45,19 @@ impl Medium {
     }
 }
 
+/// What a message is to its reader, by which it is decided what may hold it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// A code or a link that was asked for, by whoever.
+    Asked,
+    /// Tells what was done in the reader's name.
+    Told,
+    /// Tells of a change of the account's addresses, with a token that takes it back. Whoever makes
+    /// the change has every reason to keep it from its reader, so nothing that others use up, and
+    /// nothing that is spent, holds it up.
+    Undo,
+}
+
 /// A message to one person.
 #[derive(Clone, Serialize)]
 pub struct Message {
@@ -60,6 +73,9 @@ pub struct Message {
     /// The code or link token in the text, for tests to read from the development outbox.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// What it is to its reader.
+    #[serde(skip)]
+    pub sort: Sort,
     /// The address of whoever asked for it without having proved who they are.
     #[serde(skip)]
     pub asked_by: Option<IpAddr>,
@@ -88,9 +104,13 @@ impl Message {
     }
 
     /// Whether a stranger can cause such messages, as many as they like: those with a code or a
-    /// link in them, and those that say so. The others tell a person what was done in their name.
+    /// link that is asked for, and those that say so.
     pub fn is_solicited(&self) -> bool {
-        self.code.is_some() || self.asked_by.is_some()
+        match self.sort {
+            Sort::Asked => true,
+            Sort::Told => self.asked_by.is_some(),
+            Sort::Undo => false,
+        }
     }
 
     /// To whom it goes, as a log may have it: `a…@example.org`, `+41…67`.
@@ -134,6 +154,7 @@ mod tests {
             subject: None,
             text: String::new(),
             code: None,
+            sort: Sort::Told,
             asked_by: None,
             good_until: None,
         }

@@ -12,11 +12,23 @@ use crate::notify::Medium;
 /// How long what was sent by SMS is looked at by the breaker and by operators.
 const WEEK: std::time::Duration = std::time::Duration::from_hours(7 * 24);
 
+/// Messages that share caps, as the column `solicited` names them. What is used up of one share
+/// takes nothing from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    /// What people are told that was done in their name.
+    Told = 0,
+    /// What strangers cause.
+    Asked = 1,
+    /// What takes a change back.
+    Undo = 2,
+}
+
 /// A row of `sent_messages`.
 pub(super) struct Sent<'a> {
     pub(super) id: [u8; 16],
     pub(super) channel: Medium,
-    pub(super) solicited: bool,
+    pub(super) share: Share,
     pub(super) network: Option<[u8; 32]>,
     pub(super) recipient: Option<[u8; 32]>,
     pub(super) prefix: Option<[u8; 32]>,
@@ -68,7 +80,7 @@ pub(super) async fn add(
     )
     .bind(sent.id.as_slice())
     .bind(sent.channel.as_str())
-    .bind(i64::from(sent.solicited))
+    .bind(sent.share as i64)
     .bind(bytes(sent.network))
     .bind(bytes(sent.recipient))
     .bind(bytes(sent.prefix))
@@ -119,7 +131,7 @@ pub(super) async fn counts(
             WHERE network = $4 AND channel = 'sms' AND sent_at > $5) AS network_hour",
     )
     .bind(bytes(sent.recipient))
-    .bind(i64::from(sent.solicited))
+    .bind(sent.share as i64)
     .bind(bytes(sent.prefix))
     .bind(bytes(sent.network))
     .bind(now - HOUR)

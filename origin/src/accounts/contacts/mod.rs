@@ -194,8 +194,9 @@ async fn begin(
     } else {
         messages::contact_code(pending.kind, &pending.spelling, &issued.code)
     };
+    let message = message.map(|message| message.asked_by(caller.address));
     for message in [message, told].into_iter().flatten() {
-        state.mailer.send(message.asked_by(caller.address));
+        state.mailer.send(message);
     }
     Ok(issued.token)
 }
