@@ -605,6 +605,33 @@ async fn no_sms_goes_to_a_number_that_nobody_has_proved() {
     origin.post("/captcha/verify", answer).await.expect(200, "");
 }
 
+/// A right answer tells that the message was wanted, as a code to log in does.
+#[tokio::test]
+async fn a_captcha_by_sms_does_not_hold_up_what_it_was_asked_for() {
+    for as_pass in [false, true] {
+        let origin = origin(CaptchaKind::Code, |config| {
+            config.captcha.when = CaptchaWhen::Always;
+            config.captcha.routes = vec![CaptchaFor::Otp];
+            config.sms.defend = Some(true);
+        })
+        .await;
+        let body = json!({"phone_number": NUMBER, "password": PASSWORD});
+        origin.post("/register", body).await.expect(202, "");
+        let proof = json!({"phone_number": NUMBER, "code": origin.code(NUMBER)});
+        origin.post("/register/verify", proof).await.expect(200, "");
+        let query = format!("for=otp&target={}&type=code", target(NUMBER));
+        let asked = ask(&origin, &query).await.expect(200, "").body;
+        let mut answer = solved(&asked, &origin.code(NUMBER));
+        if as_pass {
+            let reply = origin.post("/captcha/verify", answer).await.expect(200, "");
+            answer = reply.body["captcha_token"].clone();
+        }
+        try_it(&origin, "otp", NUMBER, Some(&answer))
+            .await
+            .expect(200, "");
+    }
+}
+
 async fn by_risk(per_ip: bool) -> Origin {
     origin(CaptchaKind::Pow, |config| {
         config.captcha.when = CaptchaWhen::Risk;

@@ -112,7 +112,7 @@ fn message(to: &str, code: &str) -> Message {
         subject: Some("Your code"),
         text: format!("Your code is {code}.\n.\nA line of one dot stands above."),
         code: Some(code.to_owned()),
-        sort: Sort::Asked,
+        sort: Sort::Code,
         asked_by: None,
         good_until: None,
     }

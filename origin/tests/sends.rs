@@ -498,7 +498,7 @@ async fn counts_hold_over_a_restart_and_between_processes() {
             subject: None,
             text: "text".to_owned(),
             code: Some("123456".to_owned()),
-            sort: Sort::Asked,
+            sort: Sort::Code,
             asked_by: Some(address(number).into()),
             good_until: None,
         });
@@ -595,7 +595,7 @@ async fn a_developer_reads_codes_in_the_browser() {
         subject: Some("a <b>bold</b> subject"),
         text: hostile.to_owned(),
         code: Some("314159".to_owned()),
-        sort: Sort::Asked,
+        sort: Sort::Code,
         asked_by: Some(address(1).into()),
         good_until: None,
     });
@@ -740,6 +740,54 @@ async fn nothing_that_is_used_up_keeps_a_change_of_addresses_from_its_owner() {
             form["Body"]
         );
     }
+}
+
+/// The token of the link that was sent last.
+fn link(provider: &Provider) -> String {
+    let body = provider.calls().last().unwrap().form()["Body"].clone();
+    let token = body.split("token=").nth(1).unwrap();
+    token.split_whitespace().next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn links_to_a_new_password_open_no_breaker_and_one_that_is_used_was_wanted() {
+    let provider = Provider::start(&[]).await;
+    let origin = origin(&provider, |config| {
+        loosen(config);
+        config.sms.delays_seconds = vec![60];
+        config.sms.conversion.window = 4;
+        config.sms.conversion.percent = 50;
+    })
+    .await;
+    let forgot = async |number: &str| {
+        let body = json!({"identifier": number});
+        post(&origin, "/forgot-password", &body, address(0)).await
+    };
+    for number in 0..6 {
+        let number = format!("+4179123450{number}");
+        with_number(&origin, &provider, &number).await;
+        forgot(&number).await.expect(202, "");
+    }
+    quiet(&origin.state.mailer).await;
+    origin.advance(301);
+    // Six links that nobody followed.
+    assert_eq!(state_of(&origin, "*").await, BreakerState::Closed);
+    let before = provider.calls().len();
+    ask(&origin, "+41791234599", address(1))
+        .await
+        .expect(200, "");
+    quiet(&origin.state.mailer).await;
+    assert_eq!(provider.calls().len(), before + 1);
+    // A pause follows a link, unless it was used.
+    let number = "+41791234500";
+    forgot(number).await.expect(202, "");
+    quiet(&origin.state.mailer).await;
+    ask(&origin, number, address(1))
+        .await
+        .expect(429, "rate_limited");
+    let body = json!({"token": link(&provider), "password": "four wild geese north"});
+    origin.post("/reset-password", body).await.expect(204, "");
+    ask(&origin, number, address(1)).await.expect(200, "");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ fn message(
         subject: (channel == Medium::Email).then_some(subject),
         text,
         code: code.map(|code| code.expose().to_owned()),
-        sort: code.map_or(Sort::Told, |_| Sort::Asked),
+        sort: code.map_or(Sort::Told, |_| Sort::Code),
         asked_by: None,
         good_until: None,
     })
@@ -73,7 +73,11 @@ pub fn reset_link(kind: Kind, to: &str, page: &str, token: &Secret) -> Option<Me
          If you did not ask for it, ignore this message.",
         token.expose()
     );
-    message(kind, to, "Set a new password", text, Some(token))
+    let message = message(kind, to, "Set a new password", text, Some(token))?;
+    Some(Message {
+        sort: Sort::Link,
+        ..message
+    })
 }
 
 /// After a password was changed.

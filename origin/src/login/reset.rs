@@ -218,6 +218,8 @@ pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> R
     let set = Event::new(events::Kind::Password, Outcome::Success, Actor::Anonymous);
     let set = set.about(link.user_id).because("reset");
     events::record(state, &mut tx, &set).await?;
+    // The message was wanted: the next one to its recipient need not wait.
+    sends::answered(&mut tx, &link.recipient, now).await?;
     let address = Subject::identifier(&state.vault, &link.recipient)?;
     lockout::clear(&mut tx, &[account, address], None).await?;
     guesses::lift(&mut tx, &account, now).await?;

@@ -48,8 +48,12 @@ impl Medium {
 /// What a message is to its reader, by which it is decided what may hold it up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
-    /// A code or a link that was asked for, by whoever.
-    Asked,
+    /// A code that was asked for, by whoever, and is given back here: by how many come back it is
+    /// judged whether they are wanted.
+    Code,
+    /// A link that was asked for, by whoever. It goes only where an account has proved to be, and
+    /// many who ask for one remember their password after all.
+    Link,
     /// Tells what was done in the reader's name.
     Told,
     /// Tells of a change of the account's addresses, with a token that takes it back. Whoever makes
@@ -107,7 +111,7 @@ impl Message {
     /// link that is asked for, and those that say so.
     pub fn is_solicited(&self) -> bool {
         match self.sort {
-            Sort::Asked => true,
+            Sort::Code | Sort::Link => true,
             Sort::Told => self.asked_by.is_some(),
             Sort::Undo => false,
         }

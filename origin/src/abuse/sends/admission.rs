@@ -177,7 +177,7 @@ impl Rules {
             return Ok(Err(Refusal::NumberType));
         }
         let share = share(message);
-        let measured = message.sort == Sort::Asked && message.code.is_some();
+        let measured = message.sort == Sort::Code;
         if measured {
             let (rules, region) = (&sms.conversion, &number.region);
             if !breaker::allows(connection, rules, self.settle, region, now).await? {
