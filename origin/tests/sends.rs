@@ -115,6 +115,34 @@ async fn a_hundred_neighbours_from_a_hundred_addresses_get_twenty_messages() {
     assert_eq!(provider.calls().len(), 21);
 }
 
+/// An account costs nothing, and each of its changes is told.
+#[tokio::test]
+async fn notices_to_a_hundred_neighbours_are_twenty_and_strangers_take_none_of_them() {
+    let provider = Provider::start(&[]).await;
+    let origin = origin(&provider, |_| {}).await;
+    for number in 0..30 {
+        let phone = format!("+417912345{number:02}");
+        ask(&origin, &phone, address(number)).await.expect(200, "");
+    }
+    quiet(&origin.state.mailer).await;
+    assert_eq!(
+        (provider.calls().len(), refused(&origin, "sms", "prefix")),
+        (20, 10)
+    );
+    for number in 0..100 {
+        let phone = format!("+417912345{number:02}");
+        origin
+            .state
+            .mailer
+            .send(provider::message(&phone, "Your password was changed."));
+    }
+    quiet(&origin.state.mailer).await;
+    assert_eq!(
+        (provider.calls().len(), refused(&origin, "sms", "prefix")),
+        (40, 90)
+    );
+}
+
 #[tokio::test]
 async fn one_network_gets_ten_messages_whatever_the_numbers() {
     let provider = Provider::start(&[]).await;

@@ -207,7 +207,7 @@ impl Rules {
             || over(counts.number_day, sms.per_number_per_day)
         {
             Some(Refusal::Number)
-        } else if share == Share::Asked && over(counts.prefix_hour, sms.per_prefix_per_hour) {
+        } else if over(counts.prefix_hour, sms.per_prefix_per_hour) {
             Some(Refusal::Prefix)
         } else if sent.network.is_some() && over(counts.network_hour, sms.per_network_per_hour) {
             Some(Refusal::Network)

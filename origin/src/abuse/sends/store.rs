@@ -126,7 +126,7 @@ pub(super) async fn counts(
            (SELECT COUNT(*) FROM sent_messages
             WHERE recipient = $1 AND solicited = $2 AND sent_at > $6) AS number_day,
            (SELECT COUNT(*) FROM sent_messages
-            WHERE prefix = $3 AND solicited = 1 AND sent_at > $5) AS prefix_hour,
+            WHERE prefix = $3 AND solicited = $2 AND sent_at > $5) AS prefix_hour,
            (SELECT COUNT(*) FROM sent_messages
             WHERE network = $4 AND channel = 'sms' AND sent_at > $5) AS network_hour",
     )
