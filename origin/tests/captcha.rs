@@ -844,11 +844,49 @@ async fn the_first_sms_to_a_number_needs_one_in_every_network_that_did_not_prove
     post_from(&origin, home, "/register", body)
         .await
         .expect(403, "captcha_required");
+    // So does a link to a new password, whoever has the number.
+    for (address, number) in [(home, NUMBER), (elsewhere, "+41797654321")] {
+        let body = json!({"identifier": number});
+        post_from(&origin, address, "/forgot-password", body)
+            .await
+            .expect(403, "captcha_required");
+    }
     // Mail costs nothing.
     let body = json!({"email": BOB});
     post_from(&origin, home, "/otp/send", body)
         .await
         .expect(200, "");
+}
+
+/// An account costs nothing; with one, `POST /contacts` was the way to have SMS sent to anybody.
+#[tokio::test]
+async fn a_number_that_is_added_needs_one_as_one_that_logs_in_does() {
+    let origin = by_risk(true).await;
+    let sent = origin.post("/otp/send", json!({"email": BOB})).await;
+    let body = json!({"otp_token": sent.text("otp_token"), "code": origin.code(BOB)});
+    let tokens = origin.post("/otp/verify", body).await.expect(200, "");
+    let add = async |body: Value| {
+        let path = "/api/v1/auth/contacts";
+        let token = Some(tokens.text("access_token"));
+        origin.call(Method::POST, path, token, Some(body)).await
+    };
+    let refused = add(json!({"phone_number": NUMBER})).await;
+    let refused = refused.expect(403, "captcha_required");
+    assert_eq!(refused.body["captcha"]["for"], "contact");
+    assert!(origin.message(NUMBER).is_none());
+    // One for another purpose does not do.
+    let pass = pow_pass(&origin, "otp", NUMBER).await;
+    add(json!({"phone_number": NUMBER, "captcha": pass}))
+        .await
+        .expect(400, "captcha_invalid");
+    let pass = pow_pass(&origin, "contact", NUMBER).await;
+    add(json!({"phone_number": NUMBER, "captcha": pass}))
+        .await
+        .expect(202, "");
+    assert!(origin.message(NUMBER).is_some());
+    add(json!({"email": "bob@example.com"}))
+        .await
+        .expect(202, "");
 }
 
 #[tokio::test]

@@ -115,9 +115,15 @@ async fn a_thousand_messages_a_minute_in_all() {
         post(origin, &address, "/otp/send", body).await
     })
     .await;
-    // A registration sends one, too; refused, it has cost its recipient nothing.
+    // A registration sends one, too, and so does who forgot a password; refused, it has cost its
+    // recipient nothing.
     for _ in 0..999 {
         origin.state.limiter.message().unwrap();
+    }
+    for _ in 0..4 {
+        let body = json!({"identifier": "nobody@example.org"});
+        let reply = post(origin, HERE, "/forgot-password", body).await;
+        refused(reply, "60");
     }
     let body = json!({"email": ALICE, "password": PASSWORD});
     for _ in 0..3 {

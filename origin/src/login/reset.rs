@@ -39,6 +39,7 @@ pub(super) async fn forgot(
     }
     let limit = state.config.limits.forgot_password_per_account_per_hour;
     sends::count(&mut tx, SENDS, &blind, limit, now).await?;
+    state.limiter.message()?;
     let holder = accounts::holder(&mut tx, identifier.kind(), &blind)
         .await?
         .filter(|holder| holder.active);
