@@ -635,6 +635,7 @@ async fn what_is_refused_and_what_looks_like_stuffing_is_counted() {
     let origin = counting_with(|config| {
         config.limits.login_failures_per_ip = 100;
         config.lockout.delay_seconds = Vec::new();
+        config.audit.unknown_per_hour = 3;
     })
     .await;
     let fail = async |address: &str, identifier: &str| {
@@ -657,6 +658,17 @@ async fn what_is_refused_and_what_looks_like_stuffing_is_counted() {
     assert_eq!(value(accounts).await, 0);
     fail("203.0.113.78", "somebody9").await;
     assert_eq!((value(accounts).await, value(networks).await), (1, 0));
+    // Under attack the trail keeps few of the failures, and the sign that it is one.
+    let mut reader = origin.state.db.read().await.unwrap();
+    let recorded = async |sql, reader: &mut sqlx::AnyConnection| {
+        let count: i64 = sqlx::query_scalar(sql).fetch_one(reader).await.unwrap();
+        count
+    };
+    let logins = "SELECT COUNT(*) FROM audit_events WHERE kind = 'login'";
+    assert_eq!(recorded(logins, &mut reader).await, 3);
+    let signs = "SELECT COUNT(*) FROM audit_events WHERE reason = 'many_accounts'";
+    assert_eq!(recorded(signs, &mut reader).await, 1);
+    drop(reader);
     for (address, told) in [("192.0.2.1", 0), ("192.0.2.1", 0), ("198.51.100.1", 0)] {
         fail(address, ALICE).await;
         assert_eq!(value(networks).await, told);
