@@ -373,6 +373,34 @@ async fn people_read_their_own_events_and_administrators_all() {
 }
 
 #[tokio::test]
+async fn the_erasure_of_a_person_does_not_say_from_where() {
+    let origin = Origin::with(|config| config.accounts.deletion_grace_seconds = 0).await;
+    let admin = keep::user(&origin.state).await;
+    let admin_token = keep::open(&origin.state, admin).await.access_token;
+    let person = keep::user(&origin.state).await;
+    let token = keep::open(&origin.state, person).await.access_token;
+    let path = "/api/v1/auth/account";
+    let left = origin.call(Method::DELETE, path, Some(&token), None).await;
+    left.expect(202, "");
+    let path = "/api/v1/admin/audit?kind=erasure";
+    let found = origin
+        .call(Method::GET, path, Some(&admin_token), None)
+        .await;
+    let found = found.expect(200, "");
+    let event = &found.body["events"][0];
+    assert_eq!(event["user_id"], person.to_string());
+    assert_eq!(
+        (&event["ip_address"], &event["user_agent"]),
+        (&json!(null), &json!(null))
+    );
+    assert!(
+        event["request_id"]
+            .as_str()
+            .is_some_and(|id| !id.is_empty())
+    );
+}
+
+#[tokio::test]
 async fn nothing_of_a_person_stands_in_the_trail_in_the_clear() {
     let (origin, user) = with_events(0).await;
     let caller = Caller {
