@@ -103,6 +103,32 @@ async fn ten_messages_an_hour_from_one_address_codes_and_registrations_together(
 }
 
 #[tokio::test]
+async fn three_messages_an_hour_to_one_recipient_whatever_they_are_called() {
+    for routes in [
+        ["/otp/send"; 4],
+        ["/register"; 4],
+        ["/register", "/otp/send", "/register", "/otp/send"],
+        ["/otp/send", "/otp/send", "/otp/send", "/register"],
+    ] {
+        let origin = counting().await;
+        let mut replies = Vec::new();
+        for route in routes {
+            let mut body = json!({"email": ALICE});
+            if route == "/register" {
+                body["password"] = json!(PASSWORD);
+            }
+            replies.push(post(&origin, HERE, route, body).await);
+        }
+        refused(replies.pop().unwrap(), "3600");
+        assert!(
+            replies.iter().all(|reply| reply.status.is_success()),
+            "{routes:?}"
+        );
+        assert_eq!(origin.state.mailer.sent().len(), 3, "{routes:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_thousand_messages_a_minute_in_all() {
     // From as many addresses, to as many recipients. The first 990 are only counted.
     let origin = &counting().await;
