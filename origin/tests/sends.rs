@@ -11,14 +11,15 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, header};
 use edgekeep_origin::abuse::sends::{self, BreakerState};
+use edgekeep_origin::accounts::{self, Identifier, NewAccount};
 use edgekeep_origin::app::{self, State};
 use edgekeep_origin::clock::Clock;
 use edgekeep_origin::config::{Channel, Config, DataDir, HttpHook, Mode};
 use edgekeep_origin::metrics::{Delivery, RefusalLabels};
-use edgekeep_origin::notify::{Medium, Message, Sort};
+use edgekeep_origin::notify::{Medium, Message, Sort, notices};
 use edgekeep_origin::random::Random;
 use edgekeep_origin::vault::Secret;
-use provider::{PATIENCE, Provider, counted, quiet};
+use provider::{Answer, PATIENCE, Provider, counted, quiet};
 use sent::logged;
 use serde_json::{Value, json};
 use support::{BEGINNING, Origin, Reply, all};
@@ -141,6 +142,42 @@ async fn notices_to_a_hundred_neighbours_are_twenty_and_strangers_take_none_of_t
         (provider.calls().len(), refused(&origin, "sms", "prefix")),
         (40, 90)
     );
+}
+
+/// A notice that a provider could not deliver comes again, and is one message all the same.
+#[tokio::test]
+async fn a_notice_that_comes_again_counts_once() {
+    let provider = Provider::start(&[503; 3].map(Answer::Status)).await;
+    let origin = origin(&provider, |config| {
+        config.sms.per_number_per_day = 1;
+        config.sms.per_prefix_per_hour = 1;
+    })
+    .await;
+    let (state, number) = (&origin.state, "+41791234567");
+    let new = NewAccount {
+        identifiers: &[(Identifier::phone(number, None).unwrap(), true)],
+        ..NewAccount::default()
+    };
+    let mut tx = state.db.write().await.unwrap();
+    let user = accounts::create(state, &mut tx, &new).await.unwrap();
+    let notice = provider::message(number, "Your password was changed.");
+    let kept = state.mailer.keep(&mut tx, user, [notice]).await.unwrap();
+    tx.commit().await.unwrap();
+    state.mailer.deliver(kept);
+    quiet(&state.mailer).await;
+    assert_eq!(provider.calls().len(), 3);
+    origin.advance(30);
+    assert_eq!(notices::send_due(state).await.unwrap(), 1);
+    quiet(&state.mailer).await;
+    assert_eq!(provider.calls().len(), 4);
+    assert_eq!(
+        (
+            refused(&origin, "sms", "number"),
+            refused(&origin, "sms", "prefix")
+        ),
+        (0, 0)
+    );
+    assert_eq!(state.mailer.standing().await.unwrap().waiting, 0);
 }
 
 #[tokio::test]
@@ -491,7 +528,7 @@ async fn losses_spread_over_countries_open_the_breaker_of_all() {
 /// A provider that is down must not look like fraud.
 #[tokio::test]
 async fn messages_that_never_left_are_no_losses() {
-    let provider = Provider::then(&[], provider::Answer::Status(400)).await;
+    let provider = Provider::then(&[], Answer::Status(400)).await;
     let origin = origin(&provider, |config| {
         loosen(config);
         config.sms.conversion.window = 50;

@@ -106,6 +106,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "anomaly",
         include_str!("../../migrations/0114_anomaly.sql"),
     ),
+    (
+        119,
+        "notices",
+        include_str!("../../migrations/0119_notices.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

@@ -252,13 +252,11 @@ pub(super) async fn change(
     )
     .await?;
     let contact = accounts::contact(state, &mut tx, user_id).await?;
+    let notice = contact.and_then(|(kind, _, to)| super::messages::password_changed(kind, &to));
+    let notice = state.mailer.keep(&mut tx, user_id, notice).await?;
     tx.commit().await?;
     drop(confirmed);
-    if let Some((kind, _, to)) = contact
-        && let Some(message) = super::messages::password_changed(kind, &to)
-    {
-        state.mailer.send(message);
-    }
+    state.mailer.deliver(notice);
     Ok(())
 }
 

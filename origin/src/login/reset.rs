@@ -230,12 +230,10 @@ pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> R
     factors::withhold(&mut tx, link.user_id, link.kind).await?;
     second::withdraw(&mut tx, link.user_id).await?;
     let contact = accounts::contact(state, &mut tx, link.user_id).await?;
+    let notice = contact.and_then(|(kind, _, to)| messages::password_changed(kind, &to));
+    let notice = state.mailer.keep(&mut tx, link.user_id, notice).await?;
     tx.commit().await?;
-    if let Some((kind, _, to)) = contact
-        && let Some(message) = messages::password_changed(kind, &to)
-    {
-        state.mailer.send(message);
-    }
+    state.mailer.deliver(notice);
     Ok(())
 }
 

@@ -3,11 +3,14 @@
 //! A message is handed over after the change that causes it is committed, and is judged and sent
 //! by a task of its own: how long that takes, or whether anything is sent at all, must not show in
 //! the time of an answer, nor in the answer itself.
+//!
+//! What a person must be told of their account is written down with the change ([`notices`]); codes
+//! and links, which somebody waits for and asks for again, are in memory only.
 
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
@@ -15,6 +18,7 @@ mod client;
 mod file;
 mod http;
 mod mailer;
+pub mod notices;
 mod page;
 pub(crate) mod signature;
 mod smtp;
@@ -22,11 +26,11 @@ mod sns;
 mod transport;
 mod twilio;
 
-pub use mailer::Mailer;
+pub use mailer::{Kept, Mailer};
 pub use page::{PATH as OUTBOX_PATH, has_outbox_page, outbox, routes};
 
 /// By which way a message goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Medium {
     /// Mail.
@@ -46,7 +50,8 @@ impl Medium {
 }
 
 /// What a message is to its reader, by which it is decided what may hold it up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Sort {
     /// A code that was asked for, by whoever, and is given back here: by how many come back it is
     /// judged whether they are wanted.

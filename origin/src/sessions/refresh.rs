@@ -22,7 +22,6 @@ use crate::config::ReuseEnds;
 use crate::db::Tx;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
-use crate::notify::Message;
 use crate::request::Caller;
 
 /// What a token that did not rotate its session is.
@@ -73,23 +72,25 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
     let before = super::Details::open(state, &session)?.seen;
     let looked = anomaly::refresh(state, &mut tx, caller, whose, before.as_ref()).await?;
     if looked.ended {
+        let told = state
+            .mailer
+            .keep(&mut tx, session.user_id, looked.message)
+            .await?;
         tx.commit().await?;
-        tell(state, looked.message);
+        state.mailer.deliver(told);
         return Err(Error::SessionEnded);
     }
     // What was found may have changed what the tokens say.
     let session = store::find(&mut tx, session.id).await?;
     let session = session.ok_or(Error::SessionEnded)?;
     let tokens = super::answer(state, &mut tx, &session, user).await?;
+    let told = state
+        .mailer
+        .keep(&mut tx, session.user_id, looked.message)
+        .await?;
     tx.commit().await?;
-    tell(state, looked.message);
+    state.mailer.deliver(told);
     Ok(tokens)
-}
-
-fn tell(state: &State, message: Option<Message>) {
-    if let Some(message) = message {
-        state.mailer.send(message);
-    }
 }
 
 /// Why nothing was rotated.

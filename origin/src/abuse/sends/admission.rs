@@ -177,6 +177,10 @@ impl Rules {
             return Ok(Err(Refusal::NumberType));
         }
         let share = share(message);
+        // A notice that could not be delivered comes again.
+        if share != Share::Asked && store::is_counted(connection, id).await? {
+            return Ok(Ok(()));
+        }
         let measured = message.sort == Sort::Code;
         if measured {
             let (rules, region) = (&sms.conversion, &number.region);

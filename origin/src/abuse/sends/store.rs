@@ -93,6 +93,18 @@ pub(super) async fn add(
     Ok(())
 }
 
+/// Whether a message was let through before.
+pub(super) async fn is_counted(
+    connection: &mut AnyConnection,
+    id: [u8; 16],
+) -> Result<bool, Error> {
+    let row = sqlx::query("SELECT 1 FROM sent_messages WHERE id = $1")
+        .bind(id.as_slice())
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.is_some())
+}
+
 /// Takes a message out of the measuring of conversion: it never went out.
 pub(super) async fn unmeasure(connection: &mut AnyConnection, id: [u8; 16]) -> Result<(), Error> {
     sqlx::query("UPDATE sent_messages SET measured = 0 WHERE id = $1")

@@ -115,10 +115,10 @@ pub(super) async fn undo(
         .because("undone")
         .from(caller);
     events::record(state, &mut tx, &password).await?;
+    let notice = messages::contacts_restored(told.kind, &told.spelling);
+    let notice = state.mailer.keep(&mut tx, user_id, notice).await?;
     tx.commit().await?;
-    if let Some(message) = messages::contacts_restored(told.kind, &told.spelling) {
-        state.mailer.send(message);
-    }
+    state.mailer.deliver(notice);
     Ok(())
 }
 
