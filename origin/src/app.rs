@@ -156,7 +156,7 @@ impl State {
         let watch = Watch::default();
         let captchas = Captchas::new(&config.captcha).map_err(StartError::Captcha)?;
         let admission = Admission::new(&config, &db, &vault, &clock);
-        let mailer = Mailer::start(&config, &clock, &random, &admission);
+        let mailer = Mailer::start(&config, (&db, &vault, &clock, &random), &admission);
         let mailer = mailer.map_err(StartError::Notify)?;
         let social = Social::new(&config)?;
         let policy = revocation::read_policy(&config).map_err(|source| StartError::Io {
@@ -459,6 +459,7 @@ pub async fn serve(state: State) -> Result<(), StartError> {
     }
     tasks.spawn(revocation::keep_current(state.clone()));
     tasks.spawn(vault::rotation::keep(state.clone()));
+    tasks.spawn(notify::notices::keep_delivering(state.clone()));
     let kv_rest = revocation::kv_rest::Writer::new(&state.config.revocation.kv_rest)
         .map_err(|error| Error::internal(format!("revocation.kv_rest: {error}")))?;
     if let Some(writer) = kv_rest {

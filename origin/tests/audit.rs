@@ -119,7 +119,11 @@ async fn whatever_is_changed_in_the_database_shows() {
                  start_hash = (SELECT hash FROM audit_events WHERE audit_events.sequence = 1)",
             Broken::Ends,
         ),
-        ("UPDATE audit_head SET mac = '', sequence = 0, hash = ''", Broken::Behind(1)),
+        ("UPDATE audit_head SET mac = '', sequence = 0, hash = ''", Broken::Ends),
+        ("UPDATE audit_head SET mac_version = 99", Broken::Ends),
+        ("UPDATE audit_head SET mac_version = -1", Broken::Ends),
+        ("UPDATE audit_events SET details = NULL WHERE sequence = 3", Broken::Details(3)),
+        ("UPDATE audit_events SET details = NULL WHERE sequence >= 4", Broken::Details(4)),
     ] {
         let (origin, _) = with_events(5).await;
         execute(&origin.state, sql).await;
@@ -128,13 +132,110 @@ async fn whatever_is_changed_in_the_database_shows() {
     }
 }
 
+/// Takes the trail away as whoever can write to the database would, to before the first event.
+const EMPTYING: &[&str] = &[
+    "DELETE FROM audit_events",
+    "UPDATE audit_head SET start_sequence = 0, start_hash = '', sequence = 0, hash = '', mac = '',
+         mac_version = 0",
+];
+
+/// Cuts the last event off, and lets the trail end before it.
+const CUTTING: &[&str] = &[
+    "DELETE FROM audit_events WHERE sequence = 5",
+    "UPDATE audit_head SET sequence = 4,
+         hash = (SELECT hash FROM audit_events WHERE audit_events.sequence = 4)",
+];
+
 #[tokio::test]
-async fn what_is_sealed_may_be_erased_and_the_chain_holds() {
+async fn what_was_altered_is_never_signed_again() {
+    // Also what makes events old, so that retention takes away what was changed.
+    for (alterations, what_follows) in [
+        (EMPTYING, "an event"),
+        (EMPTYING, "a restart"),
+        (EMPTYING, "the upkeep"),
+        (CUTTING, "an event"),
+        (CUTTING, "the upkeep"),
+        (
+            &["UPDATE audit_head SET start_sequence = 1,
+                   start_hash = (SELECT hash FROM audit_events WHERE audit_events.sequence = 1)"],
+            "an event",
+        ),
+        (
+            &["UPDATE audit_events SET occurred_at = 0 WHERE sequence <= 3"],
+            "the upkeep",
+        ),
+        (
+            &["UPDATE audit_events SET occurred_at = 0, kind = 'logout' WHERE sequence <= 5"],
+            "the upkeep",
+        ),
+        (
+            &[
+                "UPDATE audit_events SET occurred_at = 0 WHERE sequence <= 3",
+                "DELETE FROM audit_events WHERE sequence = 2",
+            ],
+            "the upkeep",
+        ),
+    ] {
+        let (mut origin, user) = with_events(5).await;
+        for sql in alterations {
+            execute(&origin.state, sql).await;
+        }
+        match what_follows {
+            "a restart" => origin = origin.restarted().await,
+            "the upkeep" => revocation::clean(&origin.state).await.unwrap(),
+            _ => record(&origin.state, &login(user)).await,
+        }
+        let found = verify(&origin.state, None).await;
+        assert_eq!(found, Err(Broken::Ends), "{alterations:?}, {what_follows}");
+        // Nor by what happens after.
+        record(&origin.state, &login(user)).await;
+        revocation::clean(&origin.state).await.unwrap();
+        let beside = origin.beside(|_| {}).await.unwrap();
+        record(&beside.state, &login(user)).await;
+        let found = verify(&origin.state, None).await;
+        assert_eq!(found, Err(Broken::Ends), "{alterations:?}, {what_follows}");
+    }
+}
+
+#[tokio::test]
+async fn a_row_before_the_beginning_is_not_of_the_trail() {
+    let (origin, _) = with_events(5).await;
+    execute(
+        &origin.state,
+        "INSERT INTO audit_events (sequence, id, occurred_at, kind, outcome, reason, actor,
+                                   request_id, details_hash, hash)
+         SELECT 0, X'00', 0, kind, outcome, reason, actor, request_id, details_hash, hash
+         FROM audit_events WHERE sequence = 5",
+    )
+    .await;
+    revocation::clean(&origin.state).await.unwrap();
+    assert_eq!(verify(&origin.state, None).await.unwrap().events, 5);
+}
+
+#[tokio::test]
+async fn what_is_sealed_is_erased_with_the_person_and_the_chain_holds() {
     let (origin, user) = with_events(3).await;
-    let mut tx = origin.state.db.write().await.unwrap();
-    events::erase_details(&mut tx, user).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(verify(&origin.state, None).await.unwrap().events, 3);
+    let erase = async || {
+        let mut tx = origin.state.db.write().await.unwrap();
+        events::erase_details(&mut tx, user).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    erase().await;
+    let found = verify(&origin.state, None).await;
+    assert_eq!(found, Err(Broken::Details(1)), "nothing says why");
+    let erasure = Event::new(Kind::Erasure, Outcome::Success, Actor::System).about(user);
+    record(&origin.state, &erasure).await;
+    assert_eq!(verify(&origin.state, None).await.unwrap().events, 4);
+    // An erasure explains what is before it, of the same person.
+    let other = keep::user(&origin.state).await;
+    record(&origin.state, &login(other)).await;
+    record(&origin.state, &login(user)).await;
+    for sequence in [5, 6] {
+        let sql = format!("UPDATE audit_events SET details = NULL WHERE sequence = {sequence}");
+        execute(&origin.state, &sql).await;
+        let found = verify(&origin.state, None).await;
+        assert_eq!(found, Err(Broken::Details(5)), "{sequence}");
+    }
 }
 
 #[tokio::test]
@@ -269,6 +370,34 @@ async fn people_read_their_own_events_and_administrators_all() {
     get(&admin_token, "/api/v1/admin/audit".to_owned())
         .await
         .expect(403, "insufficient_role");
+}
+
+#[tokio::test]
+async fn the_erasure_of_a_person_does_not_say_from_where() {
+    let origin = Origin::with(|config| config.accounts.deletion_grace_seconds = 0).await;
+    let admin = keep::user(&origin.state).await;
+    let admin_token = keep::open(&origin.state, admin).await.access_token;
+    let person = keep::user(&origin.state).await;
+    let token = keep::open(&origin.state, person).await.access_token;
+    let path = "/api/v1/auth/account";
+    let left = origin.call(Method::DELETE, path, Some(&token), None).await;
+    left.expect(202, "");
+    let path = "/api/v1/admin/audit?kind=erasure";
+    let found = origin
+        .call(Method::GET, path, Some(&admin_token), None)
+        .await;
+    let found = found.expect(200, "");
+    let event = &found.body["events"][0];
+    assert_eq!(event["user_id"], person.to_string());
+    assert_eq!(
+        (&event["ip_address"], &event["user_agent"]),
+        (&json!(null), &json!(null))
+    );
+    assert!(
+        event["request_id"]
+            .as_str()
+            .is_some_and(|id| !id.is_empty())
+    );
 }
 
 #[tokio::test]

@@ -605,6 +605,33 @@ async fn no_sms_goes_to_a_number_that_nobody_has_proved() {
     origin.post("/captcha/verify", answer).await.expect(200, "");
 }
 
+/// A right answer tells that the message was wanted, as a code to log in does.
+#[tokio::test]
+async fn a_captcha_by_sms_does_not_hold_up_what_it_was_asked_for() {
+    for as_pass in [false, true] {
+        let origin = origin(CaptchaKind::Code, |config| {
+            config.captcha.when = CaptchaWhen::Always;
+            config.captcha.routes = vec![CaptchaFor::Otp];
+            config.sms.defend = Some(true);
+        })
+        .await;
+        let body = json!({"phone_number": NUMBER, "password": PASSWORD});
+        origin.post("/register", body).await.expect(202, "");
+        let proof = json!({"phone_number": NUMBER, "code": origin.code(NUMBER)});
+        origin.post("/register/verify", proof).await.expect(200, "");
+        let query = format!("for=otp&target={}&type=code", target(NUMBER));
+        let asked = ask(&origin, &query).await.expect(200, "").body;
+        let mut answer = solved(&asked, &origin.code(NUMBER));
+        if as_pass {
+            let reply = origin.post("/captcha/verify", answer).await.expect(200, "");
+            answer = reply.body["captcha_token"].clone();
+        }
+        try_it(&origin, "otp", NUMBER, Some(&answer))
+            .await
+            .expect(200, "");
+    }
+}
+
 async fn by_risk(per_ip: bool) -> Origin {
     origin(CaptchaKind::Pow, |config| {
         config.captcha.when = CaptchaWhen::Risk;
@@ -817,11 +844,49 @@ async fn the_first_sms_to_a_number_needs_one_in_every_network_that_did_not_prove
     post_from(&origin, home, "/register", body)
         .await
         .expect(403, "captcha_required");
+    // So does a link to a new password, whoever has the number.
+    for (address, number) in [(home, NUMBER), (elsewhere, "+41797654321")] {
+        let body = json!({"identifier": number});
+        post_from(&origin, address, "/forgot-password", body)
+            .await
+            .expect(403, "captcha_required");
+    }
     // Mail costs nothing.
     let body = json!({"email": BOB});
     post_from(&origin, home, "/otp/send", body)
         .await
         .expect(200, "");
+}
+
+/// An account costs nothing; with one, `POST /contacts` was the way to have SMS sent to anybody.
+#[tokio::test]
+async fn a_number_that_is_added_needs_one_as_one_that_logs_in_does() {
+    let origin = by_risk(true).await;
+    let sent = origin.post("/otp/send", json!({"email": BOB})).await;
+    let body = json!({"otp_token": sent.text("otp_token"), "code": origin.code(BOB)});
+    let tokens = origin.post("/otp/verify", body).await.expect(200, "");
+    let add = async |body: Value| {
+        let path = "/api/v1/auth/contacts";
+        let token = Some(tokens.text("access_token"));
+        origin.call(Method::POST, path, token, Some(body)).await
+    };
+    let refused = add(json!({"phone_number": NUMBER})).await;
+    let refused = refused.expect(403, "captcha_required");
+    assert_eq!(refused.body["captcha"]["for"], "contact");
+    assert!(origin.message(NUMBER).is_none());
+    // One for another purpose does not do.
+    let pass = pow_pass(&origin, "otp", NUMBER).await;
+    add(json!({"phone_number": NUMBER, "captcha": pass}))
+        .await
+        .expect(400, "captcha_invalid");
+    let pass = pow_pass(&origin, "contact", NUMBER).await;
+    add(json!({"phone_number": NUMBER, "captcha": pass}))
+        .await
+        .expect(202, "");
+    assert!(origin.message(NUMBER).is_some());
+    add(json!({"email": "bob@example.com"}))
+        .await
+        .expect(202, "");
 }
 
 #[tokio::test]

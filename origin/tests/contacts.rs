@@ -48,12 +48,18 @@ async fn added(origin: &Origin, person: &Person, address: &str) -> String {
     undo
 }
 
-/// The token in the newest message that tells of a change.
+/// The token in the newest message that tells of a change, which is of use as long as the token.
 fn undo_token(origin: &Origin) -> String {
     let messages = origin.state.mailer.sent();
     let told = messages.iter().rev().find_map(|message| {
         let code = message.code.as_deref()?;
-        code.starts_with("eku_").then(|| code.to_owned())
+        let is_undo = code.starts_with("eku_");
+        if is_undo {
+            let until = message.good_until.unwrap();
+            assert_eq!(until.since(origin.clock.now()).as_secs(), 72 * 3_600);
+            assert!(!message.is_solicited());
+        }
+        is_undo.then(|| code.to_owned())
     });
     told.unwrap()
 }

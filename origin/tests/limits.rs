@@ -103,6 +103,32 @@ async fn ten_messages_an_hour_from_one_address_codes_and_registrations_together(
 }
 
 #[tokio::test]
+async fn three_messages_an_hour_to_one_recipient_whatever_they_are_called() {
+    for routes in [
+        ["/otp/send"; 4],
+        ["/register"; 4],
+        ["/register", "/otp/send", "/register", "/otp/send"],
+        ["/otp/send", "/otp/send", "/otp/send", "/register"],
+    ] {
+        let origin = counting().await;
+        let mut replies = Vec::new();
+        for route in routes {
+            let mut body = json!({"email": ALICE});
+            if route == "/register" {
+                body["password"] = json!(PASSWORD);
+            }
+            replies.push(post(&origin, HERE, route, body).await);
+        }
+        refused(replies.pop().unwrap(), "3600");
+        assert!(
+            replies.iter().all(|reply| reply.status.is_success()),
+            "{routes:?}"
+        );
+        assert_eq!(origin.state.mailer.sent().len(), 3, "{routes:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_thousand_messages_a_minute_in_all() {
     // From as many addresses, to as many recipients. The first 990 are only counted.
     let origin = &counting().await;
@@ -115,9 +141,15 @@ async fn a_thousand_messages_a_minute_in_all() {
         post(origin, &address, "/otp/send", body).await
     })
     .await;
-    // A registration sends one, too; refused, it has cost its recipient nothing.
+    // A registration sends one, too, and so does who forgot a password; refused, it has cost its
+    // recipient nothing.
     for _ in 0..999 {
         origin.state.limiter.message().unwrap();
+    }
+    for _ in 0..4 {
+        let body = json!({"identifier": "nobody@example.org"});
+        let reply = post(origin, HERE, "/forgot-password", body).await;
+        refused(reply, "60");
     }
     let body = json!({"email": ALICE, "password": PASSWORD});
     for _ in 0..3 {
@@ -629,6 +661,7 @@ async fn what_is_refused_and_what_looks_like_stuffing_is_counted() {
     let origin = counting_with(|config| {
         config.limits.login_failures_per_ip = 100;
         config.lockout.delay_seconds = Vec::new();
+        config.audit.unknown_per_hour = 3;
     })
     .await;
     let fail = async |address: &str, identifier: &str| {
@@ -651,6 +684,17 @@ async fn what_is_refused_and_what_looks_like_stuffing_is_counted() {
     assert_eq!(value(accounts).await, 0);
     fail("203.0.113.78", "somebody9").await;
     assert_eq!((value(accounts).await, value(networks).await), (1, 0));
+    // Under attack the trail keeps few of the failures, and the sign that it is one.
+    let mut reader = origin.state.db.read().await.unwrap();
+    let recorded = async |sql, reader: &mut sqlx::AnyConnection| {
+        let count: i64 = sqlx::query_scalar(sql).fetch_one(reader).await.unwrap();
+        count
+    };
+    let logins = "SELECT COUNT(*) FROM audit_events WHERE kind = 'login'";
+    assert_eq!(recorded(logins, &mut reader).await, 3);
+    let signs = "SELECT COUNT(*) FROM audit_events WHERE reason = 'many_accounts'";
+    assert_eq!(recorded(signs, &mut reader).await, 1);
+    drop(reader);
     for (address, told) in [("192.0.2.1", 0), ("192.0.2.1", 0), ("198.51.100.1", 0)] {
         fail(address, ALICE).await;
         assert_eq!(value(networks).await, told);

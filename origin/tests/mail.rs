@@ -11,13 +11,16 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use axum::http::Method;
+use edgekeep_origin::accounts::{self, Identifier, NewAccount};
 use edgekeep_origin::config::{Channel, Smtp, SmtpTls};
-use edgekeep_origin::notify::{Medium, Message};
+use edgekeep_origin::ids::UserId;
+use edgekeep_origin::notify::{Medium, Message, Sort, notices};
 use edgekeep_origin::vault::Secret;
 use npm::node_modules;
 use sent::logged;
 use serde_json::{Value, json};
-use support::Origin;
+use support::{Origin, all};
 
 /// Longest wait for something that should happen: three attempts and their pauses, and some.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -112,6 +115,7 @@ fn message(to: &str, code: &str) -> Message {
         subject: Some("Your code"),
         text: format!("Your code is {code}.\n.\nA line of one dot stands above."),
         code: Some(code.to_owned()),
+        sort: Sort::Code,
         asked_by: None,
         good_until: None,
     }
@@ -358,4 +362,216 @@ async fn a_mail_server_that_hangs_or_is_away_delays_no_answer() {
         origin.state.mailer.drain(Duration::from_millis(200)).await;
         assert!(started.elapsed() < Duration::from_secs(2));
     }
+}
+
+/// Whoever is told: a proved mail address, and nothing else.
+async fn person(origin: &Origin, address: &str) -> UserId {
+    let state = &origin.state;
+    let new = NewAccount {
+        identifiers: &[(Identifier::email(address).unwrap(), true)],
+        ..NewAccount::default()
+    };
+    let mut tx = state.db.write().await.unwrap();
+    let id = accounts::create(state, &mut tx, &new).await.unwrap();
+    tx.commit().await.unwrap();
+    id
+}
+
+fn notice(to: &str, subject: &'static str) -> Message {
+    Message {
+        subject: Some(subject),
+        text: "Somebody, perhaps you, did something.".to_owned(),
+        code: None,
+        sort: Sort::Told,
+        ..message(to, "")
+    }
+}
+
+/// Writes a notice down as a change would, and goes away before it is handed over.
+async fn written(origin: &Origin, user: UserId, notice: Message, commit: bool) {
+    let mut tx = origin.state.db.write().await.unwrap();
+    let kept = origin.state.mailer.keep(&mut tx, user, [notice]).await;
+    drop(kept.unwrap());
+    if commit {
+        tx.commit().await.unwrap();
+    } else {
+        tx.rollback().await.unwrap();
+    }
+}
+
+async fn waiting(origin: &Origin) -> i64 {
+    origin.state.mailer.standing().await.unwrap().waiting
+}
+
+async fn send_due(origin: &Origin) -> usize {
+    notices::send_due(&origin.state).await.unwrap()
+}
+
+/// Until nothing is on its way.
+async fn settled(origin: &Origin) {
+    let until = Instant::now() + PATIENCE;
+    while origin.state.mailer.waiting() > 0 {
+        assert!(Instant::now() < until, "still on its way");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_changed_password_is_told_although_the_mail_server_and_the_process_were_away() {
+    const ADDRESS: &str = "ada@example.org";
+    let server = MailServer::start(json!({}));
+    let port = server.port;
+    let origin = origin(server.settings()).await;
+    let body = json!({"email": ADDRESS, "password": "correct horse battery"});
+    origin.post("/register", body).await.expect(202, "");
+    let mail = server.event().await;
+    let text = mail["data"].as_str().unwrap();
+    let code = text.split("\r\n\r\n").nth(1).unwrap().get(..6).unwrap();
+    let body = json!({"email": ADDRESS, "code": code});
+    let tokens = origin.post("/register/verify", body).await.expect(200, "");
+    settled(&origin).await;
+    drop(server);
+
+    let body = json!({
+        "current_password": "correct horse battery", "new_password": "another horse battery",
+    });
+    let path = "/api/v1/auth/change-password";
+    let token = Some(tokens.text("access_token"));
+    let changed = origin.call(Method::POST, path, token, Some(body)).await;
+    changed.expect(204, "");
+    settled(&origin).await;
+    assert_eq!(waiting(&origin).await, 1, "the queue has given up");
+    let origin = origin.restarted().await;
+    assert_eq!(send_due(&origin).await, 0, "it rests");
+
+    let server = MailServer::start(json!({ "port": port }));
+    origin.advance(30);
+    assert_eq!(send_due(&origin).await, 1);
+    let mail = server.event().await;
+    assert_eq!(mail["to"], json!([ADDRESS]));
+    let text = mail["data"].as_str().unwrap();
+    assert!(
+        text.contains("Subject: Your password was changed"),
+        "{text}"
+    );
+    settled(&origin).await;
+    assert_eq!(waiting(&origin).await, 0);
+    origin.advance(3_600);
+    assert_eq!(send_due(&origin).await, 0);
+}
+
+#[tokio::test]
+async fn a_notice_is_told_of_what_was_committed_once_whoever_looks() {
+    let server = MailServer::start(json!({}));
+    let origin = origin(server.settings()).await;
+    let user = person(&origin, "ada@example.org").await;
+    for (subject, commit) in [("It never happened", false), ("It happened", true)] {
+        written(&origin, user, notice("ada@example.org", subject), commit).await;
+    }
+    assert_eq!(waiting(&origin).await, 1);
+    // The process was killed between the commit and the queue. Nobody knows that yet.
+    let smtp = server.settings();
+    let beside = origin.beside(|config| {
+        config.notify.email = Channel::Smtp(smtp);
+        config.notify.sms = Channel::Off;
+    });
+    let beside = beside.await.unwrap();
+    origin.advance(179);
+    assert_eq!(send_due(&origin).await, 0);
+    origin.advance(1);
+    let taken =
+        all((0..10).map(|number| send_due(if number % 2 == 0 { &origin } else { &beside })));
+    assert_eq!(taken.await.into_iter().sum::<usize>(), 1);
+    let mail = server.event().await;
+    assert!(
+        mail["data"]
+            .as_str()
+            .unwrap()
+            .contains("Subject: It happened")
+    );
+    settled(&origin).await;
+    settled(&beside).await;
+    assert_eq!(waiting(&origin).await, 0);
+    assert!(server.events.try_recv().is_err(), "once");
+}
+
+#[tokio::test]
+async fn a_notice_is_tried_for_three_days_and_not_beyond_its_use() {
+    let server = MailServer::start(json!({"refuse": 1_000_000}));
+    let origin = origin(server.settings()).await;
+    let user = person(&origin, "ada@example.org").await;
+    let undo = notice("ada@example.org", "Of use for an hour");
+    let undo = undo.good_until(origin.clock.now() + Duration::from_hours(1));
+    written(&origin, user, undo, true).await;
+    written(&origin, user, notice("ada@example.org", "Of use"), true).await;
+    origin.advance(3_599);
+    assert_eq!(send_due(&origin).await, 2);
+    settled(&origin).await;
+    assert_eq!(waiting(&origin).await, 2);
+    origin.advance(3_600);
+    assert_eq!(send_due(&origin).await, 2);
+    settled(&origin).await;
+    assert_eq!(waiting(&origin).await, 1);
+    origin.advance(72 * 3_600 - 7_200);
+    assert_eq!(send_due(&origin).await, 1);
+    settled(&origin).await;
+    assert_eq!(waiting(&origin).await, 1);
+    origin.advance(3_600);
+    assert_eq!(send_due(&origin).await, 0);
+    assert_eq!(waiting(&origin).await, 0);
+}
+
+#[tokio::test]
+async fn what_strangers_cause_takes_no_notices_place() {
+    // One that takes connections and says nothing: everything waits.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let smtp = Smtp {
+        host: "127.0.0.1".to_owned(),
+        port: Some(silent.local_addr().unwrap().port()),
+        tls: SmtpTls::None,
+        username: None,
+        password: None,
+        from: "login@example.org".to_owned(),
+    };
+    let origin = origin(smtp).await;
+    let user = person(&origin, "ada@example.org").await;
+    for number in 0..1_100 {
+        let to = format!("stranger{number}@example.org");
+        origin.state.mailer.send(message(&to, "123456"));
+    }
+    assert_eq!(origin.state.mailer.waiting(), 1_024);
+    let mut tx = origin.state.db.write().await.unwrap();
+    let notice = notice("ada@example.org", "Of use");
+    let kept = origin.state.mailer.keep(&mut tx, user, [notice]).await;
+    tx.commit().await.unwrap();
+    origin.state.mailer.deliver(kept.unwrap());
+    assert_eq!(origin.state.mailer.waiting(), 1_025);
+}
+
+#[tokio::test]
+async fn nothing_of_a_notice_is_left_of_a_person_who_is_gone_nor_in_the_clear() {
+    let server = MailServer::start(json!({}));
+    let origin = origin(server.settings()).await;
+    let user = person(&origin, "very-rare-address@example.org").await;
+    let notice = notice("very-rare-address@example.org", "A very rare subject");
+    written(&origin, user, notice, true).await;
+    let mut reader = origin.state.db.read().await.unwrap();
+    let sealed: Vec<u8> = sqlx::query_scalar("SELECT message FROM notices")
+        .fetch_one(&mut *reader)
+        .await
+        .unwrap();
+    drop(reader);
+    for text in ["very-rare", "very rare", "Somebody"] {
+        let found = sealed
+            .windows(text.len())
+            .any(|window| window == text.as_bytes());
+        assert!(!found, "{text}");
+    }
+    let mut tx = origin.state.db.write().await.unwrap();
+    sqlx::query("DELETE FROM users")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(waiting(&origin).await, 0);
 }

@@ -75,6 +75,53 @@ async fn every_door_refuses_the_same_and_says_why() {
     origin.post("/reset-password", body).await.expect(204, "");
 }
 
+/// An estimate takes the pool that logins use: 58 ms for text that is made for it.
+#[tokio::test]
+async fn what_is_refused_by_an_estimate_counts_for_the_address() {
+    let origin = Origin::with(|config| config.limits.per_ip = true).await;
+    let register = async |number: u32, password: &str| {
+        let body = json!({"email": format!("a{number}@example.org"), "password": password});
+        let reply = origin
+            .post_from("198.51.100.7", &[], "/register", &body)
+            .await;
+        (reply.status.as_u16(), reply.code().to_owned())
+    };
+    let refused = (400, "request_invalid".to_owned());
+    // What is refused without one does not.
+    for number in 0..20 {
+        assert_eq!(register(number, "iloveyou").await, refused);
+    }
+    for number in 0..10 {
+        assert_eq!(register(number, "aaaaaaaaaaaa").await, refused, "{number}");
+    }
+    for password in ["aaaaaaaaaaaa", "Four wild geese, north."] {
+        let limited = (429, "rate_limited".to_owned());
+        assert_eq!(register(20, password).await, limited, "{password}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_alone_has_no_password_estimated() {
+    let origin = Origin::new().await;
+    let token = registered(&origin).await;
+    for (current, new, status, code) in [
+        (
+            "not the password",
+            "aaaaaaaaaaaa",
+            401,
+            "credentials_invalid",
+        ),
+        (GOOD, "aaaaaaaaaaaa", 400, "request_invalid"),
+    ] {
+        let body = json!({"current_password": current, "new_password": new});
+        let path = "/api/v1/auth/change-password";
+        let reply = origin
+            .call(Method::POST, path, Some(&token), Some(body))
+            .await;
+        reply.expect(status, code);
+    }
+}
+
 #[tokio::test]
 async fn the_minimum_of_the_estimate_is_a_setting() {
     for (password, score) in [("aaaaaaaa", 0), ("hunter2hunter2", 1), ("Passw0rd!2024", 2)] {

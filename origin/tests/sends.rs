@@ -11,14 +11,15 @@ use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, header};
 use edgekeep_origin::abuse::sends::{self, BreakerState};
+use edgekeep_origin::accounts::{self, Identifier, NewAccount};
 use edgekeep_origin::app::{self, State};
 use edgekeep_origin::clock::Clock;
 use edgekeep_origin::config::{Channel, Config, DataDir, HttpHook, Mode};
 use edgekeep_origin::metrics::{Delivery, RefusalLabels};
-use edgekeep_origin::notify::{Medium, Message};
+use edgekeep_origin::notify::{Medium, Message, Sort, notices};
 use edgekeep_origin::random::Random;
 use edgekeep_origin::vault::Secret;
-use provider::{PATIENCE, Provider, counted, quiet};
+use provider::{Answer, PATIENCE, Provider, counted, quiet};
 use sent::logged;
 use serde_json::{Value, json};
 use support::{BEGINNING, Origin, Reply, all};
@@ -113,6 +114,70 @@ async fn a_hundred_neighbours_from_a_hundred_addresses_get_twenty_messages() {
         .expect(200, "");
     quiet(&origin.state.mailer).await;
     assert_eq!(provider.calls().len(), 21);
+}
+
+/// An account costs nothing, and each of its changes is told.
+#[tokio::test]
+async fn notices_to_a_hundred_neighbours_are_twenty_and_strangers_take_none_of_them() {
+    let provider = Provider::start(&[]).await;
+    let origin = origin(&provider, |_| {}).await;
+    for number in 0..30 {
+        let phone = format!("+417912345{number:02}");
+        ask(&origin, &phone, address(number)).await.expect(200, "");
+    }
+    quiet(&origin.state.mailer).await;
+    assert_eq!(
+        (provider.calls().len(), refused(&origin, "sms", "prefix")),
+        (20, 10)
+    );
+    for number in 0..100 {
+        let phone = format!("+417912345{number:02}");
+        origin
+            .state
+            .mailer
+            .send(provider::message(&phone, "Your password was changed."));
+    }
+    quiet(&origin.state.mailer).await;
+    assert_eq!(
+        (provider.calls().len(), refused(&origin, "sms", "prefix")),
+        (40, 90)
+    );
+}
+
+/// A notice that a provider could not deliver comes again, and is one message all the same.
+#[tokio::test]
+async fn a_notice_that_comes_again_counts_once() {
+    let provider = Provider::start(&[503; 3].map(Answer::Status)).await;
+    let origin = origin(&provider, |config| {
+        config.sms.per_number_per_day = 1;
+        config.sms.per_prefix_per_hour = 1;
+    })
+    .await;
+    let (state, number) = (&origin.state, "+41791234567");
+    let new = NewAccount {
+        identifiers: &[(Identifier::phone(number, None).unwrap(), true)],
+        ..NewAccount::default()
+    };
+    let mut tx = state.db.write().await.unwrap();
+    let user = accounts::create(state, &mut tx, &new).await.unwrap();
+    let notice = provider::message(number, "Your password was changed.");
+    let kept = state.mailer.keep(&mut tx, user, [notice]).await.unwrap();
+    tx.commit().await.unwrap();
+    state.mailer.deliver(kept);
+    quiet(&state.mailer).await;
+    assert_eq!(provider.calls().len(), 3);
+    origin.advance(30);
+    assert_eq!(notices::send_due(state).await.unwrap(), 1);
+    quiet(&state.mailer).await;
+    assert_eq!(provider.calls().len(), 4);
+    assert_eq!(
+        (
+            refused(&origin, "sms", "number"),
+            refused(&origin, "sms", "prefix")
+        ),
+        (0, 0)
+    );
+    assert_eq!(state.mailer.standing().await.unwrap().waiting, 0);
 }
 
 #[tokio::test]
@@ -463,7 +528,7 @@ async fn losses_spread_over_countries_open_the_breaker_of_all() {
 /// A provider that is down must not look like fraud.
 #[tokio::test]
 async fn messages_that_never_left_are_no_losses() {
-    let provider = Provider::then(&[], provider::Answer::Status(400)).await;
+    let provider = Provider::then(&[], Answer::Status(400)).await;
     let origin = origin(&provider, |config| {
         loosen(config);
         config.sms.conversion.window = 50;
@@ -498,6 +563,7 @@ async fn counts_hold_over_a_restart_and_between_processes() {
             subject: None,
             text: "text".to_owned(),
             code: Some("123456".to_owned()),
+            sort: Sort::Code,
             asked_by: Some(address(number).into()),
             good_until: None,
         });
@@ -554,6 +620,7 @@ async fn mail_that_strangers_cause_has_a_budget_and_notices_have_none() {
         subject: Some("Your password was changed"),
         text: "It was.".to_owned(),
         code: None,
+        sort: Sort::Told,
         asked_by: None,
         good_until: None,
     });
@@ -593,6 +660,7 @@ async fn a_developer_reads_codes_in_the_browser() {
         subject: Some("a <b>bold</b> subject"),
         text: hostile.to_owned(),
         code: Some("314159".to_owned()),
+        sort: Sort::Code,
         asked_by: Some(address(1).into()),
         good_until: None,
     });
@@ -660,6 +728,131 @@ async fn there_is_no_outbox_page_in_production_or_beside_a_real_sender() {
         let document = app::documented().into_openapi().to_json().unwrap();
         assert!(!document.contains("/dev/outbox"));
     }
+}
+
+/// An access token of somebody who has nothing but this number, from a login by a code to it that was
+/// asked for on this machine.
+async fn with_number(origin: &Origin, provider: &Provider, number: &str) -> String {
+    let asked = ask(origin, number, Ipv4Addr::LOCALHOST)
+        .await
+        .expect(200, "");
+    quiet(&origin.state.mailer).await;
+    let code = provider.calls().last().unwrap().form()["Body"][..6].to_owned();
+    let body = json!({"otp_token": asked.text("otp_token"), "code": code});
+    let tokens = origin.post("/otp/verify", body).await.expect(200, "");
+    tokens.text("access_token").to_owned()
+}
+
+#[tokio::test]
+async fn nothing_that_is_used_up_keeps_a_change_of_addresses_from_its_owner() {
+    type Rule = fn(&mut Config);
+    let rules: [(&str, Rule); 6] = [
+        ("number", |config| config.sms.per_number_per_day = 1),
+        ("prefix", |config| config.sms.per_prefix_per_hour = 1),
+        ("network", |config| config.sms.per_network_per_hour = 1),
+        ("hour", |config| config.sms.per_hour = 1),
+        ("day", |config| config.sms.per_day = 1),
+        ("conversion", |config| {
+            config.sms.conversion.window = 1;
+            config.sms.conversion.percent = 100;
+            config.sms.conversion.trial = 1;
+            config.otp.ttl_seconds = 60;
+        }),
+    ];
+    for (rule, change) in rules {
+        let provider = Provider::start(&[]).await;
+        let origin = origin(&provider, |config| {
+            loosen(config);
+            change(config);
+        })
+        .await;
+        let number = "+41791234567";
+        let token = with_number(&origin, &provider, number).await;
+        if rule == "conversion" {
+            // One that nobody gives back.
+            ask(&origin, "+41791234568", address(1))
+                .await
+                .expect(200, "");
+            quiet(&origin.state.mailer).await;
+            origin.advance(61);
+        }
+        let before = provider.calls().len();
+        // What strangers cause is held up …
+        ask(&origin, "+41791234569", Ipv4Addr::LOCALHOST)
+            .await
+            .expect(200, "");
+        ask(&origin, number, Ipv4Addr::LOCALHOST).await;
+        quiet(&origin.state.mailer).await;
+        assert_eq!(
+            provider.calls().len(),
+            before + usize::from(rule == "number"),
+            "{rule}"
+        );
+        // … and what tells the owner is not.
+        let body = json!({"email": "thief@example.org"});
+        let path = "/api/v1/auth/contacts";
+        let reply = origin
+            .call(Method::POST, path, Some(&token), Some(body))
+            .await;
+        reply.expect(202, "");
+        quiet(&origin.state.mailer).await;
+        let calls = provider.calls();
+        let form = calls.last().unwrap().form();
+        assert_eq!(form["To"], number, "{rule}");
+        assert!(
+            form["Body"].contains("take it back"),
+            "{rule}: {}",
+            form["Body"]
+        );
+    }
+}
+
+/// The token of the link that was sent last.
+fn link(provider: &Provider) -> String {
+    let body = provider.calls().last().unwrap().form()["Body"].clone();
+    let token = body.split("token=").nth(1).unwrap();
+    token.split_whitespace().next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn links_to_a_new_password_open_no_breaker_and_one_that_is_used_was_wanted() {
+    let provider = Provider::start(&[]).await;
+    let origin = origin(&provider, |config| {
+        loosen(config);
+        config.sms.delays_seconds = vec![60];
+        config.sms.conversion.window = 4;
+        config.sms.conversion.percent = 50;
+    })
+    .await;
+    let forgot = async |number: &str| {
+        let body = json!({"identifier": number});
+        post(&origin, "/forgot-password", &body, address(0)).await
+    };
+    for number in 0..6 {
+        let number = format!("+4179123450{number}");
+        with_number(&origin, &provider, &number).await;
+        forgot(&number).await.expect(202, "");
+    }
+    quiet(&origin.state.mailer).await;
+    origin.advance(301);
+    // Six links that nobody followed.
+    assert_eq!(state_of(&origin, "*").await, BreakerState::Closed);
+    let before = provider.calls().len();
+    ask(&origin, "+41791234599", address(1))
+        .await
+        .expect(200, "");
+    quiet(&origin.state.mailer).await;
+    assert_eq!(provider.calls().len(), before + 1);
+    // A pause follows a link, unless it was used.
+    let number = "+41791234500";
+    forgot(number).await.expect(202, "");
+    quiet(&origin.state.mailer).await;
+    ask(&origin, number, address(1))
+        .await
+        .expect(429, "rate_limited");
+    let body = json!({"token": link(&provider), "password": "four wild geese north"});
+    origin.post("/reset-password", body).await.expect(204, "");
+    ask(&origin, number, address(1)).await.expect(200, "");
 }
 
 #[tokio::test]

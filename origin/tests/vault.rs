@@ -662,6 +662,8 @@ const NOT_SEALED: &[(&str, &[&str])] = &[
             "kyc_submissions.user_id",
             "kyc_submissions.decided_by",
             "contact_undos.user_id",
+            "notices.id",
+            "notices.user_id",
             "known_devices.user_id",
             "captcha_challenges.id",
             "passkeys.id",

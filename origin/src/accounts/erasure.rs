@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::events::{self, Actor};
 use crate::ids::UserId;
 use crate::login::{self, codes};
+use crate::request::Caller;
 use crate::revocation;
 use crate::sessions::{self, Ending};
 
@@ -61,9 +62,15 @@ pub async fn erase(
         return Err(guard.refusal());
     }
     events::erase_details(connection, id).await?;
-    // Not from where: that is what was just erased of the events before.
+    // By which request, and not from where: that is what was just erased of the events before. An
+    // event that names no caller would be given the address of whoever is answered.
+    let nowhere = Caller {
+        request_id: by.caller.and_then(|caller| caller.request_id.clone()),
+        ..Caller::default()
+    };
     let event = events::Event::new(events::Kind::Erasure, events::Outcome::Success, by.actor);
-    events::record(state, connection, &event.about(id)).await?;
+    let event = event.about(id).from(&nowhere);
+    events::record(state, connection, &event).await?;
     // A backup from before brings the person back: by this line they are erased again.
     tracing::info!(%id, "account erased");
     Ok(())

@@ -108,8 +108,11 @@ async fn register(
         username: wanted.username.as_ref().map(Identifier::spelling),
         name: wanted.name.as_deref(),
     };
-    strength::judge(&state, &wanted.password, person).await?;
+    strength::screen(&state, &wanted.password, person)?;
+    // An estimate takes the pool of hashes as long as a login does: whoever may no longer cause a
+    // message may not cause that either. What is refused without one is not counted.
     state.limiter.by_address(&caller, Limit::SendsByAddress)?;
+    strength::judge(&state, &wanted.password, person).await?;
     let has_address = wanted.email.is_some() || wanted.phone.is_some();
     registration::begin(&state, &caller, wanted).await?;
     let answer = if has_address {

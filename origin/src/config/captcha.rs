@@ -19,7 +19,7 @@ pub struct Captcha {
     /// network. `always`: on every request to the routes below.
     pub when: CaptchaWhen,
     /// Where one is asked for: `register`, `login`, `otp` (`/otp/send`), `password`
-    /// (`/forgot-password`).
+    /// (`/forgot-password`), `contact` (`POST /contacts`).
     pub routes: Vec<CaptchaFor>,
     /// Failures, of an identifier in a row or of a network in 15 minutes, after which `risk` asks.
     pub failures: u32,
@@ -108,11 +108,19 @@ pub enum CaptchaFor {
     Otp,
     /// `POST /forgot-password`
     Password,
+    /// `POST /contacts`
+    Contact,
 }
 
 impl CaptchaFor {
     /// Every purpose.
-    pub const ALL: [Self; 4] = [Self::Register, Self::Login, Self::Otp, Self::Password];
+    pub const ALL: [Self; 5] = [
+        Self::Register,
+        Self::Login,
+        Self::Otp,
+        Self::Password,
+        Self::Contact,
+    ];
 
     /// The word of the configuration, the API and the database.
     pub const fn as_str(self) -> &'static str {
@@ -121,6 +129,7 @@ impl CaptchaFor {
             Self::Login => "login",
             Self::Otp => "otp",
             Self::Password => "password",
+            Self::Contact => "contact",
         }
     }
 }

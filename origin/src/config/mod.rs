@@ -184,11 +184,57 @@ impl Config {
         page.unwrap_or_else(|| format!("{}/undo-change", self.issuer()))
     }
 
+    /// What an operator should know of at the start, although it stops nothing.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let mut warnings = Vec::new();
+        if self.mode == Mode::Production
+            && self.notify.sms.is_provider()
+            && self.captcha.kind == CaptchaKind::Off
+        {
+            warnings.push(
+                "SMS are sent without any captcha (captcha.kind is off): limits alone bound what \
+                 strangers make you pay for",
+            );
+        }
+        warnings
+    }
+
     /// The database's URL.
     pub fn database_url(&self) -> String {
         self.database.url.clone().unwrap_or_else(|| {
             let path = self.data_dir.join("edgekeep.db");
             crate::db::sqlite_url(&std::path::absolute(&path).unwrap_or(path))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sms_that_cost_something_without_a_captcha_are_warned_of() {
+        let sns = Channel::Sns(Sns {
+            access_key_id: String::new(),
+            secret_access_key: None,
+            session_token: None,
+            region: String::new(),
+            endpoint: None,
+            sender_id: None,
+        });
+        for (mode, sms, captcha, warned) in [
+            (Mode::Production, sns.clone(), CaptchaKind::Off, 1),
+            (Mode::Production, sns.clone(), CaptchaKind::Pow, 0),
+            (Mode::Production, Channel::Off, CaptchaKind::Off, 0),
+            (Mode::Development, sns, CaptchaKind::Off, 0),
+        ] {
+            let mut config = Config {
+                mode,
+                ..Config::default()
+            };
+            config.notify.sms = sms;
+            config.captcha.kind = captcha;
+            assert_eq!(config.warnings().len(), warned, "{mode:?} {captcha:?}");
+        }
     }
 }

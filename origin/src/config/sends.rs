@@ -34,7 +34,8 @@ pub struct Sms {
     /// Messages with a code to one number in a day, whatever they are for.
     pub per_number_per_day: u32,
     /// Messages in an hour to numbers that differ in their last two digits only: who rents numbers
-    /// rents them by the hundred.
+    /// rents them by the hundred. What tells people of changes is counted apart, so that strangers
+    /// keep it from nobody.
     pub per_prefix_per_hour: u32,
     /// Messages in an hour that one network asked for (an IPv4 address, an IPv6 /64); not counted
     /// without `limits.per_ip`.

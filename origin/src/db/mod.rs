@@ -111,6 +111,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "links",
         include_str!("../../migrations/0115_links.sql"),
     ),
+    (
+        119,
+        "notices",
+        include_str!("../../migrations/0119_notices.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

@@ -5,15 +5,21 @@
 //! ```
 //!
 //! each part preceded by its length. Who can write to the database can compute hashes, but not the
-//! MAC over the chain's two ends, whose key is derived from the master key. What they still can do
-//! is put back an older copy of the whole database; the end that is logged every hour, kept
-//! elsewhere, shows that ([`verify`] takes it).
+//! MAC over the chain's two ends, whose key is derived from the master key. The server must not
+//! compute it for them: it signs a new end only behind one that it signed, the first when the
+//! database is made. Ends that are not as they were signed are never signed again ([`VOID`]).
+//!
+//! What they still can do is put back an older copy of the trail with its ends; the end that is
+//! logged every hour, kept elsewhere, shows that ([`verify`] takes it).
+
+use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 use sqlx::AnyConnection;
 use subtle::ConstantTimeEq as _;
 
-use super::store;
+use super::store::{self, Head};
+use super::{Kind, Outcome};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{SessionId, UserId};
@@ -146,6 +152,105 @@ pub(super) fn mac(
     Ok(hex(&vault.mac_with(version, Purpose::Audit, &parts)?))
 }
 
+/// Stands in the place of the MAC once the ends were found altered. No MAC reads like it, so that
+/// whatever is appended behind, the trail is never again what it was not.
+pub(super) const VOID: &str = "void";
+
+/// Whether both ends are as they were signed.
+///
+/// # Errors
+/// When they are signed under a master key that is not configured: another process may have taken
+/// it up, so that this says nothing about the trail.
+pub(super) fn holds(vault: &Vault, head: &Head) -> Result<bool, VaultError> {
+    // What was never signed has no version either.
+    let (true, Ok(version)) = (head.mac.len() == 64, u8::try_from(head.mac_version)) else {
+        return Ok(false);
+    };
+    let expected = mac(vault, version, &head.start, &head.end)?;
+    Ok(expected.as_bytes().ct_eq(head.mac.as_bytes()).into())
+}
+
+/// Signs the ends of a trail in which nothing is yet; for a database that is being made. Later an
+/// empty trail without a MAC is one that somebody emptied.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn begin(vault: &Vault, connection: &mut AnyConnection) -> Result<(), Error> {
+    let head = store::head(connection).await?;
+    if head.mac.is_empty() && head.end.sequence == 0 {
+        store::write_head(vault, connection, &head.start, &head.end, true).await?;
+    }
+    Ok(())
+}
+
+/// Whether the rows between two ends are what their hashes say. Whoever can write to the database
+/// could otherwise have retention take what they changed, by making it old.
+pub(super) async fn leads(
+    connection: &mut AnyConnection,
+    from: &End,
+    to: &End,
+) -> Result<bool, Error> {
+    let mut at = from.clone();
+    while at.sequence < to.sequence {
+        let rows = store::after(connection, at.sequence, BATCH).await?;
+        if rows.is_empty() {
+            return Ok(false);
+        }
+        for row in rows {
+            let hash = hash(&at.hash, row.sequence, &row.link);
+            if row.sequence != at.sequence + 1 || hash != row.hash {
+                return Ok(false);
+            }
+            at = End {
+                sequence: row.sequence,
+                hash,
+            };
+            if at.sequence == to.sequence {
+                break;
+            }
+        }
+    }
+    Ok(at == *to)
+}
+
+/// Details that are not there any more. Only the erasure of the person whom they are about takes
+/// them away, and it is recorded behind them.
+#[derive(Default)]
+struct Erased {
+    /// By person, the first of their events without details and without an erasure behind it.
+    open: BTreeMap<[u8; 16], i64>,
+    /// The first such event about nobody.
+    of_nobody: Option<i64>,
+}
+
+impl Erased {
+    fn note(&mut self, row: &store::Row) {
+        let user = row.link.user_id.map(|id| *id.as_bytes());
+        match user {
+            Some(user) if row.details.is_none() => {
+                self.open.entry(user).or_insert(row.sequence);
+            }
+            Some(user) if is_erasure(&row.link) => {
+                self.open.remove(&user);
+            }
+            None if row.details.is_none() => {
+                self.of_nobody.get_or_insert(row.sequence);
+            }
+            _ => {}
+        }
+    }
+
+    /// The first event whose details nobody may have taken away.
+    fn first(&self) -> Option<i64> {
+        let of_people = self.open.values().copied();
+        of_people.chain(self.of_nobody).min()
+    }
+}
+
+fn is_erasure(link: &Link) -> bool {
+    link.kind == Kind::Erasure.as_str() && link.outcome == Outcome::Success.as_str()
+}
+
 /// What was found of a trail that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sound {
@@ -169,24 +274,10 @@ pub async fn verify(
     noted: Option<&End>,
 ) -> Result<Result<Sound, Broken>, Error> {
     let head = store::head(connection).await?;
-    if head.mac.is_empty() && head.end.sequence == 0 {
-        // Nothing was ever recorded: rows without a head were put there.
-        let stray = store::after(connection, 0, 1).await?;
-        let through = noted.is_none_or(|noted| *noted == head.end);
-        return Ok(match stray.first() {
-            Some(row) => Err(Broken::Behind(row.sequence)),
-            None if !through => Err(not_through(noted)),
-            None => Ok(Sound {
-                events: 0,
-                end: head.end,
-            }),
-        });
-    }
-    let version = u8::try_from(head.mac_version).unwrap_or(0);
-    let expected = mac(vault, version, &head.start, &head.end)?;
-    if !bool::from(expected.as_bytes().ct_eq(head.mac.as_bytes())) {
+    if !holds(vault, &head).unwrap_or(false) {
         return Ok(Err(Broken::Ends));
     }
+    let mut erased = Erased::default();
     let mut at = head.start.clone();
     let mut through = noted.is_none_or(|noted| *noted == at);
     let mut events = 0;
@@ -206,6 +297,7 @@ pub async fn verify(
             if hash != row.hash {
                 return Ok(Err(Broken::Changed(row.sequence)));
             }
+            erased.note(&row);
             if let Some(sealed) = &row.details {
                 let opened = vault.open(Purpose::Audit, &row.link.id, sealed);
                 if !opened.is_ok_and(|json| hash_details(&json) == row.link.details_hash) {
@@ -222,6 +314,8 @@ pub async fn verify(
     }
     Ok(if at != head.end {
         Err(Broken::Missing(at.sequence + 1))
+    } else if let Some(sequence) = erased.first() {
+        Err(Broken::Details(sequence))
     } else if through {
         Ok(Sound { events, end: at })
     } else {
@@ -233,12 +327,14 @@ fn not_through(noted: Option<&End>) -> Broken {
     Broken::NotThrough(noted.map(ToString::to_string).unwrap_or_default())
 }
 
-/// The end of the trail now.
+/// The end of the trail now, and whether both ends are as they were signed.
 ///
 /// # Errors
-/// When the database fails.
-pub async fn end(connection: &mut AnyConnection) -> Result<End, Error> {
-    Ok(store::head(connection).await?.end)
+/// When the database or the vault fails.
+pub async fn end(vault: &Vault, connection: &mut AnyConnection) -> Result<(End, bool), Error> {
+    let head = store::head(connection).await?;
+    let signed = holds(vault, &head)?;
+    Ok((head.end, signed))
 }
 
 #[cfg(test)]

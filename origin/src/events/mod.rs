@@ -400,8 +400,12 @@ pub async fn remove_expired(state: &State) -> Result<(), Error> {
     let mut tx = state.db.write().await?;
     tell_withheld(state, &mut tx).await?;
     store::remove_until(&state.vault, &mut tx, state.clock.now() - retention).await?;
-    let end = chain::end(&mut tx).await?;
+    let (end, signed) = chain::end(&state.vault, &mut tx).await?;
     tx.commit().await?;
-    tracing::info!(%end, "audit trail");
+    if signed {
+        tracing::info!(%end, "audit trail");
+    } else {
+        tracing::error!(%end, "audit trail: its ends are not as they were signed");
+    }
     Ok(())
 }

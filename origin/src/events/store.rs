@@ -64,14 +64,20 @@ async fn lock(connection: &mut AnyConnection) -> Result<Head, Error> {
     read_head(&row)
 }
 
-async fn write_head(
+/// Writes both ends; signed only where those before were as they had been signed.
+pub(super) async fn write_head(
     vault: &Vault,
     connection: &mut AnyConnection,
     start: &End,
     end: &End,
+    signed: bool,
 ) -> Result<(), Error> {
-    let version = vault.current_version();
-    let mac = chain::mac(vault, version, start, end)?;
+    let (mac, version) = if signed {
+        let version = vault.current_version();
+        (chain::mac(vault, version, start, end)?, version)
+    } else {
+        (chain::VOID.to_owned(), 0)
+    };
     sqlx::query(
         "UPDATE audit_head SET start_sequence = $1, start_hash = $2, sequence = $3, hash = $4,
              mac = $5, mac_version = $6
@@ -88,6 +94,18 @@ async fn write_head(
     Ok(())
 }
 
+/// Whether the ends are as they were signed; said in the log where they are found altered.
+fn holds(vault: &Vault, head: &Head) -> Result<bool, Error> {
+    let holds = chain::holds(vault, head)?;
+    if !holds && head.mac != chain::VOID {
+        tracing::error!(
+            end = %head.end,
+            "the ends of the audit trail are not as they were signed: it was written by another hand"
+        );
+    }
+    Ok(holds)
+}
+
 /// Puts an event at the end of the chain.
 pub(super) async fn append(
     vault: &Vault,
@@ -96,6 +114,7 @@ pub(super) async fn append(
     details: Vec<u8>,
 ) -> Result<(), Error> {
     let head = lock(connection).await?;
+    let signed = holds(vault, &head)?;
     let sequence = head.end.sequence + 1;
     let hash = chain::hash(&head.end.hash, sequence, link);
     sqlx::query(
@@ -119,7 +138,7 @@ pub(super) async fn append(
     .execute(&mut *connection)
     .await?;
     let end = End { sequence, hash };
-    write_head(vault, connection, &head.start, &end).await
+    write_head(vault, connection, &head.start, &end, signed).await
 }
 
 /// Events behind the number `after`, in order.
@@ -236,11 +255,23 @@ pub(super) async fn remove_until(
         sequence: row.try_get("sequence")?,
         hash: row.try_get("hash")?,
     };
+    let holds = holds(vault, &head)?;
+    let leads = chain::leads(connection, &head.start, &start).await?;
     sqlx::query("DELETE FROM audit_events WHERE sequence <= $1")
         .bind(start.sequence)
         .execute(&mut *connection)
         .await?;
-    write_head(vault, connection, &start, &head.end).await
+    // Nothing of the trail is before its beginning.
+    if start.sequence <= head.start.sequence {
+        return Ok(());
+    }
+    if holds && !leads {
+        tracing::error!(
+            until = start.sequence,
+            "events whose time is over were changed: the audit trail does not hold any more"
+        );
+    }
+    write_head(vault, connection, &start, &head.end, holds && leads).await
 }
 
 /// Erases what is sealed beside the events about a person; the chain holds.

@@ -21,6 +21,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Outcome};
 use crate::ids::UserId;
+use crate::notify::Kept;
 use crate::request::Caller;
 use crate::vault::{Digest, Purpose, Secret};
 
@@ -273,14 +274,13 @@ pub async fn guess(
         }
         _ => None,
     };
+    let mut told = Kept::default();
     if let Some((user_id, method)) = turned_off {
-        factors::record_off(state, &mut tx, user_id, method).await?;
+        told = factors::record_off(state, &mut tx, user_id, method).await?;
     }
     tx.commit().await?;
+    state.mailer.deliver(told);
     let Admission::Counted(counted) = admission else {
-        if let Some((user_id, method)) = turned_off {
-            factors::tell_off(state, user_id, method).await?;
-        }
         return Err(Error::CodeInvalid("codes are off for the account"));
     };
     if !mac(state, purpose, &token_hash, code)?.matches(&code_mac) {

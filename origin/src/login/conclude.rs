@@ -127,10 +127,9 @@ pub async fn conclude(
             trusted,
         };
         let messages = anomaly::login(state, &mut tx, entering).await?;
+        let told = state.mailer.keep(&mut tx, user_id, messages).await?;
         tx.commit().await?;
-        for message in messages {
-            state.mailer.send(message);
-        }
+        state.mailer.deliver(told);
         return Ok(LoggedIn::Tokens(Box::new(tokens)));
     }
     // As when a session is opened: whoever is not active is not asked for more.

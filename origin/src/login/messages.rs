@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::accounts::Kind;
 use crate::clock::Timestamp;
-use crate::notify::Message;
+use crate::notify::{Message, Sort};
 use crate::vault::Secret;
 
 fn message(
@@ -22,6 +22,7 @@ fn message(
         subject: (channel == Medium::Email).then_some(subject),
         text,
         code: code.map(|code| code.expose().to_owned()),
+        sort: code.map_or(Sort::Told, |_| Sort::Code),
         asked_by: None,
         good_until: None,
     })
@@ -85,7 +86,11 @@ pub fn reset_link(kind: Kind, to: &str, page: &str, token: &Secret) -> Option<Me
          If you did not ask for it, ignore this message.",
         token.expose()
     );
-    message(kind, to, "Set a new password", text, Some(token))
+    let message = message(kind, to, "Set a new password", text, Some(token))?;
+    Some(Message {
+        sort: Sort::Link,
+        ..message
+    })
 }
 
 /// After a password was changed.
@@ -241,20 +246,20 @@ pub fn contacts_change(
     to: &str,
     what: &str,
     page: &str,
-    token: &Secret,
+    (token, good_until): (&Secret, Timestamp),
 ) -> Option<Message> {
     let text = format!(
         "{what} If it was you, there is nothing to do. If it was not, take it back here within three \
          days, which also ends every session and removes the password: {page}?token={} .",
         token.expose()
     );
-    message(
-        kind,
-        to,
-        "The addresses of your account change",
-        text,
-        Some(token),
-    )
+    let subject = "The addresses of your account change";
+    let message = message(kind, to, subject, text, Some(token))?;
+    Some(Message {
+        sort: Sort::Undo,
+        good_until: Some(good_until),
+        ..message
+    })
 }
 
 /// After the addresses of an account were put back as they were.

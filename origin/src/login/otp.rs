@@ -33,7 +33,7 @@ pub(super) async fn send(
         sends::pace(state, &mut tx, &blind, now).await?;
     }
     let limit = state.config.otp.sends_per_hour;
-    sends::count(&mut tx, CodeFor::Login.as_str(), &blind, limit, now).await?;
+    sends::count(&mut tx, sends::ASKED, &blind, limit, now).await?;
     state.limiter.message()?;
     let holder = accounts::holder(&mut tx, address.kind(), &blind).await?;
     let subject = Subject::of(&state.vault, holder.map(|holder| holder.user_id), &blind)?;

@@ -254,12 +254,15 @@ pub(super) async fn change(
     let user = accounts::load(state, &mut reader, user_id).await?;
     drop(reader);
     let person = user.as_ref().map(Person::of).unwrap_or_default();
-    strength::judge(state, new, person).await?;
+    strength::screen(state, new, person)?;
     let confirmed = confirm(state, caller, user_id, current).await;
     if let Err(Error::CredentialsInvalid) = &confirmed {
         note_failure(state, caller, events::Kind::Password, Some(user_id)).await?;
     }
     let confirmed = confirmed?;
+    // After the comparison, which wrong passwords and the lock bound: whoever holds a token only
+    // must not have as many estimates and questions about breaches as they like.
+    strength::judge(state, new, person).await?;
     let phc = state.hasher.hash(new).await?;
     let mut tx = state.db.write().await?;
     confirmed.settle(state, &mut tx).await?;
@@ -279,13 +282,11 @@ pub(super) async fn change(
     )
     .await?;
     let contact = accounts::contact(state, &mut tx, user_id).await?;
+    let notice = contact.and_then(|(kind, _, to)| super::messages::password_changed(kind, &to));
+    let notice = state.mailer.keep(&mut tx, user_id, notice).await?;
     tx.commit().await?;
     drop(confirmed);
-    if let Some((kind, _, to)) = contact
-        && let Some(message) = super::messages::password_changed(kind, &to)
-    {
-        state.mailer.send(message);
-    }
+    state.mailer.deliver(notice);
     Ok(())
 }
 

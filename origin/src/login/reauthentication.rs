@@ -242,10 +242,9 @@ async fn settle(
     let done = event(session, caller, Outcome::Success).by(method.as_str());
     events::record(state, &mut tx, &done).await?;
     let message = factors::recovery_code_used(state, &mut tx, user_id, method).await?;
+    let told = state.mailer.keep(&mut tx, user_id, message).await?;
     tx.commit().await?;
-    if let Some(message) = message {
-        state.mailer.send(message);
-    }
+    state.mailer.deliver(told);
     Ok(tokens)
 }
 

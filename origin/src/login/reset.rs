@@ -39,6 +39,7 @@ pub(super) async fn forgot(
     }
     let limit = state.config.limits.forgot_password_per_account_per_hour;
     sends::count(&mut tx, SENDS, &blind, limit, now).await?;
+    state.limiter.message()?;
     let holder = accounts::holder(&mut tx, identifier.kind(), &blind)
         .await?
         .filter(|holder| holder.active);
@@ -218,6 +219,8 @@ pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> R
     let set = Event::new(events::Kind::Password, Outcome::Success, Actor::Anonymous);
     let set = set.about(link.user_id).because("reset");
     events::record(state, &mut tx, &set).await?;
+    // The message was wanted: the next one to its recipient need not wait.
+    sends::answered(&mut tx, &link.recipient, now).await?;
     let address = Subject::identifier(&state.vault, &link.recipient)?;
     if lockout::standing(&mut tx, &account, now)
         .await?
@@ -236,12 +239,10 @@ pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> R
     factors::withhold(&mut tx, link.user_id, link.kind).await?;
     second::withdraw(&mut tx, link.user_id).await?;
     let contact = accounts::contact(state, &mut tx, link.user_id).await?;
+    let notice = contact.and_then(|(kind, _, to)| messages::password_changed(kind, &to));
+    let notice = state.mailer.keep(&mut tx, link.user_id, notice).await?;
     tx.commit().await?;
-    if let Some((kind, _, to)) = contact
-        && let Some(message) = messages::password_changed(kind, &to)
-    {
-        state.mailer.send(message);
-    }
+    state.mailer.deliver(notice);
     Ok(())
 }
 

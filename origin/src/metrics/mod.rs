@@ -137,6 +137,8 @@ pub struct Metrics {
     database_errors: Counter,
     hashes_waiting: Gauge,
     messages_waiting: Gauge,
+    notices_waiting: Gauge,
+    notices_age: Ratio,
     revocation_entries: Gauge,
     revocation_sequence: Gauge,
     revocation_age: Ratio,
@@ -183,6 +185,8 @@ impl Metrics {
             database_errors: Counter::default(),
             hashes_waiting: Gauge::default(),
             messages_waiting: Gauge::default(),
+            notices_waiting: Gauge::default(),
+            notices_age: Gauge::default(),
             revocation_entries: Gauge::default(),
             revocation_sequence: Gauge::default(),
             revocation_age: Gauge::default(),
@@ -249,6 +253,16 @@ impl Metrics {
             "messages_waiting",
             "Mail and SMS that wait to be sent or are on their way",
             self.messages_waiting.clone(),
+        );
+        registry.register(
+            "notices_waiting",
+            "Notices to people that are not delivered yet",
+            self.notices_waiting.clone(),
+        );
+        registry.register(
+            "notices_oldest_age_seconds",
+            "How long the oldest of them has waited",
+            self.notices_age.clone(),
         );
         registry.register(
             "revocation_list_entries",
@@ -379,6 +393,14 @@ impl Metrics {
         let sends = tokio::time::timeout(PATIENCE, sends::status(&state.admission));
         if let Ok(Ok(status)) = sends.await {
             self.set_sends(&status);
+        }
+        let notices = tokio::time::timeout(PATIENCE, state.mailer.standing());
+        if let Ok(Ok(standing)) = notices.await {
+            self.notices_waiting.set(standing.waiting);
+            let age = standing
+                .oldest
+                .map(|oldest| state.clock.now().since(oldest));
+            self.notices_age.set(age.unwrap_or_default().as_secs_f64());
         }
         let whole = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.hashes_waiting.set(whole(state.hasher.waiting()));

@@ -4,26 +4,38 @@
 //! holds a bounded number of messages from the moment that one is handed over until it is sent or
 //! given up; one more is dropped, counted and logged. So a burst or a stopped provider costs
 //! neither memory without end nor a request its time.
+//!
+//! Notices, which the database holds, have places of their own: what strangers cause takes none of
+//! them. One that finds no place, or that cannot be delivered now, is taken up again later.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::AnyConnection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 use super::client::Failure;
+use super::notices::{Notices, Standing};
 use super::transport::{Attempt, Transport};
 use super::{Medium, Message};
 use crate::abuse::sends::{Admission, Refusal};
 use crate::clock::Clock;
 use crate::config::{Channel, Config};
+use crate::db::Db;
+use crate::error::Error;
+use crate::ids::UserId;
 use crate::metrics::{Delivery, MessageLabels, Messages, RefusalLabels, Refusals};
 use crate::random::Random;
+use crate::vault::Vault;
 
 /// Messages of one sort that may wait or be on their way. Each is less than 2 KiB, and a code that
 /// comes minutes late is no use: eight at a time, a thousand take a slow provider two minutes.
 const QUEUE: usize = 1_024;
+
+/// Places for notices beside those.
+const NOTICES: usize = 256;
 
 /// Messages of one sort on their way at a time.
 const CONCURRENT: usize = 8;
@@ -51,6 +63,7 @@ pub(crate) type MessageId = [u8; 16];
 /// Where messages are handed over.
 pub struct Mailer {
     post: Post,
+    notices: Notices,
     clock: Clock,
     random: Random,
     code_life: Duration,
@@ -71,16 +84,36 @@ struct Queue {
     jobs: Mutex<Option<mpsc::Sender<Job>>>,
     worker: Mutex<Option<JoinHandle<()>>>,
     places: Arc<Semaphore>,
+    for_notices: Arc<Semaphore>,
+}
+
+/// Notices that are written down, for [`Mailer::deliver`] once that is committed. Dropped, they are
+/// taken up later.
+#[derive(Default)]
+#[must_use = "a notice waits minutes that is not delivered after the commit"]
+pub struct Kept(Vec<(MessageId, Message)>);
+
+/// What a message in the queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standard {
+    /// One that is in memory only.
+    Once,
+    /// One that only makes an answer cost what a message costs.
+    Sham,
+    /// One that the database holds until it is dealt with.
+    Notice,
 }
 
 /// A message with its place in the queue, which it gives back when it is dropped.
 struct Job {
     id: MessageId,
     message: Message,
-    /// Whether it only makes an answer cost what a message costs.
-    is_sham: bool,
+    standard: Standard,
     _place: OwnedSemaphorePermit,
 }
+
+/// A message was not delivered, and might be later.
+struct Later;
 
 /// What a task needs to send.
 #[derive(Clone)]
@@ -88,6 +121,7 @@ struct Sender {
     transport: Arc<Transport>,
     /// None where nothing is judged.
     admission: Option<Admission>,
+    notices: Notices,
     clock: Clock,
     counts: Messages,
     refusals: Refusals,
@@ -100,10 +134,10 @@ impl Mailer {
     /// When a sender's settings are not usable.
     pub fn start(
         config: &Config,
-        clock: &Clock,
-        random: &Random,
+        (db, vault, clock, random): (&Db, &Vault, &Clock, &Random),
         admission: &Admission,
     ) -> Result<Self, String> {
+        let notices = Notices::new(db, vault, clock);
         let counts = Messages::default();
         let refusals = Refusals::default();
         let post = if matches!(config.notify.email, Channel::Memory) {
@@ -114,6 +148,7 @@ impl Mailer {
                 Ok(Queue::start(Sender {
                     transport: Arc::new(transport),
                     admission: admission.judges(medium).then(|| admission.clone()),
+                    notices: notices.clone(),
                     clock: clock.clone(),
                     counts: counts.clone(),
                     refusals: refusals.clone(),
@@ -126,6 +161,7 @@ impl Mailer {
         };
         Ok(Self {
             post,
+            notices,
             clock: clock.clone(),
             random: random.clone(),
             code_life: Duration::from_secs(config.otp.ttl_seconds),
@@ -136,22 +172,69 @@ impl Mailer {
 
     /// Hands a message over; returns at once.
     pub fn send(&self, message: Message) {
-        self.hand_over(message, false);
+        self.hand_over(self.random.bytes(), message, Standard::Once);
     }
 
     /// Costs a request what [`send`](Self::send) does, and sends nothing: for whoever is not there
     /// to be written to, since the time of an answer must not tell.
     pub fn pretend(&self, message: Message) {
-        self.hand_over(message, true);
+        self.hand_over(self.random.bytes(), message, Standard::Sham);
     }
 
-    fn hand_over(&self, mut message: Message, is_sham: bool) {
+    /// Writes notices to a person down within the transaction of what they tell of.
+    ///
+    /// # Errors
+    /// When the database or the vault fails: what somebody must be told of is not to happen untold.
+    pub async fn keep(
+        &self,
+        connection: &mut AnyConnection,
+        user_id: UserId,
+        messages: impl IntoIterator<Item = Message>,
+    ) -> Result<Kept, Error> {
+        let mut kept = Vec::new();
+        for message in messages {
+            let id: MessageId = self.random.bytes();
+            if matches!(self.post, Post::Queues { .. }) {
+                self.notices
+                    .insert(connection, user_id, id, &message)
+                    .await?;
+            }
+            kept.push((id, message));
+        }
+        Ok(Kept(kept))
+    }
+
+    /// Hands notices over that are committed; returns at once.
+    pub fn deliver(&self, kept: Kept) {
+        for (id, message) in kept.0 {
+            self.deliver_one(id, message);
+        }
+    }
+
+    pub(super) fn deliver_one(&self, id: MessageId, message: Message) {
+        self.hand_over(id, message, Standard::Notice);
+    }
+
+    /// The notices in the database, where there are any.
+    pub(super) fn notices(&self) -> Option<&Notices> {
+        matches!(self.post, Post::Queues { .. }).then_some(&self.notices)
+    }
+
+    /// How many notices wait in the database, and since when.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn standing(&self) -> Result<Standing, Error> {
+        self.notices.standing().await
+    }
+
+    fn hand_over(&self, id: MessageId, mut message: Message, standard: Standard) {
         if message.code.is_some() && message.good_until.is_none() {
             message.good_until = Some(self.clock.now() + self.code_life);
         }
         let channel = message.channel;
         let queue = match &self.post {
-            Post::Memory(_) if is_sham => return,
+            Post::Memory(_) if standard == Standard::Sham => return,
             Post::Memory(kept) => {
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.push(message);
@@ -160,12 +243,21 @@ impl Mailer {
             Post::Queues { email, .. } if channel == Medium::Email => email,
             Post::Queues { sms, .. } => sms,
         };
-        if !queue.take_in(self.random.bytes(), message, is_sham) && !is_sham {
-            tracing::error!(
-                ?channel,
-                "a message was dropped: the queue is full or closed"
-            );
-            count(&self.counts, channel, Delivery::dropped);
+        if queue.take_in(id, message, standard) {
+            return;
+        }
+        match standard {
+            Standard::Sham => {}
+            Standard::Notice => {
+                tracing::warn!(?channel, "a notice waits: the queue is full or closed");
+            }
+            Standard::Once => {
+                tracing::error!(
+                    ?channel,
+                    "a message was dropped: the queue is full or closed"
+                );
+                count(&self.counts, channel, Delivery::dropped);
+            }
         }
     }
 
@@ -221,23 +313,28 @@ impl fmt::Debug for Mailer {
 
 impl Queue {
     fn start(sender: Sender) -> Self {
-        let (jobs, waiting) = mpsc::channel(QUEUE);
+        let (jobs, waiting) = mpsc::channel(QUEUE + NOTICES);
         Self {
             jobs: Mutex::new(Some(jobs)),
             worker: Mutex::new(Some(tokio::spawn(sender.run(waiting)))),
             places: Arc::new(Semaphore::new(QUEUE)),
+            for_notices: Arc::new(Semaphore::new(NOTICES)),
         }
     }
 
     /// Whether there was a place for `message`.
-    fn take_in(&self, id: MessageId, message: Message, is_sham: bool) -> bool {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+    fn take_in(&self, id: MessageId, message: Message, standard: Standard) -> bool {
+        let places = match standard {
+            Standard::Notice => &self.for_notices,
+            Standard::Once | Standard::Sham => &self.places,
+        };
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
             return false;
         };
         let job = Job {
             id,
             message,
-            is_sham,
+            standard,
             _place: place,
         };
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -245,7 +342,8 @@ impl Queue {
     }
 
     fn waiting(&self) -> usize {
-        QUEUE.saturating_sub(self.places.available_permits())
+        let free = self.places.available_permits() + self.for_notices.available_permits();
+        (QUEUE + NOTICES).saturating_sub(free)
     }
 
     /// Takes nothing more in; the task that sends ends when nothing is left.
@@ -294,7 +392,7 @@ impl Sender {
     /// Of a batch, those that may be sent: what that counts is committed first.
     async fn admitted(&self, batch: &mut Vec<Job>) -> Vec<Job> {
         let mut jobs: Vec<Job> = std::mem::take(batch);
-        jobs.retain(|job| !job.is_sham);
+        jobs.retain(|job| job.standard != Standard::Sham);
         let Some(admission) = &self.admission else {
             return jobs;
         };
@@ -307,7 +405,8 @@ impl Sender {
             Err(error) => {
                 // What is not counted is not sent.
                 tracing::error!(%error, "messages were not sent: they could not be counted");
-                for job in &jobs {
+                // Notices are taken up again.
+                for job in jobs.iter().filter(|job| job.standard == Standard::Once) {
                     count(&self.counts, job.message.channel, Delivery::failed);
                 }
                 return Vec::new();
@@ -317,7 +416,12 @@ impl Sender {
         for (job, verdict) in jobs.into_iter().zip(verdicts) {
             match verdict {
                 Ok(()) => admitted.push(job),
-                Err(refusal) => self.refuse(&job.message, refusal),
+                Err(refusal) => {
+                    self.refuse(&job.message, refusal);
+                    if job.standard == Standard::Notice {
+                        self.notices.done(job.id).await;
+                    }
+                }
             }
         }
         admitted
@@ -339,21 +443,31 @@ impl Sender {
     }
 
     async fn deliver(&self, job: &Job) {
-        let outcome = self.attempt(job).await;
+        let outcome = match self.attempt(job).await {
+            Ok(outcome) => outcome,
+            Err(Later) if job.standard == Standard::Notice => {
+                self.notices.postpone(job.id).await;
+                return;
+            }
+            Err(Later) => Delivery::failed,
+        };
+        if job.standard == Standard::Notice {
+            self.notices.done(job.id).await;
+        }
         count(&self.counts, job.message.channel, outcome);
         if let (true, Some(admission)) = (outcome != Delivery::sent, &self.admission) {
             admission.not_sent(job.id).await;
         }
     }
 
-    async fn attempt(&self, Job { id, message, .. }: &Job) -> Delivery {
+    async fn attempt(&self, Job { id, message, .. }: &Job) -> Result<Delivery, Later> {
         let (channel, to) = (message.channel.as_str(), message.masked());
         let mut pause = FIRST_PAUSE;
         for number in 1..=ATTEMPTS {
             let now = self.clock.now();
             if message.good_until.is_some_and(|until| until <= now) {
                 tracing::warn!(channel, to, "a message was not sent: its code has expired");
-                return Delivery::expired;
+                return Ok(Delivery::expired);
             }
             let attempt = Attempt {
                 id: *id,
@@ -361,20 +475,24 @@ impl Sender {
                 now,
             };
             match self.transport.send(attempt).await {
-                Ok(()) => return Delivery::sent,
+                Ok(()) => return Ok(Delivery::sent),
                 Err(Failure::Transient { cause, wait }) if number < ATTEMPTS => {
                     tracing::warn!(channel, to, number, cause, "sending failed");
                     let wait = wait.unwrap_or_default().max(pause);
                     tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
                     pause *= 4;
                 }
-                Err(Failure::Transient { cause, .. } | Failure::Final { cause }) => {
+                Err(Failure::Transient { cause, .. }) => {
                     tracing::error!(channel, to, cause, "a message was not sent");
-                    return Delivery::failed;
+                    return Err(Later);
+                }
+                Err(Failure::Final { cause }) => {
+                    tracing::error!(channel, to, cause, "a message was not sent");
+                    return Ok(Delivery::failed);
                 }
             }
         }
-        Delivery::failed
+        Err(Later)
     }
 }
 

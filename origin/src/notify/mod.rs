@@ -3,11 +3,14 @@
 //! A message is handed over after the change that causes it is committed, and is judged and sent
 //! by a task of its own: how long that takes, or whether anything is sent at all, must not show in
 //! the time of an answer, nor in the answer itself.
+//!
+//! What a person must be told of their account is written down with the change ([`notices`]); codes
+//! and links, which somebody waits for and asks for again, are in memory only.
 
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 
@@ -15,6 +18,7 @@ mod client;
 mod file;
 mod http;
 mod mailer;
+pub mod notices;
 mod page;
 pub(crate) mod signature;
 mod smtp;
@@ -22,11 +26,11 @@ mod sns;
 mod transport;
 mod twilio;
 
-pub use mailer::Mailer;
+pub use mailer::{Kept, Mailer};
 pub use page::{PATH as OUTBOX_PATH, has_outbox_page, outbox, routes};
 
 /// By which way a message goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Medium {
     /// Mail.
@@ -45,6 +49,24 @@ impl Medium {
     }
 }
 
+/// What a message is to its reader, by which it is decided what may hold it up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sort {
+    /// A code that was asked for, by whoever, and is given back here: by how many come back it is
+    /// judged whether they are wanted.
+    Code,
+    /// A link that was asked for, by whoever. It goes only where an account has proved to be, and
+    /// many who ask for one remember their password after all.
+    Link,
+    /// Tells what was done in the reader's name.
+    Told,
+    /// Tells of a change of the account's addresses, with a token that takes it back. Whoever makes
+    /// the change has every reason to keep it from its reader, so nothing that others use up, and
+    /// nothing that is spent, holds it up.
+    Undo,
+}
+
 /// A message to one person.
 #[derive(Clone, Serialize)]
 pub struct Message {
@@ -60,6 +82,9 @@ pub struct Message {
     /// The code or link token in the text, for tests to read from the development outbox.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
+    /// What it is to its reader.
+    #[serde(skip)]
+    pub sort: Sort,
     /// The address of whoever asked for it without having proved who they are.
     #[serde(skip)]
     pub asked_by: Option<IpAddr>,
@@ -88,9 +113,13 @@ impl Message {
     }
 
     /// Whether a stranger can cause such messages, as many as they like: those with a code or a
-    /// link in them, and those that say so. The others tell a person what was done in their name.
+    /// link that is asked for, and those that say so.
     pub fn is_solicited(&self) -> bool {
-        self.code.is_some() || self.asked_by.is_some()
+        match self.sort {
+            Sort::Code | Sort::Link => true,
+            Sort::Told => self.asked_by.is_some(),
+            Sort::Undo => false,
+        }
     }
 
     /// To whom it goes, as a log may have it: `a…@example.org`, `+41…67`.
@@ -134,6 +163,7 @@ mod tests {
             subject: None,
             text: String::new(),
             code: None,
+            sort: Sort::Told,
             asked_by: None,
             good_until: None,
         }

@@ -23,7 +23,6 @@ use crate::db::Tx;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
 use crate::ids::SessionId;
-use crate::notify::Message;
 use crate::request::Caller;
 use crate::vault::Secret;
 
@@ -84,16 +83,24 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
     let before = super::Details::open(state, &session)?.seen;
     let looked = anomaly::refresh(state, &mut tx, caller, whose, before.as_ref()).await?;
     if looked.ended {
+        let told = state
+            .mailer
+            .keep(&mut tx, session.user_id, looked.message)
+            .await?;
         tx.commit().await?;
-        tell(state, looked.message);
+        state.mailer.deliver(told);
         return Err(Error::SessionEnded);
     }
     // What was found may have changed what the tokens say.
     let session = store::find(&mut tx, session.id).await?;
     let session = session.ok_or(Error::SessionEnded)?;
     let tokens = super::answer(state, &mut tx, &session, user).await?;
+    let told = state
+        .mailer
+        .keep(&mut tx, session.user_id, looked.message)
+        .await?;
     tx.commit().await?;
-    tell(state, looked.message);
+    state.mailer.deliver(told);
     Ok(tokens)
 }
 
@@ -149,12 +156,6 @@ pub(crate) async fn end_replaced(state: &State, held: &Secret, by: SessionId) ->
         tx.commit().await?;
     }
     Ok(())
-}
-
-fn tell(state: &State, message: Option<Message>) {
-    if let Some(message) = message {
-        state.mailer.send(message);
-    }
 }
 
 /// The session of a token that did not rotate it.

@@ -14,6 +14,7 @@ use crate::accounts::contacts;
 use crate::app::State;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
+use crate::notify::notices;
 use crate::{login, tokens};
 
 /// Whether anything happened between the copy and now.
@@ -55,6 +56,7 @@ pub async fn restored(state: &State, since: Since) -> Result<TakenBack, Error> {
     devices::forget_every(&mut tx).await?;
     contacts::void_all(&mut tx).await?;
     captcha::withdraw_all(&mut tx).await?;
+    notices::forget_all(&mut tx).await?;
     tx.commit().await?;
     let keys = state.keyring.replace_all().await?;
     tracing::warn!(sessions, keys, "the database was restored; sessions ended");

@@ -375,9 +375,7 @@ async fn attach(
     let linked = identities::link(state, &mut tx, owner.user_id, provider, &person).await?;
     tx.commit().await?;
     let (view, notice) = linked?;
-    if let Some(notice) = notice {
-        notice.linked(state);
-    }
+    state.mailer.deliver(notice);
     Ok((view, tag))
 }
 

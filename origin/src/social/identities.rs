@@ -19,6 +19,7 @@ use crate::events::{self, Event, Outcome};
 use crate::ids::{IdentityId, UserId};
 use crate::login::codes::{self, CodeFor};
 use crate::login::messages;
+use crate::notify::Kept;
 use crate::vault::Purpose;
 
 /// Links of one account: more than there are providers, less than a list that nobody reads.
@@ -143,20 +144,20 @@ pub(super) async fn resolve(
     Ok(Ok(user_id))
 }
 
-/// Links an identity to the account of somebody who is logged in, and tells them; or why not,
-/// which is to be answered once the caller has committed.
+/// Links an identity to the account of somebody who is logged in, with what they are told; or why
+/// not, which is to be answered once the caller has committed.
 pub(super) async fn link(
     state: &State,
     connection: &mut AnyConnection,
     user_id: UserId,
     provider: &Provider,
     person: &Person,
-) -> Result<Result<(View, Option<Notice>), Error>, Error> {
+) -> Result<Result<(View, Kept), Error>, Error> {
     let now = state.clock.now();
     let blind = blind(state, provider, &person.subject)?;
     if let Some(identity) = store::use_identity(connection, &blind, now).await? {
         return Ok(if identity.user_id == user_id {
-            Ok((View::new(state, &identity)?, None))
+            Ok((View::new(state, &identity)?, Kept::default()))
         } else {
             Err(Error::Conflict("This identity belongs to another account."))
         });
@@ -171,7 +172,10 @@ pub(super) async fn link(
         return Err(Error::Unavailable("the identity was linked meanwhile"));
     }
     note(state, connection, user_id, (&provider.name, "linked")).await?;
-    let notice = notice(state, connection, user_id, provider.display_name()).await?;
+    let contact = accounts::contact(state, connection, user_id).await?;
+    let called = provider.display_name();
+    let notice = contact.and_then(|(kind, _, to)| messages::identity_linked(kind, &to, called));
+    let notice = state.mailer.keep(connection, user_id, notice).await?;
     Ok(Ok((View::new(state, &identity)?, notice)))
 }
 
@@ -206,11 +210,11 @@ pub(super) async fn remove(state: &State, user_id: UserId, id: IdentityId) -> Re
     let known = state.social.provider(&name).ok();
     let called = known.map_or(&*name, Provider::display_name);
     note(state, &mut tx, user_id, (&name, "unlinked")).await?;
-    let notice = notice(state, &mut tx, user_id, called).await?;
+    let contact = accounts::contact(state, &mut tx, user_id).await?;
+    let notice = contact.and_then(|(kind, _, to)| messages::identity_removed(kind, &to, called));
+    let notice = state.mailer.keep(&mut tx, user_id, notice).await?;
     tx.commit().await?;
-    if let Some(notice) = notice {
-        notice.removed(state);
-    }
+    state.mailer.deliver(notice);
     Ok(())
 }
 
@@ -232,41 +236,6 @@ async fn note(
 /// When the database fails.
 pub(crate) async fn withdraw(connection: &mut AnyConnection, user_id: UserId) -> Result<(), Error> {
     store::withdraw(connection, user_id).await
-}
-
-/// Whom to tell of a change, once it is committed.
-pub(super) struct Notice {
-    kind: Kind,
-    to: String,
-    provider: String,
-}
-
-impl Notice {
-    pub(super) fn linked(&self, state: &State) {
-        if let Some(message) = messages::identity_linked(self.kind, &self.to, &self.provider) {
-            state.mailer.send(message);
-        }
-    }
-
-    fn removed(&self, state: &State) {
-        if let Some(message) = messages::identity_removed(self.kind, &self.to, &self.provider) {
-            state.mailer.send(message);
-        }
-    }
-}
-
-async fn notice(
-    state: &State,
-    connection: &mut AnyConnection,
-    user_id: UserId,
-    provider: &str,
-) -> Result<Option<Notice>, Error> {
-    let contact = accounts::contact(state, connection, user_id).await?;
-    Ok(contact.map(|(kind, _, to)| Notice {
-        kind,
-        to,
-        provider: provider.to_owned(),
-    }))
 }
 
 fn new_identity(

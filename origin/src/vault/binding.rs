@@ -15,6 +15,7 @@ use crate::app::StartError;
 use crate::clock::Clock;
 use crate::db::Db;
 use crate::error::Error;
+use crate::events::chain;
 
 /// Refuses master keys that are not the database's; a new database takes the highest.
 ///
@@ -74,6 +75,10 @@ async fn begin(
     store::index_under(connection, version, now).await?;
     store::complete(connection, version, now).await?;
     store::name_first_indexes(connection, version).await?;
+    if sealed.is_none() {
+        // A new database. One that has keys already has a trail, whoever took it away.
+        chain::begin(vault, connection).await?;
+    }
     Ok(Standing {
         sealing: version,
         indexing: version,

@@ -45,6 +45,8 @@ pub enum Purpose {
     Kyc,
     /// Answers of captchas, what they are bound to, and the tokens that they are exchanged for.
     Captcha,
+    /// What people must be told of their accounts.
+    Notice,
     /// What tells a master key from another one.
     Check,
     /// Derived keys that outlive their master key.
@@ -68,7 +70,7 @@ pub enum Lasting {
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Identifier,
         Self::Profile,
         Self::Password,
@@ -90,6 +92,7 @@ impl Purpose {
         Self::Contact,
         Self::Kyc,
         Self::Captcha,
+        Self::Notice,
         Self::Check,
         Self::KeptKey,
     ];
@@ -117,6 +120,7 @@ impl Purpose {
             Self::Contact => "contact",
             Self::Kyc => "kyc",
             Self::Captcha => "captcha",
+            Self::Notice => "notice",
             Self::Check => "check",
             Self::KeptKey => "kept-key",
         }
@@ -139,6 +143,7 @@ impl Purpose {
             | Self::Status
             | Self::Kyc
             | Self::Captcha
+            | Self::Notice
             | Self::Check
             | Self::KeptKey => Lasting::No,
             Self::Password | Self::RecoveryCode | Self::Audit => Lasting::Versioned,

@@ -62,6 +62,7 @@ pub const SEALED: &[Sealed] = &[
         &[Bytes("token_hash")],
     ),
     IDENTIFIERS,
+    of("notices", "message", Purpose::Notice, &[Bytes("id")]),
     of("sessions", "details", Purpose::Session, &[Bytes("id")]),
     of("audit_events", "details", Purpose::Audit, &[Bytes("id")]),
     of(

@@ -3,7 +3,7 @@
 //   node server.mjs <node_modules> <options as JSON>
 //
 // Options: user and password that it asks for; tls: offers STARTTLS with a certificate that nobody
-// has signed; refuse: how many messages it answers with 451 before it takes one.
+// has signed; refuse: how many messages it answers with 451 before it takes one; port: where it listens.
 // One JSON line for each thing that happens; the first names the port. Ends with standard input.
 import { createRequire } from 'node:module';
 
@@ -48,6 +48,6 @@ const server = new SMTPServer({
     },
 });
 server.on('error', (error) => say({ event: 'error', text: error.message }));
-server.listen(0, '127.0.0.1', () => say({ event: 'listening', port: server.server.address().port }));
+server.listen(options.port ?? 0, '127.0.0.1', () => say({ event: 'listening', port: server.server.address().port }));
 process.stdin.resume();
 process.stdin.on('end', () => process.exit(0));

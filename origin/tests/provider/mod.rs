@@ -12,7 +12,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
 use edgekeep_origin::config::{HttpFormat, HttpHook};
 use edgekeep_origin::metrics::{Delivery, MessageLabels};
-use edgekeep_origin::notify::{Mailer, Medium, Message};
+use edgekeep_origin::notify::{Mailer, Medium, Message, Sort};
 
 /// Longest wait for something that should happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -167,6 +167,7 @@ pub(crate) fn message(to: &str, text: &str) -> Message {
         subject: None,
         text: text.to_owned(),
         code: None,
+        sort: Sort::Told,
         asked_by: None,
         good_until: None,
     }

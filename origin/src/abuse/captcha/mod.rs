@@ -201,9 +201,7 @@ pub async fn needed(
     if standing.failures >= settings.failures && !refused_anyway {
         return Ok(true);
     }
-    if identifier.kind() != Kind::Phone
-        || !matches!(purpose, CaptchaFor::Register | CaptchaFor::Otp)
-    {
+    if identifier.kind() != Kind::Phone || purpose == CaptchaFor::Login {
         return Ok(false);
     }
     // An SMS costs money and reaches whoever is named. Asking only for numbers without an account

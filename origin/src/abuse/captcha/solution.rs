@@ -13,7 +13,8 @@ use sqlx::AnyConnection;
 use super::answer::{Answer, PASS_PREFIX, Solved, Token, normal};
 use super::pow::{self, UnverifiedProof};
 use super::{Bound, store};
-use crate::accounts::Identifier;
+use crate::abuse::sends;
+use crate::accounts::{self, Identifier, Kind};
 use crate::app::State;
 use crate::config::{CaptchaFor, CaptchaKind};
 use crate::error::Error;
@@ -52,11 +53,35 @@ pub(super) async fn accept(
             return ask_provider(state, caller, purpose, text).await;
         }
     };
-    if bound.admits(state, purpose, identifier)? {
-        Ok(())
-    } else {
-        Err(Error::CaptchaInvalid("a pass for something else"))
+    if !bound.admits(state, purpose, identifier)? {
+        return Err(Error::CaptchaInvalid("a pass for something else"));
     }
+    if bound.kind == CaptchaKind::Code {
+        let mut tx = state.db.write().await?;
+        answered(state, &mut tx, identifier).await?;
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Notes that the code of a captcha came back: else the message that it was asked for, to the same
+/// recipient, would have to wait, and the code would count as lost.
+async fn answered(
+    state: &State,
+    connection: &mut AnyConnection,
+    identifier: &Identifier,
+) -> Result<(), Error> {
+    let (now, blind) = (state.clock.now(), identifier.blind(&state.vault)?);
+    sends::answered(connection, &blind, now).await?;
+    // What was asked for by a user name went to an address.
+    if identifier.kind() == Kind::Username
+        && let Some(holder) = accounts::holder(connection, Kind::Username, &blind).await?
+        && let Some((_, recipient, _)) =
+            accounts::contact(state, connection, holder.user_id).await?
+    {
+        sends::answered(connection, &recipient, now).await?;
+    }
+    Ok(())
 }
 
 /// Exchanges a right answer for a token.
@@ -179,6 +204,9 @@ async fn consume(
     }
     let mut tx = state.db.write().await?;
     let first = store::consume(&mut tx, id).await?;
+    if first && bound.kind == CaptchaKind::Code {
+        answered(state, &mut tx, identifier).await?;
+    }
     tx.commit().await?;
     if first {
         Ok(())

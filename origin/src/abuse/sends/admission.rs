@@ -8,14 +8,14 @@ use sqlx::AnyConnection;
 
 use super::breaker;
 use super::number::Number;
-use super::store::{self, Sent};
+use super::store::{self, Sent, Share};
 use crate::abuse::network::Network;
 use crate::accounts::Identifier;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Mail, Mode, Sms};
 use crate::db::Db;
 use crate::error::Error;
-use crate::notify::{Medium, Message};
+use crate::notify::{Medium, Message, Sort};
 use crate::vault::{Purpose, Vault};
 
 /// Why a message does not leave.
@@ -176,8 +176,12 @@ impl Rules {
         if !sms.number_types.contains(&number.kind) {
             return Ok(Err(Refusal::NumberType));
         }
-        let solicited = message.is_solicited();
-        let measured = message.code.is_some();
+        let share = share(message);
+        // A notice that could not be delivered comes again.
+        if share != Share::Asked && store::is_counted(connection, id).await? {
+            return Ok(Ok(()));
+        }
+        let measured = message.sort == Sort::Code;
         if measured {
             let (rules, region) = (&sms.conversion, &number.region);
             if !breaker::allows(connection, rules, self.settle, region, now).await? {
@@ -190,7 +194,7 @@ impl Rules {
         let sent = Sent {
             id,
             channel: Medium::Sms,
-            solicited,
+            share,
             network: self.network(message.asked_by)?,
             recipient: Some(identifier.blind(&self.vault)?),
             prefix: Some(self.hash(b"prefix", number.prefix.as_bytes())?),
@@ -207,10 +211,13 @@ impl Rules {
             || over(counts.number_day, sms.per_number_per_day)
         {
             Some(Refusal::Number)
-        } else if solicited && over(counts.prefix_hour, sms.per_prefix_per_hour) {
+        } else if over(counts.prefix_hour, sms.per_prefix_per_hour) {
             Some(Refusal::Prefix)
         } else if sent.network.is_some() && over(counts.network_hour, sms.per_network_per_hour) {
             Some(Refusal::Network)
+        } else if share == Share::Undo {
+            // The caps of its number bound it; the budget is what others spend.
+            None
         } else if overspent(counts.spent_hour, sms.per_hour) {
             Some(Refusal::Hour)
         } else if overspent(counts.spent_day, sms.per_day) {
@@ -247,7 +254,7 @@ impl Rules {
         let sent = Sent {
             id,
             channel: Medium::Email,
-            solicited: true,
+            share: Share::Asked,
             network,
             recipient: None,
             prefix: None,
@@ -272,5 +279,14 @@ impl Rules {
 
     fn hash(&self, what: &[u8], value: &[u8]) -> Result<[u8; 32], Error> {
         Ok(self.vault.mac(Purpose::Abuse, &[what, value])?)
+    }
+}
+
+/// With which others a message is counted.
+fn share(message: &Message) -> Share {
+    match message.sort {
+        Sort::Undo => Share::Undo,
+        _ if message.is_solicited() => Share::Asked,
+        _ => Share::Told,
     }
 }

@@ -27,10 +27,19 @@ pub use admission::{Admission, Refusal};
 pub use breaker::{Scope, reset};
 pub use status::{BreakerState, BreakerStatus, Status, status};
 
+/// The word under which messages are counted that anybody can have sent to anybody: codes to
+/// register and codes to log in. A recipient gets so many in all, whatever they are called.
+///
+/// What needs a password or a session first has a word of its own (a stranger must not be able to
+/// use those up, and with them keep the owner out), and so have links to a new password, which
+/// have a limit of their own, and the codes of captchas, which go before one of these.
+pub const ASKED: &str = "asked";
+
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
-/// Counts one message to `recipient` (a blind index), at most `limit` in an hour.
+/// Counts one message to `recipient` (a blind index), at most `limit` in an hour of those with the
+/// same word.
 ///
 /// # Errors
 /// [`Error::RateLimited`] with the time until the next is allowed.

@@ -12,11 +12,23 @@ use crate::notify::Medium;
 /// How long what was sent by SMS is looked at by the breaker and by operators.
 const WEEK: std::time::Duration = std::time::Duration::from_hours(7 * 24);
 
+/// Messages that share caps, as the column `solicited` names them. What is used up of one share
+/// takes nothing from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    /// What people are told that was done in their name.
+    Told = 0,
+    /// What strangers cause.
+    Asked = 1,
+    /// What takes a change back.
+    Undo = 2,
+}
+
 /// A row of `sent_messages`.
 pub(super) struct Sent<'a> {
     pub(super) id: [u8; 16],
     pub(super) channel: Medium,
-    pub(super) solicited: bool,
+    pub(super) share: Share,
     pub(super) network: Option<[u8; 32]>,
     pub(super) recipient: Option<[u8; 32]>,
     pub(super) prefix: Option<[u8; 32]>,
@@ -68,7 +80,7 @@ pub(super) async fn add(
     )
     .bind(sent.id.as_slice())
     .bind(sent.channel.as_str())
-    .bind(i64::from(sent.solicited))
+    .bind(sent.share as i64)
     .bind(bytes(sent.network))
     .bind(bytes(sent.recipient))
     .bind(bytes(sent.prefix))
@@ -79,6 +91,18 @@ pub(super) async fn add(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Whether a message was let through before.
+pub(super) async fn is_counted(
+    connection: &mut AnyConnection,
+    id: [u8; 16],
+) -> Result<bool, Error> {
+    let row = sqlx::query("SELECT 1 FROM sent_messages WHERE id = $1")
+        .bind(id.as_slice())
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.is_some())
 }
 
 /// Takes a message out of the measuring of conversion: it never went out.
@@ -114,12 +138,12 @@ pub(super) async fn counts(
            (SELECT COUNT(*) FROM sent_messages
             WHERE recipient = $1 AND solicited = $2 AND sent_at > $6) AS number_day,
            (SELECT COUNT(*) FROM sent_messages
-            WHERE prefix = $3 AND solicited = 1 AND sent_at > $5) AS prefix_hour,
+            WHERE prefix = $3 AND solicited = $2 AND sent_at > $5) AS prefix_hour,
            (SELECT COUNT(*) FROM sent_messages
             WHERE network = $4 AND channel = 'sms' AND sent_at > $5) AS network_hour",
     )
     .bind(bytes(sent.recipient))
-    .bind(i64::from(sent.solicited))
+    .bind(sent.share as i64)
     .bind(bytes(sent.prefix))
     .bind(bytes(sent.network))
     .bind(now - HOUR)

@@ -192,15 +192,17 @@ async fn begin(
         Kind::Email | Kind::Username => "Somebody, perhaps you, adds an address to your account.",
     };
     let told = undo::tell(state, &mut tx, user_id, told(&held), what).await?;
+    let told = state.mailer.keep(&mut tx, user_id, told).await?;
     tx.commit().await?;
     let message = if taken {
         messages::contact_taken(pending.kind, &pending.spelling)
     } else {
         messages::contact_code(pending.kind, &pending.spelling, &issued.code, link.as_ref())
     };
-    for message in [message, told].into_iter().flatten() {
+    if let Some(message) = message {
         state.mailer.send(message.asked_by(caller.address));
     }
+    state.mailer.deliver(told);
     Ok(issued.token)
 }
 
@@ -345,10 +347,9 @@ async fn remove(
         sessions::end_of_user(state, &mut tx, user_id, ending, "contact").await?;
     }
     record(state, &mut tx, by, user_id, "removed", kind).await?;
+    let told = state.mailer.keep(&mut tx, user_id, messages).await?;
     tx.commit().await?;
-    for message in messages {
-        state.mailer.send(message);
-    }
+    state.mailer.deliver(told);
     Ok(())
 }
 
@@ -375,10 +376,9 @@ async fn choose(
         record(state, &mut tx, by, user_id, "primary", kind).await?;
     }
     let contacts = list(state, &mut tx, user_id).await?;
+    let told = state.mailer.keep(&mut tx, user_id, message).await?;
     tx.commit().await?;
-    if let Some(message) = message {
-        state.mailer.send(message);
-    }
+    state.mailer.deliver(told);
     Ok(contacts)
 }
 

@@ -12,9 +12,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Contact, Shown, undo};
-use crate::abuse::Limit;
+use crate::abuse::{Limit, captcha};
 use crate::accounts::status::By;
 use crate::app::State;
+use crate::config::CaptchaFor;
 use crate::error::Error;
 use crate::ids::ContactId;
 use crate::login::{FreshlyAuthenticated, links};
@@ -63,6 +64,7 @@ struct AddContact {
     phone_number: Option<String>,
     /// The country of a national number, for instance `+41`.
     country_code: Option<String>,
+    captcha: Option<captcha::Answer>,
 }
 
 /// What a code is given back with.
@@ -84,7 +86,9 @@ struct ContactCodeSent {
     security(("bearer" = [])),
     responses(
         (status = 202, description = "A code is on its way, if it may be.", body = ContactCodeSent),
+        (status = 400, description = "`request_invalid`, `captcha_invalid`"),
         (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`captcha_required`"),
         (status = 409, description = "`conflict`: the account has it already, or as many as it may"),
         (status = 429, description = "`rate_limited`"),
     ),
@@ -96,9 +100,12 @@ async fn add(
     caller: Caller,
     Json(body): Json<AddContact>,
 ) -> Result<(StatusCode, Json<ContactCodeSent>), Error> {
-    state.limiter.by_address(&caller, Limit::SendsByAddress)?;
     let country = body.country_code.as_deref();
     let address = crate::accounts::address(body.email, body.phone_number, country)?;
+    // An account costs nothing, so having one does not make a person of whoever asks.
+    let answer = body.captcha.as_ref();
+    captcha::admit(&state, &caller, CaptchaFor::Contact, &address, answer).await?;
+    state.limiter.by_address(&caller, Limit::SendsByAddress)?;
     let token = super::begin(&state, &caller, session.user_id, &address).await?;
     let answer = ContactCodeSent {
         contact_token: token.expose().to_owned(),

@@ -55,7 +55,8 @@ pub(super) async fn tell(
     store::insert_undo(connection, &undo).await?;
     let page = state.config.undo_url();
     let (kind, to) = (told.kind, told.spelling.as_str());
-    Ok(messages::contacts_change(kind, to, what, &page, &token))
+    let token = (&token, undo.expires_at);
+    Ok(messages::contacts_change(kind, to, what, &page, token))
 }
 
 /// Puts the addresses back as they were when the token was sent, as far as they are the account's
@@ -114,10 +115,10 @@ pub(super) async fn undo(
         .because("undone")
         .from(caller);
     events::record(state, &mut tx, &password).await?;
+    let notice = messages::contacts_restored(told.kind, &told.spelling);
+    let notice = state.mailer.keep(&mut tx, user_id, notice).await?;
     tx.commit().await?;
-    if let Some(message) = messages::contacts_restored(told.kind, &told.spelling) {
-        state.mailer.send(message);
-    }
+    state.mailer.deliver(notice);
     Ok(())
 }
 

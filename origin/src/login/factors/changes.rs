@@ -279,15 +279,13 @@ async fn finish(state: &State, mut tx: Tx, change: &Change<'_>, told: Told) -> R
         .because(reason);
     events::record(state, &mut tx, &event).await?;
     let contact = accounts::contact(state, &mut tx, user_id).await?;
-    tx.commit().await?;
     let now = state.clock.now();
-    if let Some((kind, _, to)) = contact
-        && let Some(message) = match told {
-            Told::Added(method) => messages::factor_added(kind, &to, method.in_words(), now),
-            Told::Removed(method) => messages::factor_removed(kind, &to, method.in_words(), now),
-        }
-    {
-        state.mailer.send(message);
-    }
+    let notice = contact.and_then(|(kind, _, to)| match told {
+        Told::Added(method) => messages::factor_added(kind, &to, method.in_words(), now),
+        Told::Removed(method) => messages::factor_removed(kind, &to, method.in_words(), now),
+    });
+    let notice = state.mailer.keep(&mut tx, user_id, notice).await?;
+    tx.commit().await?;
+    state.mailer.deliver(notice);
     Ok(())
 }

@@ -28,13 +28,11 @@ pub(crate) async fn reset_factors(state: &State, user_id: UserId) -> Result<(), 
     );
     events::record(state, &mut tx, &event.about(user_id).because("removed")).await?;
     let contact = accounts::contact(state, &mut tx, user_id).await?;
-    tx.commit().await?;
     let now = state.clock.now();
     let what = "all of them, by an operator";
-    if let Some((kind, _, to)) = contact
-        && let Some(message) = messages::factor_removed(kind, &to, what, now)
-    {
-        state.mailer.send(message);
-    }
+    let notice = contact.and_then(|(kind, _, to)| messages::factor_removed(kind, &to, what, now));
+    let notice = state.mailer.keep(&mut tx, user_id, notice).await?;
+    tx.commit().await?;
+    state.mailer.deliver(notice);
     Ok(())
 }

@@ -26,6 +26,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Outcome};
 use crate::ids::UserId;
+use crate::notify::Kept;
 use crate::vault::{Purpose, Secret};
 
 pub(super) mod changes;
@@ -236,14 +237,13 @@ async fn guess_totp(state: &State, user_id: UserId, code: &Secret) -> Result<Pro
     };
     let bounds = state.config.mfa.bounds();
     let admission = guesses::count(&mut tx, bounds, &state.random, &subject, true, now).await?;
+    let mut told = Kept::default();
     if matches!(admission, Admission::TurnedOff) {
-        record_off(state, &mut tx, user_id, Method::Totp).await?;
+        told = record_off(state, &mut tx, user_id, Method::Totp).await?;
     }
     tx.commit().await?;
+    state.mailer.deliver(told);
     let Admission::Counted(counted) = admission else {
-        if matches!(admission, Admission::TurnedOff) {
-            tell_off(state, user_id, Method::Totp).await?;
-        }
         return Err(Error::CodeInvalid("TOTP is off for the account"));
     };
     let secret = state
@@ -345,32 +345,24 @@ pub(super) async fn lift(
     Ok(())
 }
 
-/// Records that guesses of a method are used up, within the transaction that turns it off.
+/// Records that guesses of a method are used up, within the transaction that turns it off, with what
+/// the owner is told: whoever guessed it had proved the first factor.
 pub(super) async fn record_off(
     state: &State,
     connection: &mut AnyConnection,
     user_id: UserId,
     method: Method,
-) -> Result<(), Error> {
+) -> Result<Kept, Error> {
     let event = Event::new(events::Kind::FactorChange, Outcome::Success, Actor::System);
     let event = event
         .about(user_id)
         .by(method.as_str())
         .because("turned_off");
-    events::record(state, connection, &event).await
-}
-
-/// Tells the owner that a method is off: whoever guessed it had proved the first factor.
-pub(super) async fn tell_off(state: &State, user_id: UserId, method: Method) -> Result<(), Error> {
-    let mut reader = state.db.read().await?;
-    let contact = accounts::contact(state, &mut reader, user_id).await?;
-    drop(reader);
-    if let Some((kind, _, to)) = contact
-        && let Some(message) = messages::factor_off(kind, &to, method.in_words(), state.clock.now())
-    {
-        state.mailer.send(message);
-    }
-    Ok(())
+    events::record(state, connection, &event).await?;
+    let contact = accounts::contact(state, connection, user_id).await?;
+    let (called, now) = (method.in_words(), state.clock.now());
+    let notice = contact.and_then(|(kind, _, to)| messages::factor_off(kind, &to, called, now));
+    state.mailer.keep(connection, user_id, notice).await
 }
 
 /// Tells the owner of a recovery code that was used, and how many are left; to be sent after the

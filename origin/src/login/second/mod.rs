@@ -181,9 +181,9 @@ async fn complete(
         trusted: found.waiting.device_token.is_some(),
     };
     let messages = anomaly::login(state, &mut tx, entering).await?;
+    let messages = message.into_iter().chain(messages);
+    let told = state.mailer.keep(&mut tx, user_id, messages).await?;
     tx.commit().await?;
-    for message in message.into_iter().chain(messages) {
-        state.mailer.send(message);
-    }
+    state.mailer.deliver(told);
     Ok(tokens)
 }

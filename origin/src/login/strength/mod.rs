@@ -106,7 +106,19 @@ impl Strength {
     }
 }
 
-/// Refuses a password that `person` should not have.
+/// Refuses what takes no time to refuse: a length, a common password, words of the context.
+/// [`judge`] looks at the same and then at what costs something.
+///
+/// # Errors
+/// [`Error::RequestInvalid`] with what is wrong.
+pub fn screen(state: &State, password: &Secret, person: Person<'_>) -> Result<(), Error> {
+    hasher::check_length(password)?;
+    let words = Words::of_person(person);
+    state.strength.known(password.expose(), &words)
+}
+
+/// Refuses a password that `person` should not have. Call it where the caller is bounded already:
+/// an estimate takes as long as a hash, and its place.
 ///
 /// # Errors
 /// [`Error::RequestInvalid`] with what is wrong; [`Error::Unavailable`] when too many passwords
