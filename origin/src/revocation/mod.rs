@@ -174,8 +174,11 @@ pub async fn entries(
     store::page(connection, before.unwrap_or(i64::MAX), limit, now).await
 }
 
-/// At most so many lists are signed in a second: revocations that come in a burst share one.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
+/// Revocations that come within this time share a list, unless a gate asks meanwhile: it is answered
+/// with what is current ([`Publisher::current_soon`](list::Publisher::current_soon)). Each list is a
+/// transaction and all its entries hashed anew; a tenth of a second is little beside the two that
+/// gates let pass between two looks.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often what no longer matters is removed from the database.
 const CLEANING_INTERVAL: Duration = Duration::from_hours(1);
