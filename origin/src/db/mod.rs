@@ -106,6 +106,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "anomaly",
         include_str!("../../migrations/0114_anomaly.sql"),
     ),
+    (
+        117,
+        "audit by user",
+        include_str!("../../migrations/0117_audit_by_user.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.
