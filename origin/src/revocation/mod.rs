@@ -24,7 +24,7 @@ mod store;
 pub use order::turn_away_tokens;
 pub use store::Listed;
 
-use crate::abuse::guesses;
+use crate::abuse::{devices, guesses};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -222,7 +222,9 @@ pub async fn clean(state: &State) -> Result<(), Error> {
     events::remove_expired(state).await?;
     accounts::upkeep(state).await?;
     let mut tx = state.db.write().await?;
-    guesses::remove_lifted(&mut tx, state.clock.now()).await?;
+    let now = state.clock.now();
+    guesses::remove_lifted(&mut tx, now).await?;
+    devices::remove_expired(&mut tx, now).await?;
     Ok(tx.commit().await?)
 }
 
