@@ -568,7 +568,7 @@ async fn the_gates_rule_on_several_factors_is_met_by_two_kinds() {
             .await
             .unwrap();
         let now = origin.clock.now().unix_seconds();
-        rule.check(&token.claims().holder(), now).is_ok()
+        rule.check(&token.claims().holder(), |_| None, now).is_ok()
     };
     let token = first_step(&origin).await;
     let both = second_step(&origin, &token, "totp", &app.code(&origin, 0))

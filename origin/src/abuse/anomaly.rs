@@ -42,6 +42,8 @@ pub(crate) struct Entering<'a> {
     pub(crate) device_id: Option<&'a str>,
     /// Whether the device was trusted before.
     pub(crate) trusted: bool,
+    /// Where its owner was last in another session, and in which.
+    pub(crate) before: Option<(SessionId, Seen)>,
 }
 
 /// What became of a session that was refreshed.
@@ -52,11 +54,14 @@ pub(crate) struct Refreshed {
     pub(crate) message: Option<Message>,
 }
 
-/// The place of a caller.
-fn here(caller: &Caller) -> Place {
-    let mut place = caller.place.clone();
+/// That a caller was seen now, and where.
+pub(crate) fn seen(caller: &Caller, now: Timestamp) -> Seen {
+    let mut place: Place = caller.place.clone();
     place.network = caller.address.map(device::network);
-    place
+    Seen {
+        place,
+        at: now.micros(),
+    }
 }
 
 /// Looks at a login within its transaction; the messages are for its owner once it is committed.
@@ -83,14 +88,10 @@ pub(crate) async fn login(
             }));
         }
     }
-    let seen = Seen {
-        place: here(entering.caller),
-        at: now.micros(),
-    };
+    let place = seen(entering.caller, now).place;
     if settings.impossible_travel >= Reaction::Record
-        && let Some((other, before)) =
-            sessions::last_seen(state, connection, user_id, session_id).await?
-        && seen.place.is_out_of_reach(&before, now, settings)
+        && let Some((other, before)) = &entering.before
+        && place.is_out_of_reach(before, now, settings)
     {
         note(
             state,
@@ -103,7 +104,7 @@ pub(crate) async fn login(
         messages.extend(tell(state, connection, user_id, now).await?);
         match settings.impossible_travel {
             Reaction::EndSession => {
-                sessions::end(state, connection, other, "anomaly").await?;
+                sessions::end(state, connection, *other, "anomaly").await?;
             }
             Reaction::EndAllSessions => {
                 let others = Ending::AllBut(session_id);
@@ -112,7 +113,6 @@ pub(crate) async fn login(
             _ => {}
         }
     }
-    sessions::note_seen(state, connection, session_id, &seen).await?;
     Ok(messages)
 }
 
@@ -129,10 +129,7 @@ pub(crate) async fn refresh(
 ) -> Result<Refreshed, Error> {
     let settings = &state.config.anomaly;
     let now = state.clock.now();
-    let seen = Seen {
-        place: here(caller),
-        at: now.micros(),
-    };
+    let seen = seen(caller, now);
     let mut refreshed = Refreshed {
         ended: false,
         message: None,
@@ -146,6 +143,7 @@ pub(crate) async fn refresh(
             caller,
             device_id: None,
             trusted: false,
+            before: None,
         };
         note(
             state,
@@ -270,6 +268,19 @@ async fn is_new_device(
         agent.as_deref().unwrap_or_default().as_bytes(),
     ];
     let device = state.vault.mac(Purpose::Device, &parts)?;
+    let known = sqlx::query(
+        "UPDATE known_devices SET used_at = $3
+         WHERE user_id = $1 AND device = $2 AND used_at >= $4",
+    )
+    .bind(entering.user_id)
+    .bind(device.as_slice())
+    .bind(now)
+    .bind(now - REMEMBERED)
+    .execute(&mut *connection)
+    .await?;
+    if known.rows_affected() == 1 {
+        return Ok(false);
+    }
     sqlx::query("DELETE FROM known_devices WHERE user_id = $1 AND used_at < $2")
         .bind(entering.user_id)
         .bind(now - REMEMBERED)
@@ -288,12 +299,6 @@ async fn is_new_device(
     .bind(now)
     .execute(&mut *connection)
     .await?;
-    sqlx::query("UPDATE known_devices SET used_at = $3 WHERE user_id = $1 AND device = $2")
-        .bind(entering.user_id)
-        .bind(device.as_slice())
-        .bind(now)
-        .execute(&mut *connection)
-        .await?;
     sqlx::query(
         "DELETE FROM known_devices WHERE user_id = $1 AND device IN (
              SELECT device FROM known_devices WHERE user_id = $1

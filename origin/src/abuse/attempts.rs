@@ -94,23 +94,25 @@ pub async fn count(
     Err(Error::RateLimited((made_at + LONGEST).since(now)))
 }
 
-/// Forgets what counts against `subject`; with `source`, only what came from there.
+/// Forgets what counts against two subjects, or one named twice; with `source`, only what came
+/// from there.
 ///
 /// # Errors
 /// When the database fails.
 pub(super) async fn forget(
     connection: &mut AnyConnection,
     kind: Kind,
-    subject: &Subject,
+    subjects: [&Subject; 2],
     source: Option<&Subject>,
 ) -> Result<(), Error> {
-    let query = match source {
-        None => sqlx::query("DELETE FROM attempts WHERE kind = $1 AND subject = $2"),
-        Some(_) => {
-            sqlx::query("DELETE FROM attempts WHERE kind = $1 AND subject = $2 AND source = $3")
-        }
-    };
-    let query = query.bind(kind.as_str()).bind(subject.bytes());
+    let query = sqlx::query(match source {
+        None => "DELETE FROM attempts WHERE kind = $1 AND subject IN ($2, $3)",
+        Some(_) => "DELETE FROM attempts WHERE kind = $1 AND subject IN ($2, $3) AND source = $4",
+    });
+    let query = query
+        .bind(kind.as_str())
+        .bind(subjects[0].bytes())
+        .bind(subjects[1].bytes());
     match source {
         None => query.execute(connection).await?,
         Some(source) => query.bind(source.bytes()).execute(connection).await?,

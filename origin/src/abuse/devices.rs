@@ -22,6 +22,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::AnyConnection;
 
 use crate::app::State;
+use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
 use crate::ids::UserId;
@@ -153,12 +154,16 @@ async fn note(
     actor: Actor,
     reason: &str,
 ) -> Result<(), Error> {
-    let event = Event::new(Kind::TrustedDevice, Outcome::Success, actor).about(user_id);
-    events::record(state, connection, &event.because(reason)).await
+    events::record(state, connection, &event(user_id, actor, reason)).await
 }
 
-/// Trusts a device from now on, within the transaction of its login: its token, or none where
-/// there are to be no trusted devices.
+fn event(user_id: UserId, actor: Actor, reason: &str) -> Event<'_> {
+    let event = Event::new(Kind::TrustedDevice, Outcome::Success, actor).about(user_id);
+    event.because(reason)
+}
+
+/// Trusts a device from now on, within the transaction of its login: its token, with the event that
+/// the caller has to record, or nothing where there are to be no trusted devices.
 ///
 /// # Errors
 /// When the database fails.
@@ -166,7 +171,7 @@ pub async fn trust(
     state: &State,
     connection: &mut AnyConnection,
     user_id: UserId,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<(String, Event<'static>)>, Error> {
     if life(state).is_zero() {
         return Ok(None);
     }
@@ -176,31 +181,48 @@ pub async fn trust(
         URL_SAFE_NO_PAD.encode(state.random.bytes::<RANDOM_BYTES>())
     ));
     let token_hash = hash(state, &token)?.ok_or_else(|| Error::internal("device token"))?;
-    sqlx::query("DELETE FROM trusted_devices WHERE expires_at <= $1")
-        .bind(now)
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query(
-        "DELETE FROM trusted_devices WHERE token_hash IN (
-             SELECT token_hash FROM trusted_devices WHERE user_id = $1
-             ORDER BY used_at DESC, token_hash LIMIT 1000000 OFFSET $2)",
-    )
-    .bind(user_id)
-    .bind(PER_ACCOUNT - 1)
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query(
-        "INSERT INTO trusted_devices (token_hash, user_id, failures, used_at, expires_at)
-         VALUES ($1, $2, 0, $3, $4)",
+    // Where there are as many as there may be, the one that was used longest ago becomes this one.
+    let replaced = sqlx::query(
+        "UPDATE trusted_devices
+         SET token_hash = $1, failures = 0, used_at = $3, expires_at = $4
+         WHERE token_hash = (
+             SELECT token_hash FROM trusted_devices WHERE user_id = $2
+             ORDER BY used_at DESC, token_hash LIMIT 1 OFFSET $5)",
     )
     .bind(token_hash.as_slice())
     .bind(user_id)
     .bind(now)
     .bind(now + life(state))
+    .bind(PER_ACCOUNT - 1)
     .execute(&mut *connection)
     .await?;
-    note(state, connection, user_id, Actor::User(user_id), "trusted").await?;
-    Ok(Some(token.expose().to_owned()))
+    if replaced.rows_affected() == 0 {
+        sqlx::query(
+            "INSERT INTO trusted_devices (token_hash, user_id, failures, used_at, expires_at)
+             VALUES ($1, $2, 0, $3, $4)",
+        )
+        .bind(token_hash.as_slice())
+        .bind(user_id)
+        .bind(now)
+        .bind(now + life(state))
+        .execute(connection)
+        .await?;
+    }
+    let actor = Actor::User(user_id);
+    let event = event(user_id, actor, "trusted");
+    Ok(Some((token.expose().to_owned(), event)))
+}
+
+/// Removes devices whose time is over; until then they are as if absent.
+///
+/// # Errors
+/// When the database fails.
+pub async fn remove_expired(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Error> {
+    sqlx::query("DELETE FROM trusted_devices WHERE expires_at <= $1")
+        .bind(now)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 /// Trusts none of a user's devices any more.

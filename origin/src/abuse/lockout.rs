@@ -65,6 +65,8 @@ pub struct Standing {
     /// Failures within [`LOGIN_WINDOW`], and how long until one of them is forgotten.
     recent: u32,
     recent_for: Duration,
+    /// Whether the counters hold anything that a success forgets.
+    is_marked: bool,
 }
 
 /// What bounds the guesses of one account. The subjects of an attempt, and where it comes from.
@@ -132,14 +134,13 @@ impl Gate {
     pub async fn enter(&self, state: &State, guesser: &Guesser) -> Result<Entry, Error> {
         let first = guesser.account.0;
         let index = usize::from(u16::from_be_bytes([first[0], first[1]])) % GATES;
+        // Most have no failures: how many there are is looked at with the permit in hand.
+        let mut wanted = 1;
         loop {
-            let wanted = both(state, guesser).await?.spent(state) + 1;
-            let wanted = wanted.min(self.max_failures);
             let permit = Arc::clone(&self.gates[index])
                 .acquire_many_owned(wanted)
                 .await
                 .map_err(|_| Error::Unavailable("stopping"))?;
-            // Others may have failed while this one waited.
             let both = both(state, guesser).await?;
             both.identifier.refuse(state, guesser)?;
             let account_locked = both.account.locked_for.is_some() || both.account.is_full(state);
@@ -148,9 +149,13 @@ impl Gate {
                 return Ok(Entry {
                     account_locked,
                     lock_ran_out: both.account.ran_out,
+                    has_failures: both.identifier.is_marked || both.account.is_marked,
                     _permit: permit,
                 });
             }
+            // Let go of before more is asked for: nobody waits holding what others wait for.
+            drop(permit);
+            wanted = both.spent(state).saturating_add(1).min(self.max_failures);
         }
     }
 }
@@ -163,6 +168,9 @@ pub struct Entry {
     pub account_locked: bool,
     /// Whether the account was locked until a while ago, and nobody has noted the end.
     pub lock_ran_out: bool,
+    /// Whether there was anything for a success to [`clear`]. What is counted after that, by
+    /// whoever failed beside this attempt, counts as having come after it.
+    pub has_failures: bool,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -233,6 +241,7 @@ impl Standing {
             delayed: None,
             recent: 0,
             recent_for: Duration::ZERO,
+            is_marked: false,
         }
     }
 
@@ -246,8 +255,9 @@ impl Standing {
             Ok(u32::try_from(number).unwrap_or(u32::MAX))
         };
         let was_locked = locked_until.micros() > 0 && locked_until <= now;
+        let (failures, recent) = (number("failures")?, number("recent")?);
         Ok(Self {
-            failures: if was_locked { 0 } else { number("failures")? },
+            failures: if was_locked { 0 } else { failures },
             locked_until: (locked_until > now).then_some(locked_until),
             locked_for: (locked_until > now).then(|| locked_until.since(now)),
             ran_out: was_locked,
@@ -255,7 +265,11 @@ impl Standing {
             delayed: source
                 .filter(|_| delayed_until > now)
                 .map(|source| (delayed_until.since(now), source)),
-            recent: number("recent")?,
+            recent,
+            is_marked: failures > 0
+                || recent > 0
+                || locked_until.micros() > 0
+                || delayed_until.micros() > 0,
             recent_for: oldest.map_or(Duration::ZERO, |at| (at + LOGIN_WINDOW).since(now)),
         })
     }
@@ -366,7 +380,7 @@ pub async fn count_failure(state: &State, guesser: &Guesser) -> Result<bool, Err
             // Another attempt that was under way finds the lock of before.
             locked = *subject == guesser.account && locked_until == until;
             // The lock is what these failures cost, however long it is.
-            attempts::forget(&mut tx, Kind::Login, subject, None).await?;
+            attempts::forget(&mut tx, Kind::Login, [subject; 2], None).await?;
         } else {
             attempts::add(&mut tx, Kind::Login, subject, source, window, now).await?;
         }
@@ -396,7 +410,8 @@ pub async fn note_end(
     Ok(noted.rows_affected() == 1)
 }
 
-/// Forgets the failures of every subject after a success, within the caller's transaction: those
+/// Forgets the failures of two subjects, or of one named twice, after a success, within the
+/// caller's transaction: those
 /// in a row, and of those within the window the ones from `source`, or all of them without.
 ///
 /// The row stays, with the time of the last failure: a row that vanished would tell whoever asks
@@ -406,18 +421,16 @@ pub async fn note_end(
 /// When the database fails.
 pub async fn clear(
     connection: &mut AnyConnection,
-    subjects: &[Subject],
+    subjects: [&Subject; 2],
     source: Option<&Subject>,
 ) -> Result<(), Error> {
-    for subject in subjects {
-        sqlx::query(
-            "UPDATE lockouts SET failures = 0, locked_until = 0, delayed_until = 0
-             WHERE subject = $1",
-        )
-        .bind(subject.bytes())
-        .execute(&mut *connection)
-        .await?;
-        attempts::forget(&mut *connection, Kind::Login, subject, source).await?;
-    }
-    Ok(())
+    sqlx::query(
+        "UPDATE lockouts SET failures = 0, locked_until = 0, delayed_until = 0
+         WHERE subject IN ($1, $2)",
+    )
+    .bind(subjects[0].bytes())
+    .bind(subjects[1].bytes())
+    .execute(&mut *connection)
+    .await?;
+    attempts::forget(connection, Kind::Login, subjects, source).await
 }

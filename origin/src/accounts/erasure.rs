@@ -57,7 +57,8 @@ pub async fn erase(
         codes::withdraw_from(connection, &blind).await?;
     }
     login::reset::withdraw(connection, id).await?;
-    lockout::clear(connection, &[Subject::account(&state.vault, id)?], None).await?;
+    let account = Subject::account(&state.vault, id)?;
+    lockout::clear(connection, [&account; 2], None).await?;
     if !store::delete_user(connection, id, &guard.role()).await? {
         return Err(guard.refusal());
     }

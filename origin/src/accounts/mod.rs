@@ -10,7 +10,7 @@ use crate::events::{self, Event};
 use crate::ids::UserId;
 use crate::sessions::{self, Ending};
 use crate::social;
-use crate::vault::{Purpose, Vault};
+use crate::vault::Purpose;
 use crate::{access, login};
 
 pub mod contacts;
@@ -21,6 +21,7 @@ pub mod identifier;
 mod index;
 pub mod kyc;
 mod leaving;
+mod lookup;
 mod number;
 pub mod profile;
 mod registration;
@@ -31,6 +32,7 @@ mod store;
 pub use erasure::{erase, upkeep};
 pub use identifier::{Blind, Identifier, Kind};
 pub(crate) use index::{rebuild_index, remove_old_indexes};
+pub use lookup::{LookedUp, look_up, nobody};
 pub use profile::Profile;
 pub(crate) use routes::address;
 pub use routes::routes;
@@ -129,9 +131,19 @@ pub async fn load(
     connection: &mut AnyConnection,
     id: UserId,
 ) -> Result<Option<User>, Error> {
-    let Some(row) = store::user(connection, id).await? else {
-        return Ok(None);
-    };
+    match store::user(connection, id).await? {
+        Some(row) => complete(state, connection, id, row).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The account of a row, with its identifiers.
+async fn complete(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: UserId,
+    row: store::UserRow,
+) -> Result<User, Error> {
     let profile = Profile::open(state, id, &row.profile)?;
     let standing = kyc::Standing::of(&row, state.clock.now());
     let roles = list(&row.roles)?;
@@ -173,7 +185,7 @@ pub async fn load(
             Kind::Email | Kind::Phone => {}
         }
     }
-    Ok(Some(user))
+    Ok(user)
 }
 
 /// An account whose owner may log in; none if there is no such account or it is disabled.
@@ -245,53 +257,6 @@ pub async fn proved_address(
     let spelling = open_spelling(state, row.kind, &row.name, &row.spelling)?;
     let blind = Identifier::stored(row.kind, &spelling).blind(&state.vault)?;
     Ok(Some((blind, spelling)))
-}
-
-/// Where messages to an identifier go: the spelling under which its holder stored it, else that
-/// of the request. Without a holder it takes the same steps.
-///
-/// # Errors
-/// When the database or the vault fails.
-pub async fn spelling(
-    state: &State,
-    connection: &mut AnyConnection,
-    holder: Option<UserId>,
-    identifier: &Identifier,
-    blind: &Blind,
-) -> Result<String, Error> {
-    let looked_up = match holder {
-        Some(id) => id,
-        None => nobody(&state.vault, blind)?,
-    };
-    let Some(row) = store::identifier(connection, looked_up, blind).await? else {
-        seal_for_nobody(state, identifier, blind)?;
-        return Ok(identifier.spelling().to_owned());
-    };
-    open_spelling(state, row.kind, &row.name, &row.spelling)
-}
-
-/// The id of nobody, by which an identifier without an account costs the same look-ups: in the
-/// midst of the others, so that it is no nearer at hand, and the same each time.
-///
-/// # Errors
-/// When the vault has no key.
-pub fn nobody(vault: &Vault, blind: &Blind) -> Result<UserId, Error> {
-    let mac = vault.mac(Purpose::Abuse, &[b"nobody", blind])?;
-    let mut id = [0; 16];
-    id.copy_from_slice(&mac[..16]);
-    Ok(UserId::from_bytes(id))
-}
-
-/// Costs what opening the stored spelling of an identifier does, where there is none: sealing is
-/// as much work as opening.
-///
-/// # Errors
-/// When the vault has no key.
-pub fn seal_for_nobody(state: &State, identifier: &Identifier, blind: &Blind) -> Result<(), Error> {
-    let text = identifier.spelling().as_bytes();
-    let aad = spelling_aad(identifier.kind(), blind);
-    state.vault.seal(Purpose::Identifier, &aad, text)?;
-    Ok(())
 }
 
 /// Makes an account within the caller's transaction.
@@ -399,7 +364,7 @@ pub async fn set_password(
 }
 
 /// Whether somebody was let in: notes the login, and wakes an account that its owner deactivated or
-/// deleted a while ago. One statement, so that a login and the erasure never both win.
+/// deleted a while ago. Each case is one statement, so that a login and the erasure never both win.
 ///
 /// # Errors
 /// When the database or the vault fails.
@@ -409,6 +374,9 @@ pub async fn enter(
     id: UserId,
 ) -> Result<Option<User>, Error> {
     let now = state.clock.now();
+    if let Some(row) = store::note_login_of_active(connection, id, now).await? {
+        return complete(state, connection, id, row).await.map(Some);
+    }
     let Some(mut user) = find_active(state, connection, id).await? else {
         return Ok(None);
     };

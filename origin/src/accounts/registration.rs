@@ -103,10 +103,10 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
         }
         return Err(refusal);
     }
-    let holder = super::holder(&mut tx, address.kind(), &blind).await?;
+    let looked_up = super::look_up(&state.vault, &mut tx, address.kind(), &blind).await?;
+    let holder = looked_up.holder();
     let taken = holder.is_some_and(|holder| holder.verified);
-    let user_id = holder.map(|holder| holder.user_id);
-    let spelling = super::spelling(state, &mut tx, user_id, address, &blind).await?;
+    let spelling = looked_up.spelling(state, address)?;
     let mut pending = Pending {
         kind: address.kind(),
         spelling: spelling.clone(),
@@ -135,8 +135,7 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
     let page = state.config.registration.verify_url.as_deref();
     let link = links::attach(state, &mut tx, CodeFor::Registration, to, page).await?;
     let asked = (address.kind(), CodeFor::Registration);
-    let known = holder.map(|holder| holder.user_id);
-    codes::note_asked(state, &mut tx, caller, asked, known).await?;
+    codes::note_asked(state, &mut tx, caller, asked, looked_up.user_id()).await?;
     if !require_proof && holder.is_none() {
         let user_id = create(state, &mut tx, &wanted, &phc).await?;
         super::note_made(state, &mut tx, user_id, address.kind().method()).await?;

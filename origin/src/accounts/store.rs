@@ -47,23 +47,24 @@ pub(super) async fn user(
     .bind(id)
     .fetch_optional(connection)
     .await?;
-    row.map(|row| {
-        Ok(UserRow {
-            status: row.try_get("status")?,
-            roles: row.try_get("roles")?,
-            permissions: row.try_get("permissions")?,
-            kyc_level: row.try_get("kyc_level")?,
-            kyc_status: row.try_get("kyc_status")?,
-            kyc_expires_at: row.try_get("kyc_expires_at")?,
-            customer_id: row.try_get("customer_id")?,
-            profile: row.try_get("profile")?,
-            created_at: row.try_get("created_at")?,
-            last_login_at: row.try_get("last_login_at")?,
-            erase_at: row.try_get("erase_at")?,
-            status_note: row.try_get("status_note")?,
-        })
+    row.as_ref().map(read_user).transpose()
+}
+
+fn read_user(row: &AnyRow) -> Result<UserRow, Error> {
+    Ok(UserRow {
+        status: row.try_get("status")?,
+        roles: row.try_get("roles")?,
+        permissions: row.try_get("permissions")?,
+        kyc_level: row.try_get("kyc_level")?,
+        kyc_status: row.try_get("kyc_status")?,
+        kyc_expires_at: row.try_get("kyc_expires_at")?,
+        customer_id: row.try_get("customer_id")?,
+        profile: row.try_get("profile")?,
+        created_at: row.try_get("created_at")?,
+        last_login_at: row.try_get("last_login_at")?,
+        erase_at: row.try_get("erase_at")?,
+        status_note: row.try_get("status_note")?,
     })
-    .transpose()
 }
 
 /// The account's identifiers, the primary of each kind first.
@@ -96,28 +97,6 @@ fn read_identifier(row: &AnyRow) -> Result<IdentifierRow, Error> {
     })
 }
 
-/// The identifier of an account that `blind` finds.
-pub(super) async fn identifier(
-    connection: &mut AnyConnection,
-    id: UserId,
-    blind: &Blind,
-) -> Result<Option<IdentifierRow>, Error> {
-    let row = sqlx::query(
-        "SELECT identifiers.kind AS kind, identifiers.blind AS blind,
-                identifiers.spelling AS spelling, identifiers.verified_at AS verified_at,
-                identifiers.created_at AS created_at
-         FROM identifiers JOIN identifier_blinds
-           ON identifier_blinds.kind = identifiers.kind
-          AND identifier_blinds.holder = identifiers.blind
-         WHERE identifiers.user_id = $1 AND identifier_blinds.blind = $2",
-    )
-    .bind(id)
-    .bind(blind.as_slice())
-    .fetch_optional(connection)
-    .await?;
-    row.as_ref().map(read_identifier).transpose()
-}
-
 /// Who has the identifier, whether it is proved, and whether its holder may log in.
 pub(super) async fn holder(
     connection: &mut AnyConnection,
@@ -145,6 +124,66 @@ pub(super) async fn holder(
             verified_at.is_some(),
             Status::from_word(&status).is_some_and(Status::may_log_in),
         ))
+    })
+    .transpose()
+}
+
+/// What one look at the index of identifiers reads: the row that was asked for, or the one that
+/// stands in for it.
+pub(super) struct Entry {
+    /// Whether it is the one that was asked for.
+    pub(super) is_the_one: bool,
+    pub(super) user_id: UserId,
+    pub(super) verified: bool,
+    pub(super) may_log_in: bool,
+    /// What names the identifier's row beside its kind.
+    pub(super) name: Vec<u8>,
+    /// Sealed.
+    pub(super) spelling: Vec<u8>,
+    pub(super) password: Option<String>,
+}
+
+/// The identifier with everything about it, or the one behind it in the order of blind indexes
+/// (after the last one the first) where nobody has it. Blind indexes are keyed hashes, so who stands
+/// in is anybody, and always the same. Nothing comes back only where there is no identifier of the
+/// kind at all.
+pub(super) async fn entry(
+    connection: &mut AnyConnection,
+    kind: Kind,
+    blind: &Blind,
+) -> Result<Option<Entry>, Error> {
+    let row = sqlx::query(
+        "SELECT identifier_blinds.blind AS found, identifiers.user_id AS user_id,
+                identifiers.verified_at AS verified_at, identifiers.blind AS name,
+                identifiers.spelling AS spelling, users.status AS status, passwords.phc AS phc
+         FROM identifier_blinds
+         JOIN identifiers ON identifiers.kind = identifier_blinds.kind
+                         AND identifiers.blind = identifier_blinds.holder
+         JOIN users ON users.id = identifiers.user_id
+         LEFT JOIN passwords ON passwords.user_id = users.id
+         WHERE identifier_blinds.kind = $1
+           AND identifier_blinds.blind = COALESCE(
+                 (SELECT blind FROM identifier_blinds WHERE kind = $1 AND blind >= $2
+                  ORDER BY blind LIMIT 1),
+                 (SELECT blind FROM identifier_blinds WHERE kind = $1 ORDER BY blind LIMIT 1))",
+    )
+    .bind(kind.as_str())
+    .bind(blind.as_slice())
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        let found: Vec<u8> = row.try_get("found")?;
+        let verified_at: Option<Timestamp> = row.try_get("verified_at")?;
+        let status: String = row.try_get("status")?;
+        Ok(Entry {
+            is_the_one: found == blind,
+            user_id: row.try_get("user_id")?,
+            verified: verified_at.is_some(),
+            may_log_in: Status::from_word(&status).is_some_and(Status::may_log_in),
+            name: row.try_get("name")?,
+            spelling: row.try_get("spelling")?,
+            password: row.try_get("phc")?,
+        })
     })
     .transpose()
 }
@@ -397,6 +436,26 @@ pub(super) async fn update_profile(
     } else {
         Err(Error::NotFound)
     }
+}
+
+/// Notes a login of an account that is active; its row, or nothing where it is not there, not
+/// active, or past its time.
+pub(super) async fn note_login_of_active(
+    connection: &mut AnyConnection,
+    id: UserId,
+    now: Timestamp,
+) -> Result<Option<UserRow>, Error> {
+    let row = sqlx::query(
+        "UPDATE users SET last_login_at = $2
+         WHERE id = $1 AND status = 'active' AND (erase_at IS NULL OR erase_at > $2)
+         RETURNING status, roles, permissions, kyc_level, kyc_status, kyc_expires_at, customer_id,
+                   profile, created_at, last_login_at, erase_at, status_note",
+    )
+    .bind(id)
+    .bind(now)
+    .fetch_optional(connection)
+    .await?;
+    row.as_ref().map(read_user).transpose()
 }
 
 /// Notes a login, and ends a deactivation or a deletion whose time has not come; false when the

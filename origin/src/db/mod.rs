@@ -112,6 +112,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../migrations/0115_links.sql"),
     ),
     (
+        117,
+        "audit by user",
+        include_str!("../../migrations/0117_audit_by_user.sql"),
+    ),
+    (
         119,
         "notices",
         include_str!("../../migrations/0119_notices.sql"),

@@ -336,21 +336,46 @@ pub async fn record(
     connection: &mut AnyConnection,
     event: &Event<'_>,
 ) -> Result<(), Error> {
-    let means = (&state.vault, &state.clock, &state.random);
-    record_by(means, connection, event).await
+    record_all(state, connection, std::slice::from_ref(event)).await
 }
 
-/// [`record`] for a part of the state, which has its own means.
+/// [`record`] of several events, in order: the chain's end is read and written once for all.
+///
+/// # Errors
+/// As [`record`].
+pub async fn record_all(
+    state: &State,
+    connection: &mut AnyConnection,
+    events: &[Event<'_>],
+) -> Result<(), Error> {
+    let means = (&state.vault, &state.clock, &state.random);
+    record_by(means, connection, events).await
+}
+
+/// [`record_all`] for a part of the state, which has its own means.
 ///
 /// # Errors
 /// As [`record`].
 pub async fn record_by(
-    (vault, clock, random): (&Vault, &Clock, &Random),
+    means: (&Vault, &Clock, &Random),
     connection: &mut AnyConnection,
-    event: &Event<'_>,
+    events: &[Event<'_>],
 ) -> Result<(), Error> {
     let within = of_request();
-    let caller = event.caller.or(within.as_deref());
+    let rows = events
+        .iter()
+        .map(|event| row(means, within.as_deref(), event))
+        .collect::<Result<Vec<_>, Error>>()?;
+    store::append(means.0, connection, rows).await
+}
+
+/// What is kept of an event: its link of the chain, and what is sealed beside it.
+fn row(
+    (vault, clock, random): (&Vault, &Clock, &Random),
+    within: Option<&Caller>,
+    event: &Event<'_>,
+) -> Result<(Link, Vec<u8>), Error> {
+    let caller = event.caller.or(within);
     let details = Details {
         salt: edgekeep_shared::base64url::encode(&random.bytes::<16>()),
         method: event.method.map(str::to_owned),
@@ -378,7 +403,7 @@ pub async fn record_by(
             .unwrap_or_default(),
         details_hash: chain::hash_details(&json),
     };
-    store::append(vault, connection, &link, sealed).await
+    Ok((link, sealed))
 }
 
 /// Erases what is sealed beside the events about a person, within the caller's transaction. That

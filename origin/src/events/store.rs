@@ -1,7 +1,9 @@
 //! SQL of the audit trail.
 
+use std::fmt::Write as _;
+
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::chain::{self, End, Link};
 use crate::clock::Timestamp;
@@ -106,38 +108,71 @@ fn holds(vault: &Vault, head: &Head) -> Result<bool, Error> {
     Ok(holds)
 }
 
-/// Puts an event at the end of the chain.
+/// Columns of an event.
+const COLUMNS: usize = 13;
+
+/// Events that one statement adds.
+const AT_A_TIME: usize = 32;
+
+/// The statement that adds so many events.
+fn insertion(events: usize) -> String {
+    let mut text = String::from(
+        "INSERT INTO audit_events (sequence, id, occurred_at, kind, outcome, reason, actor, user_id,
+                                   session_id, request_id, details, details_hash, hash) VALUES ",
+    );
+    for event in 0..events {
+        for column in 1..=COLUMNS {
+            let before = match (event, column) {
+                (0, 1) => "(",
+                (_, 1) => "), (",
+                _ => ", ",
+            };
+            // Writing into a string cannot fail.
+            let _ = write!(text, "{before}${}", event * COLUMNS + column);
+        }
+    }
+    text.push(')');
+    text
+}
+
+/// Puts events, each with what is sealed of it, at the end of the chain.
 pub(super) async fn append(
     vault: &Vault,
     connection: &mut AnyConnection,
-    link: &Link,
-    details: Vec<u8>,
+    events: Vec<(Link, Vec<u8>)>,
 ) -> Result<(), Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
     let head = lock(connection).await?;
     let signed = holds(vault, &head)?;
-    let sequence = head.end.sequence + 1;
-    let hash = chain::hash(&head.end.hash, sequence, link);
-    sqlx::query(
-        "INSERT INTO audit_events (sequence, id, occurred_at, kind, outcome, reason, actor, user_id,
-                                   session_id, request_id, details, details_hash, hash)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
-    )
-    .bind(sequence)
-    .bind(link.id.clone())
-    .bind(link.occurred_at)
-    .bind(&link.kind)
-    .bind(&link.outcome)
-    .bind(&link.reason)
-    .bind(&link.actor)
-    .bind(link.user_id)
-    .bind(link.session_id)
-    .bind(&link.request_id)
-    .bind(details)
-    .bind(link.details_hash.clone())
-    .bind(&hash)
-    .execute(&mut *connection)
-    .await?;
-    let end = End { sequence, hash };
+    let mut end = head.end;
+    let mut events = events.into_iter().peekable();
+    while events.peek().is_some() {
+        let batch: Vec<_> = events.by_ref().take(AT_A_TIME).collect();
+        // Its text is ours, and has nothing in it but numbers of placeholders.
+        let mut statement = sqlx::query(AssertSqlSafe(insertion(batch.len())));
+        for (link, details) in batch {
+            let sequence = end.sequence + 1;
+            let hash = chain::hash(&end.hash, sequence, &link);
+            statement = statement
+                .bind(sequence)
+                .bind(link.id)
+                .bind(link.occurred_at)
+                .bind(link.kind)
+                .bind(link.outcome)
+                .bind(link.reason)
+                .bind(link.actor)
+                .bind(link.user_id)
+                .bind(link.session_id)
+                .bind(link.request_id)
+                .bind(details)
+                .bind(link.details_hash)
+                .bind(hash.clone());
+            end = End { sequence, hash };
+        }
+        statement.execute(&mut *connection).await?;
+    }
     write_head(vault, connection, &head.start, &end, signed).await
 }
 

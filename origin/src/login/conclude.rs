@@ -106,25 +106,28 @@ pub async fn conclude(
         if let Some(at) = first.proved_at {
             session.auth_time = session.auth_time.min(at);
         }
-        let mut tokens = sessions::open(state, &mut tx, session).await?;
-        tokens.device_token = match first.device_token {
-            Some(token) => Some(token),
-            None => devices::trust(state, &mut tx, user_id).await?,
-        };
+        let opened = sessions::open(state, &mut tx, session).await?;
+        let (mut tokens, mut events) = (opened.tokens, opened.events);
+        tokens.device_token = first.device_token;
+        if !trusted && let Some((token, event)) = devices::trust(state, &mut tx, user_id).await? {
+            tokens.device_token = Some(token);
+            events.push(event);
+        }
         if has_second {
             let skipped = event(events::Kind::Factor, events::Outcome::Skipped);
             let skipped = skipped.session(tokens.session_id).because("two_in_one");
-            events::record(state, &mut tx, &skipped).await?;
+            events.push(skipped);
         }
         let done = event(events::Kind::Login, events::Outcome::Success);
-        let done = done.session(tokens.session_id);
-        events::record(state, &mut tx, &done).await?;
+        events.push(done.session(tokens.session_id));
+        events::record_all(state, &mut tx, &events).await?;
         let entering = anomaly::Entering {
             user_id,
             session_id: tokens.session_id,
             caller: first.caller,
             device_id: device_id.as_deref().or(first.caller.device_id.as_deref()),
             trusted,
+            before: opened.before,
         };
         let messages = anomaly::login(state, &mut tx, entering).await?;
         let told = state.mailer.keep(&mut tx, user_id, messages).await?;

@@ -1,21 +1,19 @@
 //! Password hashing: argon2id (RFC 9106) over a keyed hash, on a bounded pool.
 //!
 //! One hash takes 19 MiB. A burst of logins must cost time, not memory: as many run as there are
-//! cores, a bounded number waits, and the rest is told to come back. Each that runs borrows memory
-//! that is kept: freed blocks of that size stay with the allocator, once for each thread that ever
-//! hashed, and would soon be a gigabyte.
+//! cores, a bounded number waits, and the rest is told to come back. Each that runs uses memory
+//! that is kept ([`turns`](super::turns)): freed blocks of that size stay with the allocator, once
+//! for each thread that ever hashed, and would soon be a gigabyte.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use argon2::{Algorithm, Argon2, Block, Params, Version};
+use argon2::{Algorithm, Argon2, Params, Version};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use super::turns::Turns;
 use crate::config::Password;
 use crate::error::Error;
 use crate::random::Random;
@@ -48,10 +46,7 @@ pub struct Hasher {
     params: Params,
     vault: Vault,
     random: Random,
-    running: Arc<Semaphore>,
-    memory: Arc<Memory>,
-    waiting: AtomicUsize,
-    queue: usize,
+    turns: Turns,
     /// What an unknown account's password is compared with, so that it takes as long.
     nobody: String,
 }
@@ -84,18 +79,12 @@ impl Hasher {
         } else {
             settings.concurrency
         };
-        let memory = Memory {
-            blocks: params.block_count(),
-            free: Mutex::new(Vec::with_capacity(concurrency)),
-        };
+        let turns = Turns::new(concurrency, settings.queue, params.block_count())?;
         let mut hasher = Self {
             params,
-            memory: Arc::new(memory),
             vault,
             random,
-            running: Arc::new(Semaphore::new(concurrency)),
-            waiting: AtomicUsize::new(0),
-            queue: settings.queue,
+            turns,
             nobody: String::new(),
         };
         let never = Secret::new(STANDARD_NO_PAD.encode(hasher.random.bytes::<32>()));
@@ -152,7 +141,7 @@ impl Hasher {
 
     /// How many hashes run or wait.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::SeqCst)
+        self.turns.taken()
     }
 
     async fn run(
@@ -169,20 +158,13 @@ impl Hasher {
             Purpose::Password,
             &[password.expose().as_bytes()],
         )?);
-        let memory = Arc::clone(&self.memory);
         let started = Instant::now();
-        let hashed = self.in_turn(move || {
+        let hashed = self.turns.take(move |memory| {
             let mut hash = Zeroizing::new([0; HASH_BYTES]);
-            let mut blocks = memory.take(params.block_count());
-            let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-                .hash_password_into_with_memory(
-                    keyed.as_slice(),
-                    &salt,
-                    hash.as_mut(),
-                    blocks.as_mut_slice(),
-                );
-            memory.give_back(blocks);
-            hashed.map(|()| hash)
+            let blocks = memory.blocks(params.block_count());
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                .hash_password_into_with_memory(keyed.as_slice(), &salt, hash.as_mut(), blocks)
+                .map(|()| hash)
         });
         let hashed = hashed.await?;
         tracing::debug!(
@@ -200,71 +182,7 @@ impl Hasher {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let _place = Place::take(&self.waiting, self.queue)?;
-        let permit = Arc::clone(&self.running)
-            .acquire_owned()
-            .await
-            .map_err(|_| Error::Unavailable("stopping"))?;
-        tokio::task::spawn_blocking(move || {
-            // The permit goes with the work, which a dropped request does not stop.
-            let _permit = permit;
-            work()
-        })
-        .await
-        .map_err(|_| Error::internal("the hashing thread ended"))
-    }
-}
-
-/// The memory of hashes, one buffer for each that may run.
-///
-/// A buffer is not wiped in between, as argon2 does not wipe what it frees: the next hash writes
-/// every block before it reads it, and what stands there is derived from a keyed hash.
-#[derive(Debug)]
-struct Memory {
-    /// Blocks of one hash with today's parameters.
-    blocks: usize,
-    free: Mutex<Vec<Vec<Block>>>,
-}
-
-impl Memory {
-    /// A buffer of at least `blocks`; more than usual where a stored hash asks for it.
-    fn take(&self, blocks: usize) -> Vec<Block> {
-        let mut buffer = self.lock().pop().unwrap_or_default();
-        if buffer.len() < blocks {
-            // Made anew, not grown: growing would copy what nobody reads.
-            drop(buffer);
-            buffer = vec![Block::new(); blocks.max(self.blocks)];
-        }
-        buffer
-    }
-
-    fn give_back(&self, buffer: Vec<Block>) {
-        if buffer.len() == self.blocks {
-            self.lock().push(buffer);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<Block>>> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A place in the queue, given back when dropped.
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn take(waiting: &'a AtomicUsize, most: usize) -> Result<Self, Error> {
-        let place = Self(waiting);
-        if waiting.fetch_add(1, Ordering::SeqCst) >= most {
-            return Err(Error::Unavailable("too many passwords wait to be hashed"));
-        }
-        Ok(place)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.turns.take(|_| work()).await
     }
 }
 
@@ -287,13 +205,12 @@ mod tests {
     use super::*;
     use crate::vault::MasterKeys;
 
-    async fn hasher(master: u8, memory_kib: u32, queue: usize) -> Hasher {
+    async fn hasher(master: u8, memory_kib: u32) -> Hasher {
         let random = Random::seeded(1);
         let keys = MasterKeys::from_versions([(1, [master; 32])]).unwrap();
         let settings = Password {
             memory_kib,
             iterations: 1,
-            queue,
             ..Password::default()
         };
         Hasher::new(&settings, Vault::new(&keys, random.clone()), random)
@@ -307,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn matches_only_the_password_under_its_master_key() {
-        let hasher = hasher(1, 64, 9).await;
+        let hasher = hasher(1, 64).await;
         let stored = hasher.hash(&secret("correct horse")).await.unwrap();
         let same = hasher
             .compare(&secret("correct horse"), Some(&stored))
@@ -331,7 +248,7 @@ mod tests {
                 "{wrong}"
             );
         }
-        let other = self::hasher(2, 64, 9).await;
+        let other = self::hasher(2, 64).await;
         assert!(
             !other
                 .compare(&secret("correct horse"), Some(&stored))
@@ -343,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn long_passwords_differ_in_their_last_byte() {
-        let hasher = hasher(1, 64, 9).await;
+        let hasher = hasher(1, 64).await;
         let long = "x".repeat(MAX_BYTES - 1);
         let stored = hasher.hash(&secret(&format!("{long}a"))).await.unwrap();
         assert!(
@@ -357,12 +274,12 @@ mod tests {
 
     #[tokio::test]
     async fn old_parameters_match_and_are_outdated() {
-        let stored = hasher(1, 64, 9)
+        let stored = hasher(1, 64)
             .await
             .hash(&secret("pass phrase"))
             .await
             .unwrap();
-        let today = hasher(1, 128, 9).await;
+        let today = hasher(1, 128).await;
         let comparison = today
             .compare(&secret("pass phrase"), Some(&stored))
             .await
@@ -378,7 +295,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_account_nothing_matches() {
-        let hasher = hasher(1, 64, 9).await;
+        let hasher = hasher(1, 64).await;
         assert!(
             !hasher
                 .compare(&secret("anything"), None)
@@ -386,18 +303,6 @@ mod tests {
                 .unwrap()
                 .matches
         );
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_is_refused_and_empties_again() {
-        let hasher = hasher(1, 64, 1).await;
-        let place = Place::take(&hasher.waiting, 1).unwrap();
-        assert!(matches!(
-            hasher.hash(&secret("12345678")).await,
-            Err(Error::Unavailable(_))
-        ));
-        drop(place);
-        assert!(hasher.hash(&secret("12345678")).await.is_ok());
     }
 
     #[test]

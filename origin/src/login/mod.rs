@@ -23,6 +23,7 @@ mod routes;
 mod second;
 pub mod strength;
 pub mod tuning;
+mod turns;
 
 pub use conclude::{FirstFactor, LoggedIn, conclude};
 pub(crate) use factors::reset_factors;

@@ -35,14 +35,13 @@ pub(super) async fn send(
     let limit = state.config.otp.sends_per_hour;
     sends::count(&mut tx, sends::ASKED, &blind, limit, now).await?;
     state.limiter.message()?;
-    let holder = accounts::holder(&mut tx, address.kind(), &blind).await?;
-    let subject = Subject::of(&state.vault, holder.map(|holder| holder.user_id), &blind)?;
-    let deliverable =
-        holder.is_none_or(|holder| holder.active) && !guesses::suspended(&mut tx, &subject).await?;
-    let user_id = holder.map(|holder| holder.user_id);
+    let looked_up = accounts::look_up(&state.vault, &mut tx, address.kind(), &blind).await?;
+    let subject = Subject::of(&state.vault, looked_up.user_id(), &blind)?;
+    let codes_off = guesses::suspended(&mut tx, &subject).await?;
+    let deliverable = looked_up.holder().is_none_or(|holder| holder.active) && !codes_off;
     let recipient = Recipient {
         kind: address.kind(),
-        spelling: accounts::spelling(state, &mut tx, user_id, address, &blind).await?,
+        spelling: looked_up.spelling(state, address)?,
     };
     let payload = serde_json::to_vec(&recipient).map_err(|_| Error::internal("address as JSON"))?;
     let issued = codes::issue(
@@ -55,8 +54,7 @@ pub(super) async fn send(
     )
     .await?;
     let asked = (recipient.kind, CodeFor::Login);
-    let known = holder.map(|holder| holder.user_id);
-    codes::note_asked(state, &mut tx, caller, asked, known).await?;
+    codes::note_asked(state, &mut tx, caller, asked, looked_up.user_id()).await?;
     tx.commit().await?;
     if let Some(message) = messages::login_code(recipient.kind, &recipient.spelling, &issued.code) {
         let message = message.asked_by(caller.address);

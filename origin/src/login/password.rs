@@ -1,5 +1,7 @@
 //! Logging in with a password.
 
+use sqlx::{AnyConnection, Row as _};
+
 use super::conclude::{FirstFactor, LoggedIn, conclude};
 use super::strength::{self, Person};
 use crate::abuse::lockout::{Entry, Guesser};
@@ -46,16 +48,13 @@ pub(super) async fn log_in(
     let blind = given.identifier.blind(&state.vault)?;
     let mut reader = state.db.read().await?;
     let require_proof = state.config.registration.require_proof;
-    let holder = accounts::holder(&mut reader, given.identifier.kind(), &blind)
-        .await?
-        .filter(|holder| holder.active && (holder.verified || !require_proof));
-    let user_id = holder.map(|holder| holder.user_id);
-    // An unknown account costs the same look-up.
-    let looked_up = match user_id {
-        Some(user_id) => user_id,
-        None => accounts::nobody(&state.vault, &blind)?,
-    };
-    let stored = accounts::password(&mut reader, looked_up).await?;
+    let looked_up =
+        accounts::look_up(&state.vault, &mut reader, given.identifier.kind(), &blind).await?;
+    let user_id = looked_up
+        .holder()
+        .filter(|holder| holder.active && (holder.verified || !require_proof))
+        .map(|holder| holder.user_id);
+    let stored = looked_up.password().filter(|_| user_id.is_some());
     drop(reader);
     let guesser = Guesser::new(
         state,
@@ -67,7 +66,7 @@ pub(super) async fn log_in(
     if let Door::Account(entry) = &door {
         note_lock_end(state, caller, &guesser, entry, user_id).await?;
     }
-    let proved = compare(state, &given.password, stored.as_deref()).await?;
+    let proved = compare(state, &given.password, stored).await?;
     let account_locked = matches!(&door, Door::Account(entry) if entry.account_locked);
     let (Some(user_id), Some(proved), false) = (user_id, proved, account_locked) else {
         match &door {
@@ -84,7 +83,8 @@ pub(super) async fn log_in(
     };
     let mut tx = state.db.write().await?;
     // The password may have been changed, or the account disabled, while this one was compared.
-    if accounts::password(&mut tx, user_id).await? != stored {
+    let standing = standing(&mut tx, user_id, &guesser.account).await?;
+    if standing.password.as_deref() != stored {
         return Err(Error::CredentialsInvalid);
     }
     let device_token = match (&door, given.device_token) {
@@ -93,11 +93,13 @@ pub(super) async fn log_in(
         }
         _ => None,
     };
-    if matches!(door, Door::Account(_)) {
-        let subjects = [guesser.identifier, guesser.account];
-        lockout::clear(&mut tx, &subjects, Some(&guesser.source)).await?;
+    if matches!(&door, Door::Account(entry) if entry.has_failures) {
+        let subjects = [&guesser.identifier, &guesser.account];
+        lockout::clear(&mut tx, subjects, Some(&guesser.source)).await?;
     }
-    guesses::lift(&mut tx, &guesser.account, state.clock.now()).await?;
+    if standing.codes_are_off {
+        guesses::lift(&mut tx, &guesser.account, state.clock.now()).await?;
+    }
     if let Some(phc) = proved.rehashed {
         accounts::set_password(state, &mut tx, user_id, &phc).await?;
     }
@@ -112,6 +114,34 @@ pub(super) async fn log_in(
         proved_at: None,
     };
     conclude(state, tx, first).await
+}
+
+/// What a right password meets within the transaction that lets its owner in.
+struct Standing {
+    password: Option<String>,
+    /// Whether codes are off for the account, which this proof ends.
+    codes_are_off: bool,
+}
+
+/// One statement about both: each costs a login two changes of thread.
+async fn standing(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    account: &Subject,
+) -> Result<Standing, Error> {
+    let row = sqlx::query(
+        "SELECT (SELECT phc FROM passwords WHERE user_id = $1) AS phc,
+                (SELECT suspended FROM code_suspensions WHERE subject = $2) AS codes_off",
+    )
+    .bind(user_id)
+    .bind(account.bytes())
+    .fetch_one(connection)
+    .await?;
+    let codes_off: Option<i64> = row.try_get("codes_off")?;
+    Ok(Standing {
+        password: row.try_get("phc")?,
+        codes_are_off: codes_off.is_some_and(|off| off != 0),
+    })
 }
 
 /// Writes a wrong password down, whether or not anybody has what was typed: both cost the same.
@@ -174,7 +204,7 @@ pub(super) struct Confirmed {
     stored: Option<String>,
     rehashed: Option<String>,
     /// Held until the success is committed: others wait that would be compared beside it.
-    _entry: Entry,
+    entry: Entry,
 }
 
 impl Confirmed {
@@ -183,8 +213,10 @@ impl Confirmed {
         if accounts::password(tx, self.user_id).await? != self.stored {
             return Err(Error::CredentialsInvalid);
         }
-        let source = Some(&self.guesser.source);
-        lockout::clear(tx, &[self.guesser.account], source).await?;
+        if self.entry.has_failures {
+            let account = &self.guesser.account;
+            lockout::clear(tx, [account; 2], Some(&self.guesser.source)).await?;
+        }
         if let Some(phc) = &self.rehashed {
             accounts::set_password(state, tx, self.user_id, phc).await?;
         }
@@ -222,7 +254,7 @@ pub(super) async fn confirm(
         guesser,
         stored,
         rehashed: proved.rehashed,
-        _entry: entry,
+        entry,
     })
 }
 

@@ -40,9 +40,8 @@ pub(super) async fn forgot(
     let limit = state.config.limits.forgot_password_per_account_per_hour;
     sends::count(&mut tx, SENDS, &blind, limit, now).await?;
     state.limiter.message()?;
-    let holder = accounts::holder(&mut tx, identifier.kind(), &blind)
-        .await?
-        .filter(|holder| holder.active);
+    let looked_up = accounts::look_up(&state.vault, &mut tx, identifier.kind(), &blind).await?;
+    let holder = looked_up.holder().filter(|holder| holder.active);
     // The account's own count, over all its identifiers, shows in nothing but that no message
     // comes: a refusal would tell which identifiers are the same person's.
     let account = Subject::of(&state.vault, holder.map(|holder| holder.user_id), &blind)?;
@@ -57,11 +56,8 @@ pub(super) async fn forgot(
     // A row for nobody: both cases read, write and sync the same.
     let nobody = accounts::nobody(&state.vault, &blind)?;
     let user_id = holder.map_or(nobody, |holder| holder.user_id);
-    let contact = accounts::contact(state, &mut tx, user_id).await?;
-    if contact.is_none() {
-        // What opening an address and finding its index costs.
-        accounts::seal_for_nobody(state, identifier, &identifier.blind(&state.vault)?)?;
-    }
+    let contact = accounts::contact(state, &mut tx, looked_up.reads()).await?;
+    let contact = contact.filter(|_| holder.is_some());
     let (kind, recipient) = contact
         .as_ref()
         .map_or((identifier.kind(), blind), |(kind, blind, _)| {
@@ -231,7 +227,7 @@ pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> R
         let lifted = lifted.about(link.user_id).because("lifted");
         events::record(state, &mut tx, &lifted).await?;
     }
-    lockout::clear(&mut tx, &[account, address], None).await?;
+    lockout::clear(&mut tx, [&account, &address], None).await?;
     guesses::lift(&mut tx, &account, now).await?;
     // Second factors stay. The proof of the address allows guesses of them again, as any other; a
     // login that waits for one began with the password that was.

@@ -71,8 +71,11 @@ impl Documents {
 #[derive(Debug, Default)]
 struct Live {
     change: i64,
-    entries: BTreeMap<(String, String), (i64, Option<Timestamp>)>,
+    entries: Arc<Entries>,
 }
+
+/// Until which second, and when that no longer matters, by kind and value.
+type Entries = BTreeMap<(String, String), (i64, Option<Timestamp>)>;
 
 /// Signs and holds what the gates are told.
 #[derive(Debug)]
@@ -239,25 +242,36 @@ impl Publisher {
         let sequence = store::next_sequence(&mut tx, now.micros().div_euclid(1_000)).await?;
         let control_key = self.current_control_key(&mut tx).await?;
         tx.commit().await?;
+        // Nobody else holds them, unless a publication was given up half-way.
+        let entries = Arc::make_mut(&mut live.entries);
         for row in rows {
-            live.entries
-                .insert((row.kind, row.value), (row.not_before, row.expires_at));
+            entries.insert((row.kind, row.value), (row.not_before, row.expires_at));
         }
+        entries.retain(|_, (_, expires_at)| expires_at.is_none_or(|at| now < at));
         live.change = change;
-        live.entries
-            .retain(|_, (_, expires_at)| expires_at.is_none_or(|at| now < at));
 
         let sequence = u64::try_from(sequence).map_err(|_| Error::internal("sequence"))?;
         let issued_at = UnixTime(now.unix_seconds());
-        let sign = |document_type, body: &[u8]| {
-            let issuer = &self.issuer;
-            Published::new(control_key.sign(document_type, issuer, sequence, issued_at, body))
+        let sign = {
+            let (control_key, issuer) = (Arc::clone(&control_key), self.issuer.clone());
+            move |document_type, body: &[u8]| {
+                Published::new(control_key.sign(document_type, &issuer, sequence, issued_at, body))
+            }
         };
         // A key of its own for every list: two lists tell nobody what they have in common.
         let hash_key = HashKey(self.random.bytes());
-        let entries = live.entries.iter().filter_map(entry);
+        let entries = Arc::clone(&live.entries);
+        // A list of a quarter of a million entries takes a tenth of a second, in which whoever
+        // shares this thread would get no answer.
+        let sign_list = sign.clone();
+        let revocations = tokio::task::spawn_blocking(move || {
+            let body = encode(&hash_key, entries.iter().filter_map(entry));
+            sign_list(DocumentType::Revocations, &body)
+        })
+        .await
+        .map_err(|_| Error::internal("the list could not be made"))?;
         let documents = Arc::new(Documents {
-            revocations: sign(DocumentType::Revocations, &encode(&hash_key, entries)),
+            revocations,
             jwk_set: sign(DocumentType::JwkSet, ring.document().bytes()),
             policy: self
                 .policy

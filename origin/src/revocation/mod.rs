@@ -24,7 +24,7 @@ mod store;
 pub use order::turn_away_tokens;
 pub use store::Listed;
 
-use crate::abuse::guesses;
+use crate::abuse::{devices, guesses};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::config::Config;
@@ -174,8 +174,11 @@ pub async fn entries(
     store::page(connection, before.unwrap_or(i64::MAX), limit, now).await
 }
 
-/// At most so many lists are signed in a second: revocations that come in a burst share one.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
+/// Revocations that come within this time share a list, unless a gate asks meanwhile: it is answered
+/// with what is current ([`Publisher::current_soon`](list::Publisher::current_soon)). Each list is a
+/// transaction and all its entries hashed anew; a tenth of a second is little beside the two that
+/// gates let pass between two looks.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How often what no longer matters is removed from the database.
 const CLEANING_INTERVAL: Duration = Duration::from_hours(1);
@@ -219,7 +222,9 @@ pub async fn clean(state: &State) -> Result<(), Error> {
     events::remove_expired(state).await?;
     accounts::upkeep(state).await?;
     let mut tx = state.db.write().await?;
-    guesses::remove_lifted(&mut tx, state.clock.now()).await?;
+    let now = state.clock.now();
+    guesses::remove_lifted(&mut tx, now).await?;
+    devices::remove_expired(&mut tx, now).await?;
     Ok(tx.commit().await?)
 }
 

@@ -23,17 +23,18 @@ pub use refresh_token::RefreshToken;
 pub use restored::{Since, TakenBack, restored};
 pub(crate) use view::View;
 
-use crate::abuse::devices;
 use crate::abuse::place::Seen;
+use crate::abuse::{anomaly, devices};
 use crate::accounts::{self, User};
 use crate::app::State;
 use crate::clock::Timestamp;
+use crate::config::Reaction;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
 use crate::ids::{SessionId, UserId};
 use crate::request::Caller;
 use crate::revocation::{self, Revoked};
-use crate::tokens::{self, Grant};
+use crate::tokens::{self, Grant, Issued};
 use crate::vault::Purpose;
 use store::{Ended, SessionRow};
 
@@ -58,6 +59,8 @@ pub struct NewSession {
     pub auth_time: Timestamp,
     /// When they proved a second factor, if they did.
     pub second_factor_at: Option<Timestamp>,
+    /// Where they are.
+    pub seen: Option<Seen>,
 }
 
 impl NewSession {
@@ -70,6 +73,7 @@ impl NewSession {
         device_id: Option<String>,
         amr: &[&str],
     ) -> Self {
+        let now = state.clock.now();
         Self {
             user_id,
             client_id: state.config.tokens.client_id.clone(),
@@ -78,8 +82,9 @@ impl NewSession {
             user_agent: caller.user_agent.clone(),
             app_version: caller.app_version.clone(),
             amr: amr.iter().map(|&word| word.to_owned()).collect(),
-            auth_time: state.clock.now(),
+            auth_time: now,
             second_factor_at: None,
+            seen: Some(anomaly::seen(caller, now)),
         }
     }
 }
@@ -107,12 +112,30 @@ struct Details {
 }
 
 impl Details {
-    fn open(state: &State, session: &SessionRow) -> Result<Self, Error> {
-        let json = state
-            .vault
-            .open(Purpose::Session, session.id.as_bytes(), &session.details)?;
+    fn of(state: &State, session: &SessionRow) -> Result<Self, Error> {
+        Self::open(state, session.id, &session.details)
+    }
+
+    fn open(state: &State, id: SessionId, sealed: &[u8]) -> Result<Self, Error> {
+        let json = state.vault.open(Purpose::Session, id.as_bytes(), sealed)?;
         serde_json::from_slice(&json).map_err(|_| Error::internal("details of a session"))
     }
+
+    fn seal(&self, state: &State, id: SessionId) -> Result<Vec<u8>, Error> {
+        let json = serde_json::to_vec(self).map_err(|_| Error::internal("session as JSON"))?;
+        Ok(state.vault.seal(Purpose::Session, id.as_bytes(), &json)?)
+    }
+}
+
+/// A session that was opened.
+#[must_use]
+pub struct Opened {
+    /// Its tokens.
+    pub tokens: Tokens,
+    /// The ends of sessions that gave way, which the caller has to record.
+    pub(crate) events: Vec<Event<'static>>,
+    /// Where the user was last in another session, and in which.
+    pub(crate) before: Option<(SessionId, Seen)>,
 }
 
 /// Opens a session within the caller's transaction; its tokens are good once that is committed.
@@ -124,52 +147,69 @@ pub async fn open(
     state: &State,
     connection: &mut AnyConnection,
     new: NewSession,
-) -> Result<Tokens, Error> {
+) -> Result<Opened, Error> {
     let now = state.clock.now();
     let rules = &state.config.sessions;
-    let user = accounts::enter(state, connection, new.user_id)
+    let user_id = new.user_id;
+    let user = accounts::enter(state, connection, user_id)
         .await?
         .ok_or(Error::CredentialsInvalid)?;
+    let ground = store::ground(connection, user_id, now).await?;
     let id = SessionId::generate(&state.random);
     let details = Details {
         device_id: new.device_id.filter(|text| !text.is_empty()),
         address: new.address,
         user_agent: new.user_agent,
         app_version: new.app_version,
-        seen: None,
+        seen: new.seen,
     };
-    let json = |error| Error::internal(format!("session: {error}"));
-    let sealed = state.vault.seal(
-        Purpose::Session,
-        id.as_bytes(),
-        &serde_json::to_vec(&details).map_err(json)?,
-    )?;
-    let epoch = tokens::store::counter(connection, "restore_epoch").await?;
     let absolute_expires_at = now + Duration::from_secs(rules.absolute_seconds);
+    let grant = Grant {
+        session_id: id,
+        session_expires_at: absolute_expires_at.unix_seconds(),
+        client_id: &new.client_id,
+        amr: &new.amr,
+        auth_time: new.auth_time.unix_seconds(),
+        device_id: details.device_id.as_deref(),
+    };
+    let issued = tokens::issue_after(state, &user, &grant, ground.not_before)?;
+    let amr = serde_json::to_string(&new.amr).map_err(|_| Error::internal("amr as JSON"))?;
     let session = SessionRow {
         id,
-        user_id: new.user_id,
+        user_id,
         client_id: new.client_id,
         counter: 0,
         rotated_at: now,
-        epoch,
-        previous_epoch: epoch,
-        amr: serde_json::to_string(&new.amr).map_err(json)?,
+        epoch: ground.epoch,
+        previous_epoch: ground.epoch,
+        amr,
         auth_time: new.auth_time,
-        details: sealed,
+        details: details.seal(state, id)?,
         created_at: now,
         last_used_at: now,
         idle_expires_at: absolute_expires_at.min(now + Duration::from_secs(rules.idle_seconds)),
         absolute_expires_at,
-        access_expires_at: now,
+        access_expires_at: now.max(Timestamp::from_unix_seconds(issued.expires_at)),
         ended_at: None,
         second_factor_at: new.second_factor_at,
         ended_reason: None,
     };
     store::insert(connection, &session).await?;
-    let over = store::end_beyond(connection, new.user_id, id, rules.per_user, now).await?;
-    revoke(state, connection, &over, "limit".into()).await?;
-    answer(state, connection, &session, user).await
+    let mut others = ground.others;
+    let has_room = u32::try_from(others.len()).is_ok_and(|others| others < rules.per_user);
+    let over = if has_room {
+        Vec::new()
+    } else {
+        store::end_beyond(connection, user_id, id, rules.per_user, now).await?
+    };
+    turn_away(state, connection, &over, "limit").await?;
+    others.retain(|(other, _)| !over.iter().any(|ended| ended.id == *other));
+    let before = last_seen(state, &others)?;
+    Ok(Opened {
+        tokens: tokens_of(state, &session, user, issued)?,
+        events: ends(&over, "limit".into()).collect(),
+        before,
+    })
 }
 
 /// The tokens of a session as it stands now.
@@ -179,7 +219,7 @@ async fn answer(
     session: &SessionRow,
     user: User,
 ) -> Result<Tokens, Error> {
-    let details = Details::open(state, session)?;
+    let details = Details::of(state, session)?;
     let amr: Vec<String> =
         serde_json::from_str(&session.amr).map_err(|_| Error::internal("amr of a session"))?;
     let grant = Grant {
@@ -193,6 +233,16 @@ async fn answer(
     let issued = tokens::issue(state, connection, &user, &grant).await?;
     let expires_at = Timestamp::from_unix_seconds(issued.expires_at);
     store::note_access_token(connection, session.id, expires_at).await?;
+    tokens_of(state, session, user, issued)
+}
+
+/// What is answered with an access token of the session.
+fn tokens_of(
+    state: &State,
+    session: &SessionRow,
+    user: User,
+    issued: Issued,
+) -> Result<Tokens, Error> {
     let number = |value: i64| u32::try_from(value).map_err(|_| Error::internal("session counter"));
     let refresh_token = RefreshToken {
         session_id: session.id,
@@ -238,23 +288,20 @@ pub async fn step_up(
     answer(state, connection, &session, user).await
 }
 
-/// Where the owner of another session than `but` was last, and in which.
-///
-/// # Errors
-/// When the database or the vault fails.
-pub(crate) async fn last_seen(
+/// Where the owner of these sessions was last, and in which.
+fn last_seen(
     state: &State,
-    connection: &mut AnyConnection,
-    user_id: UserId,
-    but: SessionId,
+    sessions: &[(SessionId, Vec<u8>)],
 ) -> Result<Option<(SessionId, Seen)>, Error> {
     let mut last: Option<(SessionId, Seen)> = None;
-    for session in store::live_of(connection, user_id, state.clock.now()).await? {
-        if session.id != but
-            && let Some(seen) = Details::open(state, &session)?.seen
+    if state.config.anomaly.impossible_travel < Reaction::Record {
+        return Ok(last);
+    }
+    for (id, details) in sessions {
+        if let Some(seen) = Details::open(state, *id, details)?.seen
             && last.as_ref().is_none_or(|(_, held)| held.at < seen.at)
         {
-            last = Some((session.id, seen));
+            last = Some((*id, seen));
         }
     }
     Ok(last)
@@ -275,11 +322,9 @@ pub(crate) async fn note_seen(
     };
     let details = Details {
         seen: Some(seen.clone()),
-        ..Details::open(state, &session)?
+        ..Details::of(state, &session)?
     };
-    let json = serde_json::to_vec(&details).map_err(|_| Error::internal("session as JSON"))?;
-    let sealed = state.vault.seal(Purpose::Session, id.as_bytes(), &json)?;
-    store::set_details(connection, id, sealed).await
+    store::set_details(connection, id, details.seal(state, id)?).await
 }
 
 /// Takes back what a second factor has proved in a session: its tokens say one factor, and what
@@ -494,24 +539,40 @@ fn ended_by(user_id: UserId, reason: &str) -> Actor {
 }
 
 /// Turns away the access tokens of ended sessions, and records the end of each with its reason: no
-/// session ends anywhere else before its time.
+/// session ends anywhere else before its time, but for those that give way in [`open`].
 async fn revoke(
     state: &State,
     connection: &mut AnyConnection,
     ended: &[Ended],
-    Cause { reason, by }: Cause<'_>,
+    cause: Cause<'_>,
+) -> Result<(), Error> {
+    turn_away(state, connection, ended, cause.reason).await?;
+    let events: Vec<_> = ends(ended, cause).collect();
+    events::record_all(state, connection, &events).await
+}
+
+async fn turn_away(
+    state: &State,
+    connection: &mut AnyConnection,
+    ended: &[Ended],
+    reason: &str,
 ) -> Result<(), Error> {
     let now = state.clock.now();
     for session in ended {
         let until = revocation::until(session.access_expires_at);
         let revoked = Revoked::Session(session.id);
         revocation::record(&state.signal, connection, revoked, Some(until), now, reason).await?;
-        let actor = by.unwrap_or_else(|| ended_by(session.user_id, reason));
-        let event = Event::new(Kind::SessionEnd, Outcome::Success, actor).about(session.user_id);
-        let event = event.session(session.id).because(reason);
-        events::record(state, connection, &event).await?;
     }
     Ok(())
+}
+
+/// What is recorded of the end of sessions.
+fn ends<'a>(ended: &[Ended], Cause { reason, by }: Cause<'a>) -> impl Iterator<Item = Event<'a>> {
+    ended.iter().map(move |session| {
+        let actor = by.unwrap_or_else(|| ended_by(session.user_id, reason));
+        let event = Event::new(Kind::SessionEnd, Outcome::Success, actor).about(session.user_id);
+        event.session(session.id).because(reason)
+    })
 }
 
 /// How long a session is kept after its time, so that its tokens are told `session_ended` and its

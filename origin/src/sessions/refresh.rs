@@ -80,7 +80,7 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
         .await?
         .ok_or(Error::SessionEnded)?;
     let whose = (session.user_id, session.id);
-    let before = super::Details::open(state, &session)?.seen;
+    let before = super::Details::of(state, &session)?.seen;
     let looked = anomaly::refresh(state, &mut tx, caller, whose, before.as_ref()).await?;
     if looked.ended {
         let told = state

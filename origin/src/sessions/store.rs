@@ -100,6 +100,53 @@ pub(super) async fn insert(
     Ok(())
 }
 
+/// What a new session has to know.
+pub(super) struct Ground {
+    /// The restore epoch.
+    pub(super) epoch: i64,
+    /// Until which second tokens of the user were revoked, if they were.
+    pub(super) not_before: Option<i64>,
+    /// The user's sessions that can be used, each with its sealed details.
+    pub(super) others: Vec<(SessionId, Vec<u8>)>,
+}
+
+/// Reads it in one statement, which has a row of nothing where the user has no session.
+pub(super) async fn ground(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    now: Timestamp,
+) -> Result<Ground, Error> {
+    let rows = sqlx::query(
+        "SELECT counters.value AS epoch,
+                (SELECT not_before FROM revocations WHERE kind = 'sub' AND value = $1)
+                    AS not_before,
+                sessions.id AS id, sessions.details AS details
+         FROM counters LEFT JOIN sessions
+           ON sessions.user_id = $2 AND sessions.ended_at IS NULL
+          AND sessions.idle_expires_at > $3 AND sessions.absolute_expires_at > $3
+         WHERE counters.name = 'restore_epoch'",
+    )
+    .bind(user_id.to_string())
+    .bind(user_id)
+    .bind(now)
+    .fetch_all(connection)
+    .await?;
+    let first = rows
+        .first()
+        .ok_or_else(|| Error::internal("the restore epoch is gone"))?;
+    let mut ground = Ground {
+        epoch: first.try_get("epoch")?,
+        not_before: first.try_get("not_before")?,
+        others: Vec::with_capacity(rows.len()),
+    };
+    for row in &rows {
+        if let Some(details) = row.try_get("details")? {
+            ground.others.push((row.try_get("id")?, details));
+        }
+    }
+    Ok(ground)
+}
+
 pub(super) async fn find(
     connection: &mut AnyConnection,
     id: SessionId,

@@ -63,7 +63,7 @@ impl View {
         session: &SessionRow,
         current: Option<SessionId>,
     ) -> Result<Self, Error> {
-        let details = Details::open(state, session)?;
+        let details = Details::of(state, session)?;
         let device = device::of(details.user_agent.as_deref());
         // The idle limit never lies behind the absolute one.
         let ran_out = session.ended_at.is_none() && !session.is_live(state.clock.now());

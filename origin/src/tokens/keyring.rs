@@ -449,7 +449,7 @@ impl Keyring {
             .because(reason)
             .changing(Change::new(old, new));
         let means = (&self.vault, &self.clock, &self.random);
-        events::record_by(means, connection, &event).await
+        events::record_by(means, connection, &[event]).await
     }
 
     /// After a commit: the snapshot anew, and word to whoever publishes.

@@ -57,8 +57,22 @@ pub async fn issue(
     grant: &Grant<'_>,
 ) -> Result<Issued, Error> {
     let subject = user.id.to_string();
+    let not_before = revocation::subject_not_before(connection, &subject).await?;
+    issue_after(state, user, grant, not_before)
+}
+
+/// [`issue`], where it is known until which second tokens of the subject were revoked, if they were.
+///
+/// # Errors
+/// When there is no active key.
+pub(crate) fn issue_after(
+    state: &State,
+    user: &User,
+    grant: &Grant<'_>,
+    not_before: Option<i64>,
+) -> Result<Issued, Error> {
     let now = state.clock.now().unix_seconds();
-    let issued_at = match revocation::subject_not_before(connection, &subject).await? {
+    let issued_at = match not_before {
         Some(not_before) => now.max(not_before.saturating_add(1)),
         None => now,
     };

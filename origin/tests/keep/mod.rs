@@ -41,8 +41,9 @@ pub(crate) async fn open(state: &State, user_id: UserId) -> Tokens {
         amr: vec!["pwd".to_owned()],
         auth_time: state.clock.now(),
         second_factor_at: None,
+        seen: None,
     };
-    let tokens = sessions::open(state, &mut tx, new).await.unwrap();
+    let opened = sessions::open(state, &mut tx, new).await.unwrap();
     tx.commit().await.unwrap();
-    tokens
+    opened.tokens
 }

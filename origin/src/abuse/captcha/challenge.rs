@@ -189,28 +189,22 @@ async fn recipient(
     blind: &Blind,
 ) -> Result<Option<(Kind, String)>, Error> {
     let kind = identifier.kind();
-    let holder = accounts::holder(connection, kind, blind).await?;
-    let Some(holder) = holder else {
-        let to = accounts::spelling(state, connection, None, identifier, blind).await?;
-        return Ok((kind == Kind::Email).then_some((kind, to)));
-    };
-    if !holder.active {
-        return Ok(None);
-    }
+    let looked_up = accounts::look_up(&state.vault, connection, kind, blind).await?;
+    let holder = looked_up.holder();
     if kind != Kind::Username {
-        if kind == Kind::Phone && !holder.verified {
-            return Ok(None);
-        }
-        let user_id = Some(holder.user_id);
-        let to = accounts::spelling(state, connection, user_id, identifier, blind).await?;
-        return Ok(Some((kind, to)));
+        let to = looked_up.spelling(state, identifier)?;
+        let may_send = match holder {
+            None => kind == Kind::Email,
+            Some(holder) => holder.active && (kind == Kind::Email || holder.verified),
+        };
+        return Ok(may_send.then_some((kind, to)));
     }
-    let contact = accounts::contact(state, connection, holder.user_id).await?;
+    let contact = accounts::contact(state, connection, looked_up.reads()).await?;
     let Some((kind, blind, to)) = contact else {
         return Ok(None);
     };
     let proved = accounts::holder(connection, kind, &blind).await?;
-    Ok(proved
-        .is_some_and(|holder| holder.verified)
-        .then_some((kind, to)))
+    let may_send =
+        holder.is_some_and(|holder| holder.active) && proved.is_some_and(|holder| holder.verified);
+    Ok(may_send.then_some((kind, to)))
 }

@@ -159,7 +159,8 @@ async fn begin(
     sends::count(&mut tx, CodeFor::Contact.as_str(), &blind, limit, now).await?;
     state.limiter.message()?;
     let held = entries(state, &mut tx, user_id).await?;
-    let holder = super::holder(&mut tx, address.kind(), &blind).await?;
+    let looked_up = super::look_up(&state.vault, &mut tx, address.kind(), &blind).await?;
+    let holder = looked_up.holder();
     let is_own = holder.is_some_and(|holder| holder.user_id == user_id);
     if is_own && holder.is_some_and(|holder| holder.verified) {
         return Err(Error::Conflict("The account has this address already."));
@@ -175,11 +176,10 @@ async fn begin(
         ));
     }
     let taken = holder.is_some() && !is_own;
-    let held_by = holder.map(|holder| holder.user_id);
     let pending = Pending {
         user_id,
         kind: address.kind(),
-        spelling: super::spelling(state, &mut tx, held_by, address, &blind).await?,
+        spelling: looked_up.spelling(state, address)?,
     };
     let payload = serde_json::to_vec(&pending).map_err(|_| Error::internal("contact as JSON"))?;
     let purpose = CodeFor::Contact;

@@ -158,19 +158,22 @@ async fn complete(
     let mut session = NewSession::first_party(state, user_id, caller, device_id, &[]);
     session.amr = amr;
     session.second_factor_at = Some(now);
-    let mut tokens = sessions::open(state, &mut tx, session).await?;
-    tokens.device_token = match &found.waiting.device_token {
-        Some(token) => Some(token.clone()),
-        None => devices::trust(state, &mut tx, user_id).await?,
-    };
+    let opened = sessions::open(state, &mut tx, session).await?;
+    let (mut tokens, mut events) = (opened.tokens, opened.events);
+    let trusted = found.waiting.device_token.is_some();
+    tokens.device_token = found.waiting.device_token.clone();
+    if !trusted && let Some((token, event)) = devices::trust(state, &mut tx, user_id).await? {
+        tokens.device_token = Some(token);
+        events.push(event);
+    }
     for (kind, by) in [
         (events::Kind::Factor, method.as_str()),
         (events::Kind::Login, &found.waiting.method),
     ] {
         let event = Event::own(kind, Outcome::Success, user_id);
-        let event = event.session(tokens.session_id).by(by).from(caller);
-        events::record(state, &mut tx, &event).await?;
+        events.push(event.session(tokens.session_id).by(by).from(caller));
     }
+    events::record_all(state, &mut tx, &events).await?;
     let message = factors::recovery_code_used(state, &mut tx, user_id, proof.method()).await?;
     let named = found.waiting.device_id.as_deref();
     let entering = anomaly::Entering {
@@ -178,7 +181,8 @@ async fn complete(
         session_id: tokens.session_id,
         caller,
         device_id: named.or(caller.device_id.as_deref()),
-        trusted: found.waiting.device_token.is_some(),
+        trusted,
+        before: opened.before,
     };
     let messages = anomaly::login(state, &mut tx, entering).await?;
     let messages = message.into_iter().chain(messages);
