@@ -3,11 +3,13 @@
 //! Whoever knows an identifier can lock its account by failing five times. So that strangers cannot
 //! lock a person out of a device that the person uses, every login answers a `device_token` (what
 //! OWASP calls a device cookie: a slow guesser without one is held up, its owner with one is not).
-//! A login that shows it counts failures at the device and not at the account:
+//! A login that shows it, by password or by a one-time code, counts failures at the device and not at
+//! the account:
 //!
 //! - it may fail as often in a row as an account may; then the device is a stranger again, so that
 //!   a stolen token gives its thief so many guesses and no more;
-//! - a lock of the account does not hold it up, and its failures lock nobody else out;
+//! - neither a lock of the account nor codes that are off for it hold it up, and its failures lock
+//!   nobody else out;
 //! - its success leaves the account's lock alone, which holds for whoever caused it.
 //!
 //! A token is 32 random bytes, kept as a keyed hash, good for one account, for 90 days from its
@@ -38,20 +40,74 @@ const PER_ACCOUNT: i64 = 10;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A device that may try one password, counted as wrong before it is compared.
+/// A device that may try one password or code, counted as wrong before it is compared.
 #[derive(Clone, Copy)]
 pub struct Trusted {
     token_hash: [u8; 32],
     user_id: UserId,
 }
 
-/// Counts a try of the device that `token` belongs to; `None` where it is none of the user's, its
-/// time is over, or its tries are used up.
+/// Nobody has the id of zeroes: an unknown account costs the same look-up.
+fn or_nobody(user_id: Option<UserId>) -> UserId {
+    user_id.unwrap_or(UserId::from_bytes([0; 16]))
+}
+
+/// Counts a try of the device that `token` belongs to, in a transaction of its own; `None` where it
+/// is none of the user's, its time is over, or its tries are used up.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn enter(
     state: &State,
+    token: &Secret,
+    user_id: Option<UserId>,
+) -> Result<Option<Trusted>, Error> {
+    let mut reader = state.db.read().await?;
+    let known = is_trusted(state, &mut reader, token, user_id).await?;
+    drop(reader);
+    // Looked at first: what is no token must not cost a write.
+    if !known {
+        return Ok(None);
+    }
+    let mut tx = state.db.write().await?;
+    let counted = count(state, &mut tx, token, user_id).await?;
+    tx.commit().await?;
+    Ok(counted)
+}
+
+/// Whether `token` belongs to a device of the user that has tries left. Counts nothing.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_trusted(
+    state: &State,
+    connection: &mut AnyConnection,
+    token: &Secret,
+    user_id: Option<UserId>,
+) -> Result<bool, Error> {
+    let Some(token_hash) = hash(state, token)?.filter(|_| !life(state).is_zero()) else {
+        return Ok(false);
+    };
+    let known = sqlx::query(
+        "SELECT 1 FROM trusted_devices
+         WHERE token_hash = $1 AND user_id = $2 AND failures < $3 AND expires_at > $4",
+    )
+    .bind(token_hash.as_slice())
+    .bind(or_nobody(user_id))
+    .bind(i64::from(state.config.lockout.max_failures))
+    .bind(state.clock.now())
+    .fetch_optional(connection)
+    .await?;
+    Ok(known.is_some())
+}
+
+/// [`enter`] within the caller's transaction, which has to be committed before anything is compared.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(
+    state: &State,
+    connection: &mut AnyConnection,
     token: &Secret,
     user_id: Option<UserId>,
 ) -> Result<Option<Trusted>, Error> {
@@ -63,25 +119,7 @@ pub async fn enter(
         state.clock.now(),
         i64::from(state.config.lockout.max_failures),
     );
-    // Nobody has the id of zeroes: an unknown account costs the same look-up.
-    let user_id = user_id.unwrap_or(UserId::from_bytes([0; 16]));
-    let mut reader = state.db.read().await?;
-    let known = sqlx::query(
-        "SELECT 1 FROM trusted_devices
-         WHERE token_hash = $1 AND user_id = $2 AND failures < $3 AND expires_at > $4",
-    )
-    .bind(token_hash.as_slice())
-    .bind(user_id)
-    .bind(most)
-    .bind(now)
-    .fetch_optional(&mut *reader)
-    .await?;
-    drop(reader);
-    // Looked at first: what is no token must not cost a write.
-    if known.is_none() {
-        return Ok(None);
-    }
-    let mut tx = state.db.write().await?;
+    let user_id = or_nobody(user_id);
     let counted = sqlx::query(
         "UPDATE trusted_devices SET failures = failures + 1
          WHERE token_hash = $1 AND user_id = $2 AND failures < $3 AND expires_at > $4",
@@ -90,16 +128,15 @@ pub async fn enter(
     .bind(user_id)
     .bind(most)
     .bind(now)
-    .execute(&mut *tx)
+    .execute(connection)
     .await?;
-    tx.commit().await?;
     Ok((counted.rows_affected() == 1).then_some(Trusted {
         token_hash,
         user_id,
     }))
 }
 
-/// Ends the trust of a device whose tries are used up, after a wrong password.
+/// Ends the trust of a device whose tries are used up, after a wrong password or code.
 ///
 /// # Errors
 /// When the database fails. The try is counted all the same.
@@ -117,7 +154,7 @@ pub async fn failed(state: &State, device: &Trusted) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
-/// Begins the device's count and time anew after a right password; whether it is trusted still.
+/// Begins the device's count and time anew after a right password or code; whether it is trusted still.
 ///
 /// # Errors
 /// When the database fails.

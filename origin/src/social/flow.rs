@@ -14,12 +14,10 @@ use super::facts::Facts;
 use super::identities::{self, Person, View};
 use super::provider::{Proofs, Provider, Returned};
 use super::store::{self, NewFlow, Owner};
-use crate::abuse::{Subject, lockout};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Outcome};
-use crate::ids::UserId;
 use crate::login::conclude::{FirstFactor, LoggedIn, conclude};
 use crate::request::Caller;
 use crate::vault::{Purpose, Secret};
@@ -258,7 +256,7 @@ fn person(provider: &Provider, facts: Facts) -> Person {
 /// Exchanges a code for tokens.
 ///
 /// # Errors
-/// [`Error::CodeInvalid`]; [`Error::Conflict`] when the address has an account; [`Error::IdentityRefused`]; [`Error::AccountLocked`].
+/// [`Error::CodeInvalid`]; [`Error::Conflict`] when the address has an account; [`Error::IdentityRefused`].
 pub(super) async fn exchange(
     state: &State,
     caller: &Caller,
@@ -274,11 +272,8 @@ pub(super) async fn exchange(
         person,
         tag,
     } = taken;
-    let resolved = match identities::resolve(state, &mut tx, provider, &person).await? {
-        Ok(user_id) => unlocked(state, &mut tx, user_id).await?,
-        refused => refused,
-    };
-    let user_id = match resolved {
+    // A lock of the password holds nobody up here: what is guessed at the provider, it bounds.
+    let user_id = match identities::resolve(state, &mut tx, provider, &person).await? {
         Ok(user_id) => user_id,
         Err(refusal) => {
             // The code is used up.
@@ -305,20 +300,6 @@ pub(super) async fn exchange(
         proved_at,
     };
     Ok((conclude(state, tx, first).await?, tag))
-}
-
-/// A locked account is locked on every way in; its owner may be told.
-async fn unlocked(
-    state: &State,
-    connection: &mut AnyConnection,
-    user_id: UserId,
-) -> Result<Result<UserId, Error>, Error> {
-    let subject = Subject::account(&state.vault, user_id)?;
-    let standing = lockout::standing(connection, &subject, state.clock.now()).await?;
-    Ok(match standing.locked_for {
-        Some(wait) => Err(Error::AccountLocked(wait)),
-        None => Ok(user_id),
-    })
 }
 
 /// Exchanges a code for a link to the account of `owner`, who has asked for it in this session.

@@ -315,7 +315,6 @@ struct SocialExchange {
         (status = 400, description = "`request_invalid`, `code_invalid`"),
         (status = 401, description = "`credentials_invalid`"),
         (status = 409, description = "`conflict`: log in first, then link"),
-        (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
         (status = 429, description = "`rate_limited`"),
     ),
 )]

@@ -9,7 +9,6 @@ use webauthn_rs::prelude::{
 use super::ceremony::{self, For};
 use super::store::{self, PasskeyRow};
 use super::{Details, all, relying_party};
-use crate::abuse::{Subject, lockout};
 use crate::app::State;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Outcome};
@@ -66,7 +65,8 @@ pub(super) async fn begin_login(state: &State) -> Result<(Secret, Value), Error>
 /// Logs in whoever's passkey it is.
 ///
 /// # Errors
-/// [`Error::CredentialsInvalid`] whatever is wrong; [`Error::AccountLocked`] to its holder.
+/// [`Error::CredentialsInvalid`] whatever is wrong. A lock of the password is none of the passkey's:
+/// nothing about it can be guessed.
 pub(super) async fn log_in(
     state: &State,
     caller: &Caller,
@@ -102,12 +102,6 @@ pub(super) async fn log_in(
         }
     };
     let mut tx = state.db.write().await?;
-    let subject = Subject::account(&state.vault, user_id)?;
-    let standing = lockout::standing(&mut tx, &subject, state.clock.now()).await?;
-    // A locked account is locked on every way in; its owner may be told.
-    if let Some(wait) = standing.locked_for {
-        return Err(Error::AccountLocked(wait));
-    }
     if !consume(state, &mut tx, &asserted).await? {
         return Err(Error::CredentialsInvalid);
     }
