@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{LoggedIn, hasher, otp, password, reset};
+use super::{Asked, LoggedIn, hasher, otp, password, reset};
 use crate::abuse::{Limit, Subject, captcha, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
@@ -338,11 +338,12 @@ struct ChangePassword {
 #[utoipa::path(
     post, path = "/change-password", tag = "login", security(("bearer" = [])),
     summary = "Change the caller's password",
-    description = "Ends every other session of the account.",
+    description = "Ends every other session of the account. Where it has a second factor, that has to be \
+                   fresh; otherwise the present password is the proof.",
     request_body = ChangePassword,
     responses(
         (status = 204, description = "Changed."),
-        (status = 401, description = "`credentials_invalid`, or the access token is not accepted"),
+        (status = 401, description = "`credentials_invalid`, `step_up_required`, or the access token is not accepted"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
         (status = 429, description = "`rate_limited`"),
     ),
@@ -354,6 +355,8 @@ async fn change_password(
     caller: Caller,
     Json(body): Json<ChangePassword>,
 ) -> Result<StatusCode, Error> {
+    // Before the password is looked at: a copied token must be no place to guess at it either.
+    Asked::second_where_there_is_one(&state, &authenticated).await?;
     let attempt = state
         .limiter
         .attempt(&caller, Limit::LoginFailuresByAddress)
