@@ -184,7 +184,8 @@ async fn second_factors_and_proofs_within_a_session_leave_their_events() {
     let (app, _) = person::enrol(&trail.origin, &bearer).await;
     trail.skip().await;
     let token = person::first_step(&trail.origin).await;
-    trail.expect("a first step", &[]).await;
+    let waits = ("login", "skipped", "mfa_required", true);
+    trail.expect("a first step", &[waits]).await;
     let wrong = app.wrong(&trail.origin, 1);
     person::second_step(&trail.origin, &token, "totp", &wrong).await;
     let failed = ("factor", "failure", "code_invalid", true);

@@ -763,6 +763,7 @@ async fn what_happened_with_factors_is_in_the_persons_events() {
             ["trusted_device", "success", "", "trusted", me],
             ["login", "success", "password", "", me],
             ["factor_change", "success", "totp", "added", me],
+            ["login", "skipped", "password", "mfa_required", me],
             ["factor", "failure", "totp", "code_invalid", "anonymous"],
             ["factor_change", "success", "totp", "turned_off", "system"],
             ["factor", "failure", "totp", "code_invalid", "anonymous"],

@@ -120,7 +120,7 @@ words! {
         Success = "success",
         /// It was refused.
         Failure = "failure",
-        /// It was not asked for.
+        /// It was not asked for, or not carried through: a login whose second factor is still to come.
         Skipped = "skipped",
     }
 }

@@ -155,6 +155,9 @@ pub async fn conclude(
         device_token: first.device_token,
     };
     let token = second::issue(state, &mut tx, user_id, &waiting).await?;
+    // Who has the first factor and not the second stops here: their owner is to see it.
+    let waits = event(events::Kind::Login, events::Outcome::Skipped);
+    events::record(state, &mut tx, &waits.because("mfa_required")).await?;
     tx.commit().await?;
     Ok(LoggedIn::MfaRequired(MfaRequired {
         mfa_required: true,
