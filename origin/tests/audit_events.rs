@@ -245,7 +245,9 @@ async fn the_end_of_each_session_leaves_its_event() {
         .origin
         .call(Method::DELETE, &path, Some(bearer(2)), None);
     call.await.expect(204, "");
-    trail.expect("the others", &ends("user", 3)).await;
+    let mut others = vec![("trusted_device", "success", "removed", true)];
+    others.extend(ends("user", 3));
+    trail.expect("the others", &others).await;
     let old = json!({"refresh_token": sessions[2].text("refresh_token")});
     trail.post("/refresh", old.clone()).await.expect(200, "");
     trail.expect("a refresh", &[]).await;

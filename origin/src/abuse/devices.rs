@@ -13,7 +13,8 @@
 //! - its success leaves the account's lock alone, which holds for whoever caused it.
 //!
 //! A token is 32 random bytes, kept as a keyed hash, good for one account, for 90 days from its
-//! last login, until all sessions are ended at once. One that is foreign, stolen and used up, or
+//! last login, until all sessions, or all but one, are ended at once: by their owner, with a change or
+//! a reset of the password, or by the server. One that is foreign, stolen and used up, or
 //! expired is as if absent: the login then goes on like any other. It proves nothing: without the
 //! password it opens nothing.
 
@@ -24,6 +25,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::AnyConnection;
 
 use crate::app::State;
+use crate::config::Reaction;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
 use crate::ids::UserId;
@@ -192,6 +194,30 @@ async fn note(
 ) -> Result<(), Error> {
     let event = Event::new(Kind::TrustedDevice, Outcome::Success, actor).about(user_id);
     events::record(state, connection, &event.because(reason)).await
+}
+
+/// The token of a device that just logged in, once it was seen whether that is like the logins of
+/// before: where it was not, and all that was there has ended for it, the device is trusted anew.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trust_still(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    token: Option<String>,
+) -> Result<Option<String>, Error> {
+    // Nothing else ends trust within a login.
+    if state.config.anomaly.impossible_travel < Reaction::EndAllSessions {
+        return Ok(token);
+    }
+    if let Some(text) = token {
+        let token = Secret::new(text);
+        if is_trusted(state, connection, &token, Some(user_id)).await? {
+            return Ok(Some(token.expose().to_owned()));
+        }
+    }
+    trust(state, connection, user_id).await
 }
 
 /// Trusts a device from now on, within the transaction of its login: its token, or none where

@@ -127,6 +127,8 @@ pub async fn conclude(
             trusted,
         };
         let messages = anomaly::login(state, &mut tx, entering).await?;
+        let shown = tokens.device_token;
+        tokens.device_token = devices::trust_still(state, &mut tx, user_id, shown).await?;
         tx.commit().await?;
         for message in messages {
             state.mailer.send(message);

@@ -19,8 +19,8 @@ pub use refresh_token::RefreshToken;
 pub use restored::{Since, TakenBack, restored};
 pub(crate) use view::View;
 
-use crate::abuse::devices;
 use crate::abuse::place::Seen;
+use crate::abuse::{anomaly, devices};
 use crate::accounts::{self, User};
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -381,8 +381,10 @@ pub(crate) async fn live_of(
         .collect()
 }
 
-/// Ends a user's sessions within the caller's transaction and writes what the gates are told.
-/// Where none is left, no device is trusted any more either.
+/// Ends a user's sessions within the caller's transaction and writes what the gates are told. No
+/// device is trusted any more, and none but that of a session that stays is known: who ends sessions
+/// takes them for somebody else's, and that includes what they left behind. Of which devices
+/// tokens are, nobody can tell, so the caller's own is trusted again at its next login.
 ///
 /// # Errors
 /// When the database fails.
@@ -410,9 +412,19 @@ pub async fn end_of_user(
         Ending::All => None,
         Ending::AllBut(id) => Some(id),
     };
-    if ending == Ending::All {
-        devices::forget_all(state, connection, user_id).await?;
-    }
+    let spared = match except {
+        Some(id) => store::find(connection, id).await?,
+        None => None,
+    };
+    let spared = spared
+        .filter(|session| session.user_id == user_id)
+        .map(|session| Details::open(state, &session))
+        .transpose()?;
+    let told = spared
+        .as_ref()
+        .map(|details| (details.device_id.as_deref(), details.user_agent.as_deref()));
+    anomaly::forget_devices(state, connection, user_id, told).await?;
+    devices::forget_all(state, connection, user_id).await?;
     let now = state.clock.now();
     let ended = store::end_of_user(connection, user_id, except, now, reason).await?;
     revoke(state, connection, &ended, reason).await

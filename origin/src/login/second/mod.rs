@@ -179,6 +179,8 @@ async fn complete(
         trusted: found.waiting.device_token.is_some(),
     };
     let messages = anomaly::login(state, &mut tx, entering).await?;
+    let shown = tokens.device_token;
+    tokens.device_token = devices::trust_still(state, &mut tx, user_id, shown).await?;
     tx.commit().await?;
     for message in message.into_iter().chain(messages) {
         state.mailer.send(message);
