@@ -149,12 +149,46 @@ pub(super) struct Landing {
     pub(super) tag: String,
 }
 
-/// Takes the provider's answer: consumes the state, and asks the provider who that was.
+/// Takes the provider's answer: consumes the state, and asks the provider who that was. What is
+/// refused, by it or here, is in the trail; nobody is known by then whom it is about.
 ///
 /// # Errors
 /// [`Error::CodeInvalid`] for a state that is none, was used, is another provider's or another
 /// browser's; [`Error::CodeExpired`].
 pub(super) async fn land(
+    state: &State,
+    caller: &Caller,
+    provider: &Provider,
+    answer: &Answer,
+    headers: &HeaderMap,
+) -> Result<Landing, Error> {
+    let outcome = accept(state, provider, answer, headers).await;
+    let event = failure(caller);
+    match &outcome {
+        Ok(landing) => match landing.outcome {
+            Err(Failure::Denied) => {
+                events::refused(state, &event.because("access_denied")).await?;
+            }
+            Err(refusal @ Failure::Refused(_)) => {
+                let word = Error::from(refusal).code().0;
+                events::refused(state, &event.because(word)).await?;
+            }
+            // It has said nothing of anybody.
+            Err(Failure::Unavailable(_)) | Ok(_) => {}
+        },
+        Err(_) => events::note_refusal(state, &outcome, event).await?,
+    }
+    outcome
+}
+
+/// A login at a provider that came to nothing.
+const fn failure(caller: &Caller) -> Event<'_> {
+    Event::new(events::Kind::Login, Outcome::Failure, Actor::Anonymous)
+        .by("social")
+        .from(caller)
+}
+
+async fn accept(
     state: &State,
     provider: &Provider,
     answer: &Answer,
@@ -265,7 +299,16 @@ pub(super) async fn exchange(
     headers: &HeaderMap,
 ) -> Result<(LoggedIn, String), Error> {
     let mut tx = state.db.write().await?;
-    let taken = take(state, &mut tx, None, code, flow_token, headers).await?;
+    let taken = take(state, &mut tx, None, code, flow_token, headers).await;
+    let taken = match taken {
+        Ok(taken) => taken,
+        refused => {
+            // The wrong browser, or a code that is none or was used.
+            tx.rollback().await?;
+            events::note_refusal(state, &refused, failure(caller)).await?;
+            return Err(refused.err().unwrap_or(Error::CodeInvalid("no code taken")));
+        }
+    };
     let Taken {
         provider,
         kept,
@@ -278,9 +321,7 @@ pub(super) async fn exchange(
         Err(refusal) => {
             // The code is used up.
             tx.commit().await?;
-            let refused = Event::new(events::Kind::Login, Outcome::Failure, Actor::Anonymous);
-            let refused = refused.by("social").because(refusal.code().0).from(caller);
-            events::refused(state, &refused).await?;
+            events::refused(state, &failure(caller).because(refusal.code().0)).await?;
             return Err(refusal);
         }
     };
@@ -307,6 +348,22 @@ pub(super) async fn exchange(
 /// # Errors
 /// [`Error::CodeInvalid`]; [`Error::Conflict`] when the identity is another account's.
 pub(super) async fn link(
+    state: &State,
+    caller: &Caller,
+    owner: Owner,
+    code: &Secret,
+    flow_token: Option<&Secret>,
+    headers: &HeaderMap,
+) -> Result<(View, String), Error> {
+    let outcome = link_taken(state, owner, code, flow_token, headers).await;
+    let event = Event::own(events::Kind::Identity, Outcome::Failure, owner.user_id)
+        .session(owner.session_id)
+        .from(caller);
+    events::note_refusal(state, &outcome, event).await?;
+    outcome
+}
+
+async fn link_taken(
     state: &State,
     owner: Owner,
     code: &Secret,

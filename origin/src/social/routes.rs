@@ -224,7 +224,7 @@ async fn callback(
     state.limiter.by_address(&caller, Limit::SocialByAddress)?;
     let provider = state.social.provider(&name)?;
     let answer = read_answer(query.as_deref().unwrap_or_default())?;
-    let landing = flow::land(&state, provider, &answer, &headers).await?;
+    let landing = flow::land(&state, &caller, provider, &answer, &headers).await?;
     land(&state, landing)
 }
 
@@ -403,7 +403,7 @@ async fn link(
     state.limiter.by_address(&caller, Limit::SocialByAddress)?;
     let token = body.flow_token.as_ref();
     let owner = owner(authenticated.user_id, authenticated.session_id);
-    let (view, tag) = flow::link(&state, owner, &body.code, token, &headers).await?;
+    let (view, tag) = flow::link(&state, &caller, owner, &body.code, token, &headers).await?;
     let mut response = Json(view).into_response();
     if token.is_none() {
         set_cookie(&state, &mut response, &tag, "", Duration::ZERO)?;

@@ -25,7 +25,7 @@ use crate::abuse::{Subject, sends};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::events::{self, Change};
+use crate::events::{self, Change, Event, Outcome};
 use crate::ids::{ContactId, SessionId, UserId};
 use crate::login::codes::{self, CodeFor};
 use crate::login::{self, messages};
@@ -188,6 +188,11 @@ async fn begin(
         Kind::Email | Kind::Username => "Somebody, perhaps you, adds an address to your account.",
     };
     let told = undo::tell(state, &mut tx, user_id, told(&held), what).await?;
+    let asked = Event::own(events::Kind::Code, Outcome::Success, user_id)
+        .by(pending.kind.as_str())
+        .because(purpose.as_str())
+        .from(caller);
+    events::record(state, &mut tx, &asked).await?;
     tx.commit().await?;
     let message = if taken {
         messages::contact_taken(pending.kind, &pending.spelling)
@@ -210,8 +215,26 @@ fn told(held: &[Entry]) -> Option<&Entry> {
     })
 }
 
-/// Adds the address that `code` proves.
+/// Adds the address that `code` proves; a code that is refused is in the trail.
 async fn finish(
+    state: &State,
+    by: By<'_>,
+    whose: (UserId, SessionId),
+    token: &Secret,
+    code: &Secret,
+    end_other_sessions: bool,
+) -> Result<Vec<Contact>, Error> {
+    let outcome = prove(state, by, whose, token, code, end_other_sessions).await;
+    let event = by.event(events::Kind::Contact, whose.0).session(whose.1);
+    let event = Event {
+        outcome: Outcome::Failure,
+        ..event.by("code")
+    };
+    events::note_refusal(state, &outcome, event).await?;
+    outcome
+}
+
+async fn prove(
     state: &State,
     by: By<'_>,
     (user_id, session_id): (UserId, SessionId),

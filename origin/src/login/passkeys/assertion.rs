@@ -78,13 +78,15 @@ pub(super) async fn log_in(
     let waiting: Result<DiscoverableAuthentication, _> =
         ceremony::take(state, For::Login, token).await;
     let waiting = match waiting {
-        Err(Error::CodeInvalid(_)) => return Err(Error::CredentialsInvalid),
+        Err(Error::CodeInvalid(_)) => return refuse(state, caller, None, "code_invalid").await,
         other => other?,
     };
     let mut reader = state.db.read().await?;
     let row = store::find(&mut reader, credential.get_credential_id()).await?;
     drop(reader);
-    let row = row.ok_or(Error::CredentialsInvalid)?;
+    let Some(row) = row else {
+        return refuse(state, caller, None, "credentials_invalid").await;
+    };
     let user_id = row.user_id;
     // What is signed does not name the holder; the authenticator does beside it (§7.2, step 6).
     let is_holder = credential.get_user_unique_id() == Some(user_id.as_bytes().as_slice());
@@ -96,14 +98,12 @@ pub(super) async fn log_in(
     };
     let asserted = match judge(state, row, details, result) {
         Ok(asserted) => asserted,
-        Err(cause) => {
-            note_failure(state, caller, events::Kind::Login, user_id, cause).await?;
-            return Err(Error::CredentialsInvalid);
-        }
+        Err(cause) => return refuse(state, caller, Some(user_id), cause).await,
     };
     let mut tx = state.db.write().await?;
     if !consume(state, &mut tx, &asserted).await? {
-        return Err(Error::CredentialsInvalid);
+        tx.rollback().await?;
+        return refuse(state, caller, Some(user_id), "credentials_invalid").await;
     }
     let first = FirstFactor {
         user_id,
@@ -219,6 +219,22 @@ fn judge(
         now,
         amr: [amr, "mfa"],
     })
+}
+
+/// Writes a login that failed down, whoever's it is, and refuses it.
+async fn refuse(
+    state: &State,
+    caller: &Caller,
+    user_id: Option<UserId>,
+    cause: &'static str,
+) -> Result<LoggedIn, Error> {
+    let event = Event::new(events::Kind::Login, Outcome::Failure, Actor::Anonymous)
+        .about_whoever(user_id)
+        .by(METHOD)
+        .because(cause)
+        .from(caller);
+    events::refused(state, &event).await?;
+    Err(Error::CredentialsInvalid)
 }
 
 async fn note_failure(

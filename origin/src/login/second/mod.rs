@@ -91,19 +91,24 @@ async fn verify(
     token: &Secret,
     shown: &Shown,
 ) -> Result<Tokens, Error> {
-    let found = token::count(state, token).await?;
-    let outcome = complete(state, caller, token, &found, shown).await;
-    let method = shown.method();
-    if let Err(refusal @ (Error::CodeInvalid(_) | Error::CodeExpired)) = &outcome {
-        let failure = Event::new(events::Kind::Factor, Outcome::Failure, Actor::Anonymous);
-        let failure = failure
-            .about(found.user_id)
-            .by(method.as_str())
-            .from(caller);
-        let mut tx = state.db.write().await?;
-        events::record(state, &mut tx, &failure.because(refusal.code().0)).await?;
-        tx.commit().await?;
-    }
+    let found = token::count(state, token).await;
+    let whose = match &found {
+        Ok(found) => Some(found.user_id),
+        // Used, late, or tried too often: whose it was is known as long as the row is there.
+        Err(_) => {
+            let mut reader = state.db.read().await?;
+            token::owner(state, &mut reader, token).await?
+        }
+    };
+    let outcome = match found {
+        Ok(found) => complete(state, caller, token, &found, shown).await,
+        Err(refusal) => Err(refusal),
+    };
+    let failure = Event::new(events::Kind::Factor, Outcome::Failure, Actor::Anonymous)
+        .about_whoever(whose)
+        .by(shown.method().as_str())
+        .from(caller);
+    events::note_refusal(state, &outcome, failure).await?;
     outcome
 }
 
