@@ -35,6 +35,11 @@ impl Asserted {
     pub(in crate::login) const fn key_amr(&self) -> &'static str {
         self.amr[0]
     }
+
+    /// All of what `amr` says: the key, and that its holder was verified, which is a second factor.
+    pub(in crate::login) const fn amr(&self) -> &[&'static str] {
+        &self.amr
+    }
 }
 
 /// Notes the use within the caller's transaction; false when the passkey was removed or used

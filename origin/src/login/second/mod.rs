@@ -154,8 +154,15 @@ async fn complete(
         return Err(Error::CodeInvalid("account not active"));
     }
     let mut amr = found.waiting.amr.clone();
-    if !amr.iter().any(|word| word == proof.amr()) {
-        amr.push(proof.amr().to_owned());
+    // A passkey has verified its holder: after a code, too, that makes two kinds.
+    let words = match &proof {
+        factors::Proof::Passkey(asserted) => asserted.amr().to_vec(),
+        other => vec![other.amr()],
+    };
+    for word in words {
+        if !amr.iter().any(|held| held == word) {
+            amr.push(word.to_owned());
+        }
     }
     let device_id = found.waiting.device_id.clone();
     let mut session = NewSession::first_party(state, user_id, caller, device_id, &[]);
