@@ -100,6 +100,66 @@ async fn of_many_logins_at_a_time_on_a_new_device_one_is_told() {
 }
 
 #[tokio::test]
+async fn who_got_in_before_the_password_changed_is_told_when_they_come_again() {
+    let origin = origin_with(|_| {}).await;
+    let mine = log_in(&origin, PROXY, &[], "laptop").await;
+    log_in(&origin, PROXY, &[], "thief").await;
+    assert_eq!(told(&origin, NEW_DEVICE), 1);
+    for (old, new) in [
+        (PASSWORD, "another horse battery"),
+        ("another horse battery", PASSWORD),
+    ] {
+        let body = json!({"current_password": old, "new_password": new});
+        let bearer = mine.text("access_token");
+        let reply = person::call(
+            &origin,
+            Method::POST,
+            "/change-password",
+            bearer,
+            Some(body),
+        );
+        reply.await.expect(204, "");
+    }
+    // The device that changed it stays known.
+    log_in(&origin, PROXY, &[], "laptop").await;
+    assert_eq!(told(&origin, NEW_DEVICE), 1);
+    log_in(&origin, PROXY, &[], "thief").await;
+    assert_eq!(told(&origin, NEW_DEVICE), 2);
+
+    // A link spares none: whoever comes first afterwards is not taken for the account's first device.
+    let body = json!({"identifier": EMAIL});
+    origin.post("/forgot-password", body).await.expect(202, "");
+    let body = json!({"token": origin.code(EMAIL), "password": PASSWORD});
+    origin.post("/reset-password", body).await.expect(204, "");
+    for (device, expected) in [("thief", 3), ("thief", 3), ("laptop", 4)] {
+        log_in(&origin, PROXY, &[], device).await;
+        assert_eq!(told(&origin, NEW_DEVICE), expected, "{device}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_just_logged_in_stays_trusted_when_its_login_ends_the_others() {
+    let origin = reacting(Reaction::EndAllSessions).await;
+    let first = log_in(&origin, PROXY, &ZURICH, "laptop").await;
+    // One that shows no token, and one that shows the token of before.
+    for (shown, place) in [(None, &TOKYO), (Some(first.text("device_token")), &ZURICH)] {
+        let mut body = json!({"identifier": EMAIL, "password": PASSWORD});
+        if let Some(token) = shown {
+            body["device_token"] = json!(token);
+        }
+        let reply = origin.post_from(PROXY, place, "/login", &body).await;
+        let given = reply.expect(200, "").text("device_token").to_owned();
+        let body = json!({"identifier": EMAIL, "password": PASSWORD, "device_token": given});
+        let again = origin.post_from(PROXY, place, "/login", &body).await;
+        assert_eq!(
+            again.expect(200, "").text("device_token"),
+            given,
+            "{shown:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_trusted_device_is_never_new_nor_kept_out() {
     let origin = origin_with(|config| {
         config.anomaly.impossible_travel = Reaction::EndAllSessions;

@@ -314,10 +314,11 @@ async fn second_factors_and_proofs_within_a_session_leave_their_events() {
     let (app, recovery) = person::enrol(&trail.origin, &bearer).await;
     trail.skip().await;
     let mut bearer = String::new();
+    let waits = ("login", "skipped", "mfa_required", "password", "user", true);
     let wrong = app.wrong(&trail.origin, 1);
     for (method, wrong) in [("totp", wrong.as_str()), ("recovery_code", "nothing")] {
         let first = trail.log_in().await;
-        trail.expect("a first step", &[]).await;
+        trail.expect("a first step", &[waits]).await;
         let second = |code: &str| json!({"mfa_token": first.text("mfa_token"), "method": method, "code": code});
         trail
             .post("/login/mfa", second(wrong))
@@ -491,7 +492,9 @@ async fn the_end_of_each_session_leaves_its_event() {
     trail.expect("a logout", &ends("logout", "user", 1)).await;
     let call = trail.call(Method::DELETE, "/sessions", bearer(2), None);
     call.await.expect(204, "");
-    trail.expect("the others", &ends("user", "user", 3)).await;
+    let mut others = vec![("trusted_device", "success", "removed", "", "user", true)];
+    others.extend(ends("user", "user", 3));
+    trail.expect("the others", &others).await;
     let old = json!({"refresh_token": sessions[2].text("refresh_token")});
     trail.post("/refresh", old.clone()).await.expect(200, "");
     trail.expect("a refresh", &[]).await;

@@ -487,37 +487,66 @@ async fn trust_lasts_ninety_days_from_the_last_login() {
 }
 
 #[tokio::test]
-async fn trust_ends_with_all_sessions_and_with_a_reset() {
-    for reset in [false, true] {
+async fn ending_one_session_leaves_the_trust_in_a_device() {
+    let origin = origin().await;
+    let device = registered(&origin, ALICE, "alice").await;
+    let reply = log_in_on(&origin, &device, PASSWORD).await.expect(200, "");
+    let bearer = Some(reply.text("access_token"));
+    let path = "/api/v1/auth/logout";
+    origin
+        .call(Method::POST, path, bearer, None)
+        .await
+        .expect(204, "");
+    let reply = log_in_on(&origin, &device, PASSWORD).await.expect(200, "");
+    assert_eq!(reply.text("device_token"), device);
+}
+
+#[tokio::test]
+async fn trust_ends_where_sessions_are_ended_for_whatever_left_it_behind() {
+    for how in [
+        "logout of all",
+        "end of the others",
+        "change of the password",
+        "reset",
+    ] {
         let origin = origin().await;
         let device = registered(&origin, ALICE, "alice").await;
         let reply = log_in_on(&origin, &device, PASSWORD).await.expect(200, "");
-        if reset {
-            let body = json!({"identifier": ALICE});
-            origin.post("/forgot-password", body).await.expect(202, "");
-            let body = json!({"token": origin.code(ALICE), "password": PASSWORD});
-            origin.post("/reset-password", body).await.expect(204, "");
-        } else {
-            let path = "/api/v1/auth/logout";
-            let bearer = Some(reply.text("access_token"));
-            // Ending one session leaves the device as it is.
+        let bearer = Some(reply.text("access_token"));
+        let call = async |method: Method, route: &str, body: Value| {
+            let path = format!("/api/v1/auth{route}");
+            let body = Some(body).filter(|body| !body.is_null());
             origin
-                .call(Method::POST, path, bearer, None)
+                .call(method, &path, bearer, body)
                 .await
                 .expect(204, "");
-            let reply = log_in_on(&origin, &device, PASSWORD).await.expect(200, "");
-            assert_eq!(reply.text("device_token"), device);
-            let bearer = Some(reply.text("access_token"));
-            let all = Some(json!({"all": true}));
-            origin
-                .call(Method::POST, path, bearer, all)
-                .await
-                .expect(204, "");
+        };
+        match how {
+            "logout of all" => call(Method::POST, "/logout", json!({"all": true})).await,
+            "end of the others" => call(Method::DELETE, "/sessions", Value::Null).await,
+            "change of the password" => {
+                for (old, new) in [
+                    (PASSWORD, "another horse battery"),
+                    ("another horse battery", PASSWORD),
+                ] {
+                    let body = json!({"current_password": old, "new_password": new});
+                    call(Method::POST, "/change-password", body).await;
+                }
+            }
+            _ => {
+                let body = json!({"identifier": ALICE});
+                origin.post("/forgot-password", body).await.expect(202, "");
+                let body = json!({"token": origin.code(ALICE), "password": PASSWORD});
+                origin.post("/reset-password", body).await.expect(204, "");
+            }
         }
         fail(&origin, ELSEWHERE, 5).await;
-        log_in_on(&origin, &device, PASSWORD)
-            .await
-            .expect(423, "account_locked");
+        let reply = log_in_on(&origin, &device, PASSWORD).await;
+        assert_eq!(reply.code(), "account_locked", "{how}");
+        // At its next login it is trusted anew.
+        origin.advance(900);
+        let reply = log_in_on(&origin, &device, PASSWORD).await.expect(200, "");
+        assert_ne!(reply.text("device_token"), device, "{how}");
     }
 }
 

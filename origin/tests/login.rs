@@ -78,14 +78,10 @@ async fn five_failures_lock_for_fifteen_minutes() {
             "last_attempt": "2026-01-01T00:00:00Z",
         })
     );
-    // Neither the other identifier nor a code is a way round.
+    // The other identifier is no way round.
     log_in(&origin, "alice", PASSWORD)
         .await
         .expect(401, "credentials_invalid");
-    let token = send(&origin, ALICE).await;
-    verify(&origin, &token, &origin.code(ALICE))
-        .await
-        .expect(423, "account_locked");
     origin.advance(899);
     log_in(&origin, ALICE, PASSWORD)
         .await
@@ -449,21 +445,121 @@ async fn nobody_bars_an_address_that_has_no_account_for_good() {
 }
 
 #[tokio::test]
-async fn a_right_code_during_a_lock_counts_against_nobody() {
-    let origin = Origin::with(|config| config.otp.failures_per_day = 1).await;
-    registered(&origin).await;
-    let token = send(&origin, ALICE).await;
-    let code = origin.code(ALICE);
-    for _ in 0..5 {
-        log_in(&origin, ALICE, "wrong password").await;
+async fn wrong_passwords_of_strangers_hold_no_codes_up() {
+    // With a password, and of somebody who has none.
+    for has_password in [true, false] {
+        let origin = Origin::new().await;
+        let user = if has_password {
+            registered(&origin).await;
+            None
+        } else {
+            let token = send(&origin, ALICE).await;
+            let reply = verify(&origin, &token, &origin.code(ALICE)).await;
+            Some(reply.expect(200, "").body["user"]["id"].clone())
+        };
+        for _ in 0..5 {
+            log_in(&origin, ALICE, "wrong password")
+                .await
+                .expect(401, "credentials_invalid");
+        }
+        log_in(&origin, ALICE, PASSWORD)
+            .await
+            .expect(423, "account_locked");
+        let token = send(&origin, ALICE).await;
+        let reply = verify(&origin, &token, &origin.code(ALICE)).await;
+        let reply = reply.expect(200, "");
+        assert!(user.is_none_or(|user| user == reply.body["user"]["id"]));
+        // The lock of the password holds all the same.
+        log_in(&origin, ALICE, PASSWORD)
+            .await
+            .expect(423, "account_locked");
     }
-    verify(&origin, &token, &code)
+}
+
+/// Wrong codes until they are off for the account; the clock is an hour later.
+async fn turned_off(origin: &Origin) {
+    for _ in 0..4 {
+        let token = send(origin, ALICE).await;
+        let code = origin.code(ALICE);
+        for n in 0..3 {
+            verify(origin, &token, &other_than(&code, n))
+                .await
+                .expect(400, "code_invalid");
+        }
+        origin.advance(1_201);
+    }
+}
+
+async fn send_on(origin: &Origin, device: &str) -> Reply {
+    let body = json!({"email": ALICE, "device_token": device});
+    origin.post("/otp/send", body).await
+}
+
+async fn verify_on(origin: &Origin, token: &str, code: &str, device: &str) -> Reply {
+    let body = json!({"otp_token": token, "code": code, "device_token": device});
+    origin.post("/otp/verify", body).await
+}
+
+#[tokio::test]
+async fn codes_that_strangers_turned_off_reach_a_trusted_device() {
+    let origin = Origin::new().await;
+    let token = send(&origin, ALICE).await;
+    let mine = verify(&origin, &token, &origin.code(ALICE)).await;
+    let device = mine.expect(200, "").text("device_token").to_owned();
+    let foreign = json!({"email": "bob@example.org"});
+    let foreign = origin.post("/otp/send", foreign).await.expect(200, "");
+    let code = origin.code("bob@example.org");
+    let foreign = verify(&origin, foreign.text("otp_token"), &code).await;
+    let foreign = foreign.expect(200, "").text("device_token").to_owned();
+    origin.advance(3_600);
+    turned_off(&origin).await;
+    let sent = origin.state.mailer.sent().len();
+    for token in ["", "ekd_", &foreign] {
+        send_on(&origin, token).await.expect(200, "");
+        origin.advance(1_201);
+    }
+    assert_eq!(origin.state.mailer.sent().len(), sent);
+    let reply = send_on(&origin, &device).await.expect(200, "");
+    let (token, code) = (reply.text("otp_token"), origin.code(ALICE));
+    // Whoever has the code and not the device is held up.
+    verify(&origin, token, &code)
         .await
-        .expect(423, "account_locked");
-    origin.advance(901);
-    // Had the first been counted, codes would be off now.
+        .expect(400, "code_invalid");
+    let reply = verify_on(&origin, token, &code, &device).await;
+    assert_eq!(reply.expect(200, "").text("device_token"), device);
+    // That proof has codes on again for everywhere else.
+    origin.advance(1_201);
     let token = send(&origin, ALICE).await;
     verify(&origin, &token, &origin.code(ALICE))
         .await
         .expect(200, "");
+}
+
+#[tokio::test]
+async fn wrong_codes_on_a_trusted_device_are_its_own_and_five_end_its_trust() {
+    let origin = Origin::with(|config| config.otp.failures_per_day = 1).await;
+    let token = send(&origin, ALICE).await;
+    let mine = verify(&origin, &token, &origin.code(ALICE)).await;
+    let device = mine.expect(200, "").text("device_token").to_owned();
+    for wrong in [3, 2] {
+        origin.advance(1_201);
+        let reply = send_on(&origin, &device).await.expect(200, "");
+        let (token, code) = (reply.text("otp_token"), origin.code(ALICE));
+        for n in 0..wrong {
+            verify_on(&origin, token, &other_than(&code, n), &device)
+                .await
+                .expect(400, "code_invalid");
+        }
+    }
+    // None of the five was counted at the account: codes are on.
+    origin.advance(1_201);
+    let reply = send_on(&origin, &device).await.expect(200, "");
+    let reply = verify_on(
+        &origin,
+        reply.text("otp_token"),
+        &origin.code(ALICE),
+        &device,
+    )
+    .await;
+    assert_ne!(reply.expect(200, "").text("device_token"), device);
 }

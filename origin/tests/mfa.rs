@@ -679,6 +679,38 @@ async fn malformed_second_steps_are_refused_before_anything_is_counted() {
 }
 
 #[tokio::test]
+async fn a_first_factor_that_waits_for_the_second_is_in_the_trail_of_its_owner() {
+    let origin = Origin::new().await;
+    let (app, _) = with_app(&origin).await;
+    let waiting = "SELECT COUNT(*) FROM audit_events
+                   WHERE kind = 'login' AND outcome = 'skipped' AND reason = 'mfa_required'";
+    log_in(&origin, "wrong password").await;
+    assert_eq!(number(&origin, waiting).await, 0);
+    // By a password, and by a code.
+    first_step(&origin).await;
+    assert_eq!(number(&origin, waiting).await, 1);
+    let body = json!({"email": EMAIL});
+    let sent = origin.post("/otp/send", body).await.expect(200, "");
+    let body = json!({"otp_token": sent.text("otp_token"), "code": origin.code(EMAIL)});
+    let asked = origin.post("/otp/verify", body).await.expect(200, "");
+    assert_eq!(asked.body["mfa_required"], true);
+    assert_eq!(number(&origin, waiting).await, 2);
+    let session = log_in_fully(&origin, &app).await;
+    let id = session.body["user"]["id"].as_str().unwrap();
+    let route = format!("/security-events/{id}?kind=login&outcome=skipped");
+    let bearer = session.text("access_token");
+    let seen = call(&origin, Method::GET, &route, bearer, None).await;
+    let seen = seen.expect(200, "").body;
+    let methods: Vec<&str> = seen["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| event["method"].as_str().unwrap())
+        .collect();
+    assert_eq!(methods, ["password", "email", "password"]);
+}
+
+#[tokio::test]
 async fn half_a_login_is_not_counted_as_one() {
     use edgekeep_origin::vault::Secret;
     let token = "m3trics";

@@ -251,6 +251,58 @@ async fn guesses_within_a_session_count_as_those_of_a_login() {
 }
 
 #[tokio::test]
+async fn changing_the_password_asks_for_a_fresh_second_factor_where_there_is_one() {
+    let origin = Origin::new().await;
+    account(&origin).await;
+    let change = async |bearer: &str, current: &str, new: &str| {
+        let body = json!({"current_password": current, "new_password": new});
+        call(
+            &origin,
+            Method::POST,
+            "/change-password",
+            bearer,
+            Some(body),
+        )
+        .await
+    };
+    let next = "another horse battery";
+    // Without one, the present password is the proof, however old the login.
+    let alone = bearer(&origin).await;
+    origin.advance(301);
+    change(&alone, PASSWORD, next).await.expect(204, "");
+    change(&alone, next, PASSWORD).await.expect(204, "");
+
+    let body = json!({"method": "password", "password": PASSWORD});
+    let fresh = reauthenticate(&origin, &alone, body).await.expect(200, "");
+    let (app, _) = enrol(&origin, fresh.text("access_token")).await;
+    let full = log_in_fully(&origin, &app).await;
+    let full = full.text("access_token").to_owned();
+    // A session of one factor: nothing is said about the password, wrong or right.
+    for password in ["wrong password", PASSWORD] {
+        change(fresh.text("access_token"), password, next)
+            .await
+            .expect(401, "step_up_required");
+    }
+    origin.advance(271);
+    for password in ["wrong password", PASSWORD] {
+        change(&full, password, next)
+            .await
+            .expect(401, "step_up_required");
+    }
+    // A password alone does not make it fresh; the second factor does.
+    let body = json!({"method": "password", "password": PASSWORD});
+    let again = reauthenticate(&origin, &full, body).await.expect(200, "");
+    change(again.text("access_token"), PASSWORD, next)
+        .await
+        .expect(401, "step_up_required");
+    let body = json!({"method": "totp", "code": app.code(&origin, 0)});
+    let again = reauthenticate(&origin, &full, body).await.expect(200, "");
+    change(again.text("access_token"), PASSWORD, next)
+        .await
+        .expect(204, "");
+}
+
+#[tokio::test]
 async fn malformed_proofs_are_refused() {
     let origin = Origin::new().await;
     account(&origin).await;
@@ -711,6 +763,7 @@ async fn what_happened_with_factors_is_in_the_persons_events() {
             ["trusted_device", "success", "", "trusted", me],
             ["login", "success", "password", "", me],
             ["factor_change", "success", "totp", "added", me],
+            ["login", "skipped", "password", "mfa_required", me],
             ["factor", "failure", "totp", "code_invalid", "anonymous"],
             ["factor_change", "success", "totp", "turned_off", "system"],
             ["factor", "failure", "totp", "code_invalid", "anonymous"],

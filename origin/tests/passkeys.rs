@@ -196,6 +196,41 @@ async fn a_passkey_is_asked_for_after_the_password_and_bound_to_that_login() {
 }
 
 #[tokio::test]
+async fn a_passkey_as_second_factor_brings_two_whatever_came_before_it() {
+    for (first, amr) in [
+        ("password", json!(["pwd", "hwk", "mfa"])),
+        ("code", json!(["otp", "hwk", "mfa"])),
+    ] {
+        let (origin, mut passkey, _) = with_passkey().await;
+        let token = if first == "password" {
+            first_step(&origin).await
+        } else {
+            let sent = origin.post("/otp/send", json!({"email": EMAIL})).await;
+            let token = sent.expect(200, "").text("otp_token").to_owned();
+            let body = json!({"otp_token": token, "code": origin.code(EMAIL)});
+            let asked = origin.post("/otp/verify", body).await.expect(200, "");
+            asked.text("mfa_token").to_owned()
+        };
+        let begun = origin
+            .post("/login/mfa/passkey", json!({"mfa_token": token}))
+            .await
+            .expect(200, "");
+        let body = json!({
+            "mfa_token": token, "method": "passkey",
+            "passkey_token": begun.text("passkey_token"),
+            "credential": passkey.get(&begun.body["options"]),
+        });
+        let tokens = origin.post("/login/mfa", body).await.expect(200, "");
+        let claims = claims(&origin, &tokens).await;
+        assert_eq!(
+            (&claims["amr"], &claims["acr"]),
+            (&amr, &json!("2")),
+            "{first}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_passkey_that_was_removed_and_an_account_that_is_off_let_nobody_in() {
     let (origin, mut passkey, id) = with_passkey().await;
     let reply = log_in(&origin, &mut passkey).await.expect(200, "");

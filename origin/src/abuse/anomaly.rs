@@ -251,6 +251,60 @@ async fn tell(
     Ok(contact.and_then(|(kind, _, to)| messages::impossible_travel(kind, &to, now)))
 }
 
+/// What a client says of its device: its name for it, and its `User-Agent`.
+pub(crate) type Told<'a> = (Option<&'a str>, Option<&'a str>);
+
+/// By what a device is known, as far as its client tells of it.
+fn known_as(state: &State, user_id: UserId, (id, user_agent): Told<'_>) -> Result<[u8; 32], Error> {
+    let agent = device::of(user_agent).name;
+    let parts: [&[u8]; 4] = [
+        b"known",
+        user_id.as_bytes(),
+        id.unwrap_or_default().as_bytes(),
+        agent.as_deref().unwrap_or_default().as_bytes(),
+    ];
+    Ok(state.vault.mac(Purpose::Device, &parts)?)
+}
+
+/// No device has it: it stands for those that were forgotten where no other is left, so that the
+/// next login is a new device's and not the account's first.
+const FORGOTTEN: [u8; 32] = [0; 32];
+
+/// Forgets on which devices a user logged in, but for the one of which that was told: whoever got in
+/// once is announced when they come again.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn forget_devices(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    but: Option<Told<'_>>,
+) -> Result<(), Error> {
+    let kept = match but {
+        Some(told) => known_as(state, user_id, told)?,
+        None => FORGOTTEN,
+    };
+    let removed = sqlx::query("DELETE FROM known_devices WHERE user_id = $1 AND device <> $2")
+        .bind(user_id)
+        .bind(kept.as_slice())
+        .execute(&mut *connection)
+        .await?;
+    let left = sqlx::query("SELECT 1 FROM known_devices WHERE user_id = $1 LIMIT 1")
+        .bind(user_id)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if removed.rows_affected() > 0 && left.is_none() {
+        sqlx::query("INSERT INTO known_devices (user_id, device, used_at) VALUES ($1, $2, $3)")
+            .bind(user_id)
+            .bind(FORGOTTEN.as_slice())
+            .bind(state.clock.now())
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
 /// Remembers the device; whether it is new, and not the account's first. One statement decides of
 /// many logins at a time which of them is told.
 async fn is_new_device(
@@ -259,15 +313,8 @@ async fn is_new_device(
     entering: &Entering<'_>,
     now: Timestamp,
 ) -> Result<bool, Error> {
-    let agent = device::of(entering.caller.user_agent.as_deref()).name;
-    let named = entering.device_id.unwrap_or_default();
-    let parts: [&[u8]; 4] = [
-        b"known",
-        entering.user_id.as_bytes(),
-        named.as_bytes(),
-        agent.as_deref().unwrap_or_default().as_bytes(),
-    ];
-    let device = state.vault.mac(Purpose::Device, &parts)?;
+    let told = (entering.device_id, entering.caller.user_agent.as_deref());
+    let device = known_as(state, entering.user_id, told)?;
     let known = sqlx::query(
         "UPDATE known_devices SET used_at = $3
          WHERE user_id = $1 AND device = $2 AND used_at >= $4",

@@ -3,15 +3,18 @@
 //! Whoever knows an identifier can lock its account by failing five times. So that strangers cannot
 //! lock a person out of a device that the person uses, every login answers a `device_token` (what
 //! OWASP calls a device cookie: a slow guesser without one is held up, its owner with one is not).
-//! A login that shows it counts failures at the device and not at the account:
+//! A login that shows it, by password or by a one-time code, counts failures at the device and not at
+//! the account:
 //!
 //! - it may fail as often in a row as an account may; then the device is a stranger again, so that
 //!   a stolen token gives its thief so many guesses and no more;
-//! - a lock of the account does not hold it up, and its failures lock nobody else out;
+//! - neither a lock of the account nor codes that are off for it hold it up, and its failures lock
+//!   nobody else out;
 //! - its success leaves the account's lock alone, which holds for whoever caused it.
 //!
 //! A token is 32 random bytes, kept as a keyed hash, good for one account, for 90 days from its
-//! last login, until all sessions are ended at once. One that is foreign, stolen and used up, or
+//! last login, until all sessions, or all but one, are ended at once: by their owner, with a change or
+//! a reset of the password, or by the server. One that is foreign, stolen and used up, or
 //! expired is as if absent: the login then goes on like any other. It proves nothing: without the
 //! password it opens nothing.
 
@@ -23,6 +26,7 @@ use sqlx::AnyConnection;
 
 use crate::app::State;
 use crate::clock::Timestamp;
+use crate::config::Reaction;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
 use crate::ids::UserId;
@@ -39,20 +43,74 @@ const PER_ACCOUNT: i64 = 10;
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A device that may try one password, counted as wrong before it is compared.
+/// A device that may try one password or code, counted as wrong before it is compared.
 #[derive(Clone, Copy)]
 pub struct Trusted {
     token_hash: [u8; 32],
     user_id: UserId,
 }
 
-/// Counts a try of the device that `token` belongs to; `None` where it is none of the user's, its
-/// time is over, or its tries are used up.
+/// Nobody has the id of zeroes: an unknown account costs the same look-up.
+fn or_nobody(user_id: Option<UserId>) -> UserId {
+    user_id.unwrap_or(UserId::from_bytes([0; 16]))
+}
+
+/// Counts a try of the device that `token` belongs to, in a transaction of its own; `None` where it
+/// is none of the user's, its time is over, or its tries are used up.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn enter(
     state: &State,
+    token: &Secret,
+    user_id: Option<UserId>,
+) -> Result<Option<Trusted>, Error> {
+    let mut reader = state.db.read().await?;
+    let known = is_trusted(state, &mut reader, token, user_id).await?;
+    drop(reader);
+    // Looked at first: what is no token must not cost a write.
+    if !known {
+        return Ok(None);
+    }
+    let mut tx = state.db.write().await?;
+    let counted = count(state, &mut tx, token, user_id).await?;
+    tx.commit().await?;
+    Ok(counted)
+}
+
+/// Whether `token` belongs to a device of the user that has tries left. Counts nothing.
+///
+/// # Errors
+/// When the database fails.
+pub async fn is_trusted(
+    state: &State,
+    connection: &mut AnyConnection,
+    token: &Secret,
+    user_id: Option<UserId>,
+) -> Result<bool, Error> {
+    let Some(token_hash) = hash(state, token)?.filter(|_| !life(state).is_zero()) else {
+        return Ok(false);
+    };
+    let known = sqlx::query(
+        "SELECT 1 FROM trusted_devices
+         WHERE token_hash = $1 AND user_id = $2 AND failures < $3 AND expires_at > $4",
+    )
+    .bind(token_hash.as_slice())
+    .bind(or_nobody(user_id))
+    .bind(i64::from(state.config.lockout.max_failures))
+    .bind(state.clock.now())
+    .fetch_optional(connection)
+    .await?;
+    Ok(known.is_some())
+}
+
+/// [`enter`] within the caller's transaction, which has to be committed before anything is compared.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count(
+    state: &State,
+    connection: &mut AnyConnection,
     token: &Secret,
     user_id: Option<UserId>,
 ) -> Result<Option<Trusted>, Error> {
@@ -64,25 +122,7 @@ pub async fn enter(
         state.clock.now(),
         i64::from(state.config.lockout.max_failures),
     );
-    // Nobody has the id of zeroes: an unknown account costs the same look-up.
-    let user_id = user_id.unwrap_or(UserId::from_bytes([0; 16]));
-    let mut reader = state.db.read().await?;
-    let known = sqlx::query(
-        "SELECT 1 FROM trusted_devices
-         WHERE token_hash = $1 AND user_id = $2 AND failures < $3 AND expires_at > $4",
-    )
-    .bind(token_hash.as_slice())
-    .bind(user_id)
-    .bind(most)
-    .bind(now)
-    .fetch_optional(&mut *reader)
-    .await?;
-    drop(reader);
-    // Looked at first: what is no token must not cost a write.
-    if known.is_none() {
-        return Ok(None);
-    }
-    let mut tx = state.db.write().await?;
+    let user_id = or_nobody(user_id);
     let counted = sqlx::query(
         "UPDATE trusted_devices SET failures = failures + 1
          WHERE token_hash = $1 AND user_id = $2 AND failures < $3 AND expires_at > $4",
@@ -91,16 +131,15 @@ pub async fn enter(
     .bind(user_id)
     .bind(most)
     .bind(now)
-    .execute(&mut *tx)
+    .execute(connection)
     .await?;
-    tx.commit().await?;
     Ok((counted.rows_affected() == 1).then_some(Trusted {
         token_hash,
         user_id,
     }))
 }
 
-/// Ends the trust of a device whose tries are used up, after a wrong password.
+/// Ends the trust of a device whose tries are used up, after a wrong password or code.
 ///
 /// # Errors
 /// When the database fails. The try is counted all the same.
@@ -118,7 +157,7 @@ pub async fn failed(state: &State, device: &Trusted) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
-/// Begins the device's count and time anew after a right password; whether it is trusted still.
+/// Begins the device's count and time anew after a right password or code; whether it is trusted still.
 ///
 /// # Errors
 /// When the database fails.
@@ -160,6 +199,34 @@ async fn note(
 fn event(user_id: UserId, actor: Actor, reason: &str) -> Event<'_> {
     let event = Event::new(Kind::TrustedDevice, Outcome::Success, actor).about(user_id);
     event.because(reason)
+}
+
+/// The token of a device that just logged in, once it was seen whether that is like the logins of
+/// before: where it was not, and all that was there has ended for it, the device is trusted anew.
+///
+/// # Errors
+/// When the database fails.
+pub async fn trust_still(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    token: Option<String>,
+) -> Result<Option<String>, Error> {
+    // Nothing else ends trust within a login.
+    if state.config.anomaly.impossible_travel < Reaction::EndAllSessions {
+        return Ok(token);
+    }
+    if let Some(text) = token {
+        let token = Secret::new(text);
+        if is_trusted(state, connection, &token, Some(user_id)).await? {
+            return Ok(Some(token.expose().to_owned()));
+        }
+    }
+    let Some((token, event)) = trust(state, connection, user_id).await? else {
+        return Ok(None);
+    };
+    events::record(state, connection, &event).await?;
+    Ok(Some(token))
 }
 
 /// Trusts a device from now on, within the transaction of its login: its token, with the event that

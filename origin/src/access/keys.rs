@@ -7,11 +7,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Administrator;
+use super::{Administrator, FreshAdministrator};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::events::Actor;
 use crate::request::Json;
 use crate::tokens::keyring::{KeyState, RotateError};
 
@@ -75,7 +74,7 @@ fn shown(state: &State) -> Json<Keys> {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "Oldest first.", body = Keys),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
     ),
 )]
 /// `GET /keys`
@@ -95,16 +94,17 @@ async fn list(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The keys as they now are.", body = Keys),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 409, description = "`conflict`: the standby is too young"),
     ),
 )]
 /// `POST /keys/rotate`
 async fn rotate(
-    administrator: Administrator,
+    administrator: FreshAdministrator,
     Shared(state): Shared<State>,
 ) -> Result<Json<Keys>, Error> {
-    let actor = Actor::User(administrator.user_id);
+    let actor = administrator.actor();
     state.keyring.rotate(actor).await.map_err(refused)?;
     Ok(shown(&state))
 }
@@ -118,17 +118,18 @@ async fn rotate(
     security(("bearer" = [])),
     responses(
         (status = 204, description = "Turned away, and on disk."),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`: no such key"),
     ),
 )]
 /// `POST /keys/{kid}/revoke`
 async fn revoke(
-    administrator: Administrator,
+    administrator: FreshAdministrator,
     Shared(state): Shared<State>,
     Path(kid): Path<String>,
 ) -> Result<StatusCode, Error> {
-    let actor = Actor::User(administrator.user_id);
+    let actor = administrator.actor();
     state.keyring.revoke(&kid, actor).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }

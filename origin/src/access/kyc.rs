@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Administrator, users};
+use super::{Administrator, FreshAdministrator, users};
 use crate::accounts::kyc::{self, Decision, Submission};
 use crate::app::State;
 use crate::error::Error;
@@ -59,7 +59,7 @@ struct Waiting {
     responses(
         (status = 200, description = "A page, the oldest first.", body = Waiting),
         (status = 400, description = "`request_invalid`"),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
     ),
 )]
 /// `GET /kyc`
@@ -107,14 +107,15 @@ struct Review {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "Decided.", body = Submission),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`conflict`: nothing waits, or it is the reviewer's own"),
     ),
 )]
 /// `POST /users/{id}/kyc/review`
 async fn review(
-    administrator: Administrator,
+    administrator: FreshAdministrator,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
     Json(body): Json<Review>,

@@ -7,7 +7,9 @@
 //! expire would leave a removed role in force for their whole life.
 //!
 //! Administrators are not taken at their token's word: their role is read from the database at each
-//! request, and once more in the transaction of each change.
+//! request, and once more in the transaction of each change. What changes something asks for more
+//! than what reads: a proof of the last minutes, by a second factor where the account has one. Where
+//! `access.require_mfa` says so, nothing at all is open to a session that has not proved one.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -21,8 +23,9 @@ use crate::app::State;
 use crate::config::Access;
 use crate::db::Tx;
 use crate::error::Error;
-use crate::events::{self, Change};
+use crate::events::{self, Actor, Change};
 use crate::ids::{SessionId, UserId};
+use crate::login::{self, Asked};
 use crate::request::Caller;
 use crate::tokens::{self, Authenticated};
 use crate::{accounts, revocation};
@@ -52,6 +55,13 @@ impl FromRequestParts<State> for Administrator {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
+        let (administrator, _) = Self::of(parts, state).await?;
+        Ok(administrator)
+    }
+}
+
+impl Administrator {
+    async fn of(parts: &mut Parts, state: &State) -> Result<(Self, Authenticated), Error> {
         let authenticated = Authenticated::from_request_parts(parts, state).await?;
         let caller = Caller::from_request_parts(parts, state)
             .await
@@ -63,21 +73,20 @@ impl FromRequestParts<State> for Administrator {
         };
         let mut reader = state.db.read().await?;
         administrator.confirm(state, &mut reader).await?;
-        Ok(administrator)
-    }
-}
-
-impl Administrator {
-    /// Begins a change, in which the role is looked at once more: whoever lost it while the request
-    /// was on its way changes nothing.
-    ///
-    /// # Errors
-    /// `insufficient_role`; when the database fails.
-    pub async fn begin(&self, state: &State) -> Result<Tx, Error> {
-        let mut tx = state.db.write().await?;
-        Guard::none().take_turns(&mut tx).await?;
-        self.confirm(state, &mut tx).await?;
-        Ok(tx)
+        drop(reader);
+        if state.config.administrators_need_mfa() {
+            if !login::has_second(state, &authenticated).await? {
+                // There is none to prove; one has to be added first.
+                return Err(Error::MfaRequired);
+            }
+            // However long ago, within the session.
+            let asked = Asked {
+                max_age: state.config.sessions.absolute_seconds,
+                second_factor: true,
+            };
+            asked.check(state, &authenticated).await?;
+        }
+        Ok((administrator, authenticated))
     }
 
     async fn confirm(&self, state: &State, connection: &mut AnyConnection) -> Result<(), Error> {
@@ -87,10 +96,48 @@ impl Administrator {
             Err(Rejection::InsufficientRole.into())
         }
     }
+}
+
+/// An [`Administrator`] who proved a moment ago who they are. Every route that changes something
+/// takes it: a token that was copied, or a session that was left open, changes nothing.
+#[derive(Clone, Debug)]
+pub struct FreshAdministrator(Administrator);
+
+impl FromRequestParts<State> for FreshAdministrator {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
+        let (administrator, authenticated) = Administrator::of(parts, state).await?;
+        let asked = Asked {
+            max_age: state.config.access.fresh_seconds,
+            second_factor: login::has_second(state, &authenticated).await?,
+        };
+        asked.check(state, &authenticated).await?;
+        Ok(Self(administrator))
+    }
+}
+
+impl FreshAdministrator {
+    /// Begins a change, in which the role is looked at once more: whoever lost it while the request
+    /// was on its way changes nothing.
+    ///
+    /// # Errors
+    /// `insufficient_role`; when the database fails.
+    pub async fn begin(&self, state: &State) -> Result<Tx, Error> {
+        let mut tx = state.db.write().await?;
+        Guard::none().take_turns(&mut tx).await?;
+        self.0.confirm(state, &mut tx).await?;
+        Ok(tx)
+    }
 
     /// As the author of a change.
     pub const fn by(&self) -> By<'_> {
-        By::user(self.user_id, &self.caller)
+        By::user(self.0.user_id, &self.0.caller)
+    }
+
+    /// As the actor of an event.
+    pub const fn actor(&self) -> Actor {
+        Actor::User(self.0.user_id)
     }
 }
 

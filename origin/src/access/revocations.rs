@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Administrator;
+use super::{Administrator, FreshAdministrator};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -90,7 +90,7 @@ struct Entries {
     responses(
         (status = 200, description = "A page.", body = Entries),
         (status = 400, description = "`request_invalid`"),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
     ),
 )]
 /// `GET /revocations`
@@ -143,12 +143,13 @@ struct RevokedAnswer {
     security(("bearer" = [])),
     responses(
         (status = 201, description = "Turned away, and on disk.", body = RevokedAnswer),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
     ),
 )]
 /// `POST /revocations`
 async fn revoke(
-    administrator: Administrator,
+    administrator: FreshAdministrator,
     Shared(state): Shared<State>,
     Json(body): Json<Revoke>,
 ) -> Result<(StatusCode, Json<RevokedAnswer>), Error> {

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Administrator, store};
+use super::{Administrator, FreshAdministrator, store};
 use crate::accounts::contacts::Contact;
 use crate::accounts::{self, Identifier, Status, User, status};
 use crate::app::State;
@@ -132,7 +132,7 @@ struct Accounts {
     responses(
         (status = 200, description = "A page.", body = Accounts),
         (status = 400, description = "`request_invalid`"),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
     ),
 )]
 /// `GET /users`
@@ -172,7 +172,7 @@ async fn list(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The account.", body = Account),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`"),
     ),
 )]
@@ -212,14 +212,15 @@ struct Roles {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The account as it now is.", body = Account),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`conflict`: it is the last administrator"),
     ),
 )]
 /// `PUT /users/{id}/roles`
 async fn set_roles(
-    administrator: Administrator,
+    administrator: FreshAdministrator,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
     Json(body): Json<Roles>,
@@ -249,13 +250,14 @@ struct Permissions {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The account as it now is.", body = Account),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`"),
     ),
 )]
 /// `PUT /users/{id}/permissions`
 async fn set_permissions(
-    administrator: Administrator,
+    administrator: FreshAdministrator,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
     Json(body): Json<Permissions>,
@@ -285,13 +287,14 @@ struct Customer {
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The account as it now is.", body = Account),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`"),
     ),
 )]
 /// `PUT /users/{id}/customer`
 async fn set_customer(
-    administrator: Administrator,
+    administrator: FreshAdministrator,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
     Json(body): Json<Customer>,
@@ -323,14 +326,15 @@ struct Disable {
     security(("bearer" = [])),
     responses(
         (status = 204, description = "Closed."),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`conflict`: it is closed already, or the last administrator's"),
     ),
 )]
 /// `POST /users/{id}/disable`
 async fn disable(
-    administrator: Administrator,
+    administrator: FreshAdministrator,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
     OptionalJson(body): OptionalJson<Disable>,
@@ -351,14 +355,15 @@ async fn disable(
     security(("bearer" = [])),
     responses(
         (status = 204, description = "Open."),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`conflict`: it is not closed"),
     ),
 )]
 /// `POST /users/{id}/enable`
 async fn enable(
-    administrator: Administrator,
+    administrator: FreshAdministrator,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Error> {
@@ -375,13 +380,14 @@ async fn enable(
     security(("bearer" = [])),
     responses(
         (status = 204, description = "Ended, and on disk."),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`"),
     ),
 )]
 /// `POST /users/{id}/logout`
 async fn logout(
-    administrator: Administrator,
+    administrator: FreshAdministrator,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Error> {
@@ -408,14 +414,15 @@ async fn logout(
     security(("bearer" = [])),
     responses(
         (status = 202, description = "A message is on its way."),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`conflict`: there is no address to send it to, or the account is closed"),
     ),
 )]
 /// `POST /users/{id}/password-reset`: an administrator starts it and never chooses (ASVS 6.4.6).
 async fn password_reset(
-    administrator: Administrator,
+    administrator: FreshAdministrator,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Error> {
@@ -446,14 +453,15 @@ async fn password_reset(
     security(("bearer" = [])),
     responses(
         (status = 204, description = "Erased."),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`"),
         (status = 409, description = "`conflict`: it is the last administrator's"),
     ),
 )]
 /// `DELETE /users/{id}`
 async fn delete(
-    administrator: Administrator,
+    administrator: FreshAdministrator,
     Shared(state): Shared<State>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Error> {

@@ -13,6 +13,12 @@ use crate::access::names;
 pub struct Access {
     /// The role whose holders may use the administration API.
     pub administrator: String,
+    /// Whether the administration API is open only to a session in which a second factor was proved.
+    /// Unset: in production it is, in development it is open to a password.
+    pub require_mfa: Option<bool>,
+    /// Seconds since the last proof within which an administrator may change something: by the
+    /// second factor, where the account has one.
+    pub fresh_seconds: u64,
     /// What a role brings: `[access.roles.NAME]`.
     pub roles: BTreeMap<String, Role>,
 }
@@ -29,6 +35,8 @@ impl Default for Access {
     fn default() -> Self {
         Self {
             administrator: "admin".to_owned(),
+            require_mfa: None,
+            fresh_seconds: 900,
             roles: BTreeMap::new(),
         }
     }
@@ -40,6 +48,11 @@ impl Access {
             names::is_name(&self.administrator),
             "access.administrator",
             "expected 1 to 64 letters, digits, '.', '_', ':' or '-'",
+        );
+        wrong.expect(
+            (30..=3_600).contains(&self.fresh_seconds),
+            "access.fresh_seconds",
+            "expected 30 to 3600",
         );
         wrong.expect(
             self.roles.keys().all(|name| names::is_name(name)),

@@ -156,6 +156,13 @@ impl Config {
             .unwrap_or_else(|| format!("http://{}", self.server.listen))
     }
 
+    /// Whether administrators need a second factor: a demanding default in production, while the
+    /// first steps in development need no authenticator.
+    pub fn administrators_need_mfa(&self) -> bool {
+        let production = self.mode == Mode::Production;
+        self.access.require_mfa.unwrap_or(production)
+    }
+
     /// The page where a new password is typed. It comes from the configuration and never from a
     /// request's headers.
     pub fn reset_url(&self) -> String {

@@ -120,7 +120,7 @@ words! {
         Success = "success",
         /// It was refused.
         Failure = "failure",
-        /// It was not asked for.
+        /// It was not asked for, or not carried through: a login whose second factor is still to come.
         Skipped = "skipped",
     }
 }
@@ -220,6 +220,13 @@ impl<'a> Event<'a> {
         self
     }
 
+    /// Whom it is about, as far as that is known.
+    #[must_use]
+    pub const fn about_whoever(mut self, user: Option<UserId>) -> Self {
+        self.user = user;
+        self
+    }
+
     /// Which session.
     #[must_use]
     pub const fn session(mut self, session: SessionId) -> Self {
@@ -311,6 +318,29 @@ pub async fn refused(state: &State, event: &Event<'_>) -> Result<(), Error> {
     }
     store::count_withheld(&mut tx, hour, withheld).await?;
     Ok(tx.commit().await?)
+}
+
+/// Records `event` with the reason of a proof that was refused, as [`refused`] does; what failed
+/// otherwise (a limit, a request that cannot be understood, a fault of ours) is in the log.
+///
+/// No transaction of the caller's may be open: the one that writes is waited for.
+///
+/// # Errors
+/// As [`record`].
+pub async fn note_refusal<T>(
+    state: &State,
+    outcome: &Result<T, Error>,
+    event: Event<'_>,
+) -> Result<(), Error> {
+    match outcome {
+        Err(
+            refusal @ (Error::CredentialsInvalid
+            | Error::CodeInvalid(_)
+            | Error::CodeExpired
+            | Error::IdentityRefused(_)),
+        ) => refused(state, &event.because(refusal.code().0)).await,
+        _ => Ok(()),
+    }
 }
 
 /// Says how many events about nobody were not kept in the hours that are over.

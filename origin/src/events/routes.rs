@@ -184,7 +184,7 @@ async fn of_user(
     responses(
         (status = 200, description = "A page.", body = AuditEvents),
         (status = 400, description = "`request_invalid`: a filter that is none"),
-        (status = 403, description = "`insufficient_role`"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
     ),
 )]
 /// `GET /api/v1/admin/audit`

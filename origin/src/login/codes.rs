@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::factors::{self, Method};
 use crate::abuse::guesses::{self, Admission, Counted};
-use crate::abuse::{Subject, sends};
+use crate::abuse::{Subject, devices, sends};
 use crate::accounts::{self, Blind, Kind};
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -76,8 +76,10 @@ pub struct Guess {
     pub recipient: Blind,
     /// What was kept beside the code.
     pub payload: Zeroizing<Vec<u8>>,
+    /// The device that it was counted at, where that is trusted.
+    pub device: Option<devices::Trusted>,
     token_hash: Vec<u8>,
-    counted: Counted,
+    counted: Option<Counted>,
     guessed_at: Timestamp,
 }
 
@@ -225,6 +227,21 @@ pub async fn guess(
     key: Key<'_>,
     code: &Secret,
 ) -> Result<Guess, Error> {
+    guess_on(state, purpose, key, code, None).await
+}
+
+/// [`guess`] on a device that may be trusted: then it is counted there, and neither do strangers'
+/// guesses hold it up nor its own anybody else.
+///
+/// # Errors
+/// As [`guess`].
+pub async fn guess_on(
+    state: &State,
+    purpose: CodeFor,
+    key: Key<'_>,
+    code: &Secret,
+    device_token: Option<&Secret>,
+) -> Result<Guess, Error> {
     let text = code.expose();
     if text.len() != 6 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Error::CodeInvalid("not six digits"));
@@ -265,11 +282,19 @@ pub async fn guess(
     let code_mac: Vec<u8> = row.try_get("code_mac")?;
     let sealed: Vec<u8> = row.try_get("payload")?;
     let (subject, holder) = subject(state, &mut tx, purpose, &recipient).await?;
+    let user_id = holder.map(|(_, user_id)| user_id);
+    let device = match device_token {
+        Some(token) => devices::count(state, &mut tx, token, user_id).await?,
+        None => None,
+    };
     let bounds = state.config.otp.bounds();
     let lasting = holder.is_some();
-    let admission = guesses::count(&mut tx, bounds, &state.random, &subject, lasting, now).await?;
+    let admission = match device {
+        Some(_) => None,
+        None => Some(guesses::count(&mut tx, bounds, &state.random, &subject, lasting, now).await?),
+    };
     let turned_off = match (admission, purpose, holder) {
-        (Admission::TurnedOff, CodeFor::SecondFactor, Some((kind, user_id))) => {
+        (Some(Admission::TurnedOff), CodeFor::SecondFactor, Some((kind, user_id))) => {
             Method::sending_to(kind).map(|method| (user_id, method))
         }
         _ => None,
@@ -280,15 +305,23 @@ pub async fn guess(
     }
     tx.commit().await?;
     state.mailer.deliver(told);
-    let Admission::Counted(counted) = admission else {
-        return Err(Error::CodeInvalid("codes are off for the account"));
+    let counted = match admission {
+        None => None,
+        Some(Admission::Counted(counted)) => Some(counted),
+        Some(Admission::Off | Admission::TurnedOff) => {
+            return Err(Error::CodeInvalid("codes are off for the account"));
+        }
     };
     if !mac(state, purpose, &token_hash, code)?.matches(&code_mac) {
+        if let Some(device) = &device {
+            devices::failed(state, device).await?;
+        }
         return Err(Error::CodeInvalid("wrong code"));
     }
     Ok(Guess {
         payload: open(state, purpose, &recipient, &sealed)?,
         recipient,
+        device,
         token_hash,
         counted,
         guessed_at: now,
@@ -382,7 +415,7 @@ pub async fn consume(
         return Err(Error::CodeInvalid("used meanwhile"));
     }
     sends::answered(connection, &guess.recipient, guess.guessed_at).await?;
-    guesses::take_back(connection, guess.counted).await
+    release(connection, guess).await
 }
 
 /// Takes the count of a right guess back that could not be used for another reason; the code stays.
@@ -390,7 +423,10 @@ pub async fn consume(
 /// # Errors
 /// When the database fails.
 pub async fn release(connection: &mut AnyConnection, guess: &Guess) -> Result<(), Error> {
-    guesses::take_back(connection, guess.counted).await
+    match guess.counted {
+        Some(counted) => guesses::take_back(connection, counted).await,
+        None => Ok(()),
+    }
 }
 
 /// Ends whatever code waits for `recipient`.

@@ -130,6 +130,8 @@ pub async fn conclude(
             before: opened.before,
         };
         let messages = anomaly::login(state, &mut tx, entering).await?;
+        let shown = tokens.device_token;
+        tokens.device_token = devices::trust_still(state, &mut tx, user_id, shown).await?;
         let told = state.mailer.keep(&mut tx, user_id, messages).await?;
         tx.commit().await?;
         state.mailer.deliver(told);
@@ -157,6 +159,9 @@ pub async fn conclude(
         device_token: first.device_token,
     };
     let token = second::issue(state, &mut tx, user_id, &waiting).await?;
+    // Who has the first factor and not the second stops here: their owner is to see it.
+    let waits = event(events::Kind::Login, events::Outcome::Skipped);
+    events::record(state, &mut tx, &waits.because("mfa_required")).await?;
     tx.commit().await?;
     Ok(LoggedIn::MfaRequired(MfaRequired {
         mfa_required: true,

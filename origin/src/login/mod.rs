@@ -28,6 +28,7 @@ mod turns;
 pub use conclude::{FirstFactor, LoggedIn, conclude};
 pub(crate) use factors::reset_factors;
 pub use fresh::FreshlyAuthenticated;
+pub(crate) use fresh::{Asked, has_second};
 
 /// Longest code of a second factor as it is typed, in bytes: a recovery code with spaces has 29.
 const MAX_CODE: usize = 64;

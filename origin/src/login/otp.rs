@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::codes::{self, CodeFor, Key};
 use super::conclude::{FirstFactor, LoggedIn, conclude};
 use super::messages;
-use crate::abuse::{Subject, captcha, guesses, lockout, sends};
+use crate::abuse::{Subject, captcha, devices, guesses, sends};
 use crate::accounts::{self, Identifier, Kind, NewAccount};
 use crate::app::State;
 use crate::error::Error;
@@ -20,11 +20,22 @@ struct Recipient {
     spelling: String,
 }
 
-/// Sends a code; the token that it is bound to comes back whether or not anything was sent.
+/// The device on which somebody logs in.
+#[derive(Default)]
+pub(super) struct Device {
+    /// As the client names it.
+    pub(super) id: Option<String>,
+    /// What an earlier login on it has answered.
+    pub(super) token: Option<Secret>,
+}
+
+/// Sends a code; the token that it is bound to comes back whether or not anything was sent. Codes
+/// that strangers' guesses have turned off are still sent to a device that is trusted.
 pub(super) async fn send(
     state: &State,
     caller: &Caller,
     address: &Identifier,
+    device: &Device,
 ) -> Result<Secret, Error> {
     let blind = address.blind(&state.vault)?;
     let now = state.clock.now();
@@ -36,9 +47,14 @@ pub(super) async fn send(
     sends::count(&mut tx, sends::ASKED, &blind, limit, now).await?;
     state.limiter.message()?;
     let looked_up = accounts::look_up(&state.vault, &mut tx, address.kind(), &blind).await?;
-    let subject = Subject::of(&state.vault, looked_up.user_id(), &blind)?;
-    let codes_off = guesses::suspended(&mut tx, &subject).await?;
-    let deliverable = looked_up.holder().is_none_or(|holder| holder.active) && !codes_off;
+    let user_id = looked_up.user_id();
+    let subject = Subject::of(&state.vault, user_id, &blind)?;
+    let is_off = guesses::suspended(&mut tx, &subject).await?;
+    let trusted = match &device.token {
+        Some(token) => devices::is_trusted(state, &mut tx, token, user_id).await?,
+        None => false,
+    };
+    let deliverable = looked_up.holder().is_none_or(|holder| holder.active) && (trusted || !is_off);
     let recipient = Recipient {
         kind: address.kind(),
         spelling: looked_up.spelling(state, address)?,
@@ -73,9 +89,9 @@ pub(super) async fn verify(
     caller: &Caller,
     token: &Secret,
     code: &Secret,
-    device_id: Option<String>,
+    device: Device,
 ) -> Result<LoggedIn, Error> {
-    let outcome = prove(state, caller, token, code, device_id).await;
+    let outcome = prove(state, caller, token, code, device).await;
     let what = (events::Kind::Login, CodeFor::Login);
     let refusal = outcome.as_ref().err();
     codes::note_refusal(state, caller, what, Key::Token(token), refusal).await?;
@@ -87,24 +103,16 @@ async fn prove(
     caller: &Caller,
     token: &Secret,
     code: &Secret,
-    device_id: Option<String>,
+    device: Device,
 ) -> Result<LoggedIn, Error> {
-    let guess = codes::guess(state, CodeFor::Login, Key::Token(token), code).await?;
+    let (key, shown) = (Key::Token(token), device.token.as_ref());
+    let guess = codes::guess_on(state, CodeFor::Login, key, code, shown).await?;
     let recipient: Recipient = serde_json::from_slice(&guess.payload)
         .map_err(|_| Error::internal("stored address is not JSON"))?;
     let mut tx = state.db.write().await?;
+    // Wrong passwords lock passwords: codes have bounds of their own, and whoever can lock the one by
+    // failing at it must not bar the other, too.
     let holder = accounts::holder(&mut tx, recipient.kind, &guess.recipient).await?;
-    if let Some(holder) = holder {
-        // A locked account is locked on every way in; its owner may be told.
-        let subject = Subject::account(&state.vault, holder.user_id)?;
-        let standing = lockout::standing(&mut tx, &subject, state.clock.now()).await?;
-        if let Some(wait) = standing.locked_for {
-            // The guess was right: it counts against nobody.
-            codes::release(&mut tx, &guess).await?;
-            tx.commit().await?;
-            return Err(Error::AccountLocked(wait));
-        }
-    }
     codes::consume(&mut tx, CodeFor::Login, &guess).await?;
     captcha::note_proof(state, &mut tx, caller, recipient.kind, &guess.recipient).await?;
     let user_id = match holder {
@@ -137,14 +145,23 @@ async fn prove(
             user_id
         }
     };
+    let device_token = match (&guess.device, device.token) {
+        (Some(trusted), Some(token)) if devices::renew(state, &mut tx, trusted).await? => {
+            // What its owner has proved on it says that the guesses were not theirs.
+            let subject = Subject::account(&state.vault, user_id)?;
+            guesses::lift(&mut tx, &subject, state.clock.now()).await?;
+            Some(token.expose().to_owned())
+        }
+        _ => None,
+    };
     let first = FirstFactor {
         user_id,
         method: recipient.kind.method(),
         amr: &["otp"],
         sent_to: Some(recipient.kind),
         caller,
-        device_id,
-        device_token: None,
+        device_id: device.id,
+        device_token,
         proved_at: None,
     };
     conclude(state, tx, first).await

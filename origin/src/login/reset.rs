@@ -10,7 +10,7 @@ use super::strength::{self, Person};
 use super::{factors, messages, second};
 use crate::abuse::attempts::{self, Kind as Attempts};
 use crate::abuse::{Subject, guesses, lockout, sends};
-use crate::accounts::{self, Blind, Identifier, Kind};
+use crate::accounts::{self, Blind, Identifier, Kind, User};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -181,7 +181,8 @@ struct Link {
     expires_at: Timestamp,
 }
 
-/// Sets a new password, ends every session and lifts the lock. Does not log in.
+/// Sets a new password, ends every session and lifts the lock. Does not log in. A token that is
+/// refused is in the trail.
 pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> Result<(), Error> {
     super::hasher::check_length(password)?;
     let token_hash = hash(state, token)?;
@@ -190,17 +191,38 @@ pub(super) async fn reset(state: &State, token: &Secret, password: &Secret) -> R
     let known = sqlx::query("SELECT user_id FROM password_resets WHERE token_hash = $1")
         .bind(token_hash.as_slice())
         .fetch_optional(&mut *reader)
-        .await?
-        .ok_or(Error::CodeInvalid("no such reset token"))?;
-    let user = accounts::load(state, &mut reader, known.try_get("user_id")?).await?;
+        .await?;
+    let is_known = known.is_some();
+    let user = match known {
+        Some(row) => accounts::load(state, &mut reader, row.try_get("user_id")?).await?,
+        None => None,
+    };
     drop(reader);
+    let whose = user.as_ref().map(|user| user.id);
+    let outcome = if is_known {
+        set(state, &token_hash, password, user).await
+    } else {
+        Err(Error::CodeInvalid("no such reset token"))
+    };
+    let event = Event::new(events::Kind::Password, Outcome::Failure, Actor::Anonymous);
+    let event = event.about_whoever(whose).by("link");
+    events::note_refusal(state, &outcome, event).await?;
+    outcome
+}
+
+async fn set(
+    state: &State,
+    token_hash: &[u8; 32],
+    password: &Secret,
+    user: Option<User>,
+) -> Result<(), Error> {
     // A refused password leaves the link as good as it was.
     let person = user.as_ref().map(Person::of).unwrap_or_default();
     strength::judge(state, password, person).await?;
     let phc = state.hasher.hash(password).await?;
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
-    let link = consume(&mut tx, &token_hash).await?;
+    let link = consume(&mut tx, token_hash).await?;
     if link.expires_at <= now {
         tx.commit().await?;
         return Err(Error::CodeExpired);

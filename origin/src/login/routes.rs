@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{LoggedIn, hasher, otp, password, reset};
+use super::{Asked, LoggedIn, hasher, otp, password, reset};
 use crate::abuse::{Limit, Subject, captcha, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
@@ -161,6 +161,10 @@ struct OtpSend {
     email: Option<String>,
     phone_number: Option<String>,
     country_code: Option<String>,
+    /// What an earlier login on this device has answered: codes come to it though strangers' guesses
+    /// have turned them off.
+    #[schema(value_type = Option<String>)]
+    device_token: Option<Secret>,
     captcha: Option<captcha::Answer>,
 }
 
@@ -195,7 +199,11 @@ async fn otp_send(
     let answer = body.captcha.as_ref();
     captcha::admit(&state, &caller, CaptchaFor::Otp, &address, answer).await?;
     state.limiter.by_address(&caller, Limit::SendsByAddress)?;
-    let token = otp::send(&state, &caller, &address).await?;
+    let device = otp::Device {
+        id: None,
+        token: body.device_token,
+    };
+    let token = otp::send(&state, &caller, &address, &device).await?;
     Ok(Json(OtpSent {
         otp_token: token.expose().to_owned(),
         expires_in: state.config.otp.ttl_seconds,
@@ -214,6 +222,9 @@ struct OtpVerify {
     /// A name for the device, which its session then carries.
     #[schema(max_length = 128)]
     device_id: Option<String>,
+    /// As at `POST /login`: the guess is then counted at the device.
+    #[schema(value_type = Option<String>)]
+    device_token: Option<Secret>,
 }
 
 #[utoipa::path(
@@ -225,7 +236,6 @@ struct OtpVerify {
         (status = 200, description = "Logged in, or a second factor is asked for.", body = LoggedIn),
         (status = 400, description = "`request_invalid`, `code_invalid`, `code_expired`"),
         (status = 403, description = "`mfa_required`: the only second factor would prove the same"),
-        (status = 423, description = "`account_locked`"),
         (status = 429, description = "`rate_limited`"),
     ),
 )]
@@ -235,12 +245,15 @@ async fn otp_verify(
     caller: Caller,
     Json(body): Json<OtpVerify>,
 ) -> Result<LoggedIn, Error> {
-    let device_id = checked_device_id(body.device_id)?;
+    let device = otp::Device {
+        id: checked_device_id(body.device_id)?,
+        token: body.device_token,
+    };
     let attempt = state
         .limiter
         .attempt(&caller, Limit::CodeFailuresByAddress)
         .await?;
-    let outcome = otp::verify(&state, &caller, &body.otp_token, &body.code, device_id).await;
+    let outcome = otp::verify(&state, &caller, &body.otp_token, &body.code, device).await;
     attempt.settle(&outcome);
     captcha::note(&state, &caller, &outcome);
     outcome
@@ -334,11 +347,12 @@ struct ChangePassword {
 #[utoipa::path(
     post, path = "/change-password", tag = "login", security(("bearer" = [])),
     summary = "Change the caller's password",
-    description = "Ends every other session of the account.",
+    description = "Ends every other session of the account. Where it has a second factor, that has to be \
+                   fresh; otherwise the present password is the proof.",
     request_body = ChangePassword,
     responses(
         (status = 204, description = "Changed."),
-        (status = 401, description = "`credentials_invalid`, or the access token is not accepted"),
+        (status = 401, description = "`credentials_invalid`, `step_up_required`, or the access token is not accepted"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
         (status = 429, description = "`rate_limited`"),
     ),
@@ -350,6 +364,8 @@ async fn change_password(
     caller: Caller,
     Json(body): Json<ChangePassword>,
 ) -> Result<StatusCode, Error> {
+    // Before the password is looked at: a copied token must be no place to guess at it either.
+    Asked::second_where_there_is_one(&state, &authenticated).await?;
     let attempt = state
         .limiter
         .attempt(&caller, Limit::LoginFailuresByAddress)

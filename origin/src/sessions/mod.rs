@@ -409,8 +409,10 @@ pub(crate) async fn live_of(
         .collect()
 }
 
-/// Ends a user's sessions within the caller's transaction and writes what the gates are told.
-/// Where none is left, no device is trusted any more either.
+/// Ends a user's sessions within the caller's transaction and writes what the gates are told. No
+/// device is trusted any more, and none but that of a session that stays is known: who ends sessions
+/// takes them for somebody else's, and that includes what they left behind. Of which devices
+/// tokens are, nobody can tell, so the caller's own is trusted again at its next login.
 ///
 /// # Errors
 /// When the database fails.
@@ -461,9 +463,19 @@ pub async fn end_of_user(
         Ending::All => None,
         Ending::AllBut(id) => Some(id),
     };
-    if ending == Ending::All {
-        devices::forget_all(state, connection, user_id).await?;
-    }
+    let spared = match except {
+        Some(id) => store::find(connection, id).await?,
+        None => None,
+    };
+    let spared = spared
+        .filter(|session| session.user_id == user_id)
+        .map(|session| Details::of(state, &session))
+        .transpose()?;
+    let told = spared
+        .as_ref()
+        .map(|details| (details.device_id.as_deref(), details.user_agent.as_deref()));
+    anomaly::forget_devices(state, connection, user_id, told).await?;
+    devices::forget_all(state, connection, user_id).await?;
     let now = state.clock.now();
     let ended = store::end_of_user(connection, user_id, except, now, cause.reason).await?;
     revoke(state, connection, &ended, cause).await

@@ -14,12 +14,10 @@ use super::facts::Facts;
 use super::identities::{self, Person, View};
 use super::provider::{Proofs, Provider, Returned};
 use super::store::{self, NewFlow, Owner};
-use crate::abuse::{Subject, lockout};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Outcome};
-use crate::ids::UserId;
 use crate::login::conclude::{FirstFactor, LoggedIn, conclude};
 use crate::request::Caller;
 use crate::vault::{Purpose, Secret};
@@ -151,12 +149,46 @@ pub(super) struct Landing {
     pub(super) tag: String,
 }
 
-/// Takes the provider's answer: consumes the state, and asks the provider who that was.
+/// Takes the provider's answer: consumes the state, and asks the provider who that was. What is
+/// refused, by it or here, is in the trail; nobody is known by then whom it is about.
 ///
 /// # Errors
 /// [`Error::CodeInvalid`] for a state that is none, was used, is another provider's or another
 /// browser's; [`Error::CodeExpired`].
 pub(super) async fn land(
+    state: &State,
+    caller: &Caller,
+    provider: &Provider,
+    answer: &Answer,
+    headers: &HeaderMap,
+) -> Result<Landing, Error> {
+    let outcome = accept(state, provider, answer, headers).await;
+    let event = failure(caller);
+    match &outcome {
+        Ok(landing) => match landing.outcome {
+            Err(Failure::Denied) => {
+                events::refused(state, &event.because("access_denied")).await?;
+            }
+            Err(refusal @ Failure::Refused(_)) => {
+                let word = Error::from(refusal).code().0;
+                events::refused(state, &event.because(word)).await?;
+            }
+            // It has said nothing of anybody.
+            Err(Failure::Unavailable(_)) | Ok(_) => {}
+        },
+        Err(_) => events::note_refusal(state, &outcome, event).await?,
+    }
+    outcome
+}
+
+/// A login at a provider that came to nothing.
+const fn failure(caller: &Caller) -> Event<'_> {
+    Event::new(events::Kind::Login, Outcome::Failure, Actor::Anonymous)
+        .by("social")
+        .from(caller)
+}
+
+async fn accept(
     state: &State,
     provider: &Provider,
     answer: &Answer,
@@ -258,7 +290,7 @@ fn person(provider: &Provider, facts: Facts) -> Person {
 /// Exchanges a code for tokens.
 ///
 /// # Errors
-/// [`Error::CodeInvalid`]; [`Error::Conflict`] when the address has an account; [`Error::IdentityRefused`]; [`Error::AccountLocked`].
+/// [`Error::CodeInvalid`]; [`Error::Conflict`] when the address has an account; [`Error::IdentityRefused`].
 pub(super) async fn exchange(
     state: &State,
     caller: &Caller,
@@ -267,17 +299,15 @@ pub(super) async fn exchange(
     headers: &HeaderMap,
 ) -> Result<(LoggedIn, String), Error> {
     let mut tx = state.db.write().await?;
-    let refused = |refusal: &Error| {
-        let refused = Event::new(events::Kind::Login, Outcome::Failure, Actor::Anonymous);
-        refused.by("social").because(refusal.code().0).from(caller)
-    };
-    let taken = match take(state, &mut tx, None, code, flow_token, headers).await {
-        Err(refusal @ (Error::CodeInvalid(_) | Error::IdentityRefused(_))) => {
+    let taken = take(state, &mut tx, None, code, flow_token, headers).await;
+    let taken = match taken {
+        Ok(taken) => taken,
+        refused => {
+            // The wrong browser, or a code that is none or was used.
             tx.rollback().await?;
-            events::refused(state, &refused(&refusal)).await?;
-            return Err(refusal);
+            events::note_refusal(state, &refused, failure(caller)).await?;
+            return Err(refused.err().unwrap_or(Error::CodeInvalid("no code taken")));
         }
-        other => other?,
     };
     let Taken {
         provider,
@@ -285,16 +315,13 @@ pub(super) async fn exchange(
         person,
         tag,
     } = taken;
-    let resolved = match identities::resolve(state, &mut tx, provider, &person).await? {
-        Ok(user_id) => unlocked(state, &mut tx, user_id).await?,
-        refused => refused,
-    };
-    let user_id = match resolved {
+    // A lock of the password holds nobody up here: what is guessed at the provider, it bounds.
+    let user_id = match identities::resolve(state, &mut tx, provider, &person).await? {
         Ok(user_id) => user_id,
         Err(refusal) => {
             // The code is used up.
             tx.commit().await?;
-            events::refused(state, &refused(&refusal)).await?;
+            events::refused(state, &failure(caller).because(refusal.code().0)).await?;
             return Err(refusal);
         }
     };
@@ -316,20 +343,6 @@ pub(super) async fn exchange(
     Ok((conclude(state, tx, first).await?, tag))
 }
 
-/// A locked account is locked on every way in; its owner may be told.
-async fn unlocked(
-    state: &State,
-    connection: &mut AnyConnection,
-    user_id: UserId,
-) -> Result<Result<UserId, Error>, Error> {
-    let subject = Subject::account(&state.vault, user_id)?;
-    let standing = lockout::standing(connection, &subject, state.clock.now()).await?;
-    Ok(match standing.locked_for {
-        Some(wait) => Err(Error::AccountLocked(wait)),
-        None => Ok(user_id),
-    })
-}
-
 /// Exchanges a code for a link to the account of `owner`, who has asked for it in this session; what
 /// is refused is in the trail.
 ///
@@ -343,21 +356,15 @@ pub(super) async fn link(
     flow_token: Option<&Secret>,
     headers: &HeaderMap,
 ) -> Result<(View, String), Error> {
-    let outcome = attach(state, owner, code, flow_token, headers).await;
-    if let Err(refusal @ (Error::CodeInvalid(_) | Error::Conflict(_) | Error::IdentityRefused(_))) =
-        &outcome
-    {
-        let refused = Event::own(events::Kind::Identity, Outcome::Failure, owner.user_id)
-            .session(owner.session_id)
-            .by("social")
-            .because(refusal.code().0)
-            .from(caller);
-        events::refused(state, &refused).await?;
-    }
+    let outcome = link_taken(state, owner, code, flow_token, headers).await;
+    let event = Event::own(events::Kind::Identity, Outcome::Failure, owner.user_id)
+        .session(owner.session_id)
+        .from(caller);
+    events::note_refusal(state, &outcome, event).await?;
     outcome
 }
 
-async fn attach(
+async fn link_taken(
     state: &State,
     owner: Owner,
     code: &Secret,

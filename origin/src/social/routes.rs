@@ -224,7 +224,7 @@ async fn callback(
     state.limiter.by_address(&caller, Limit::SocialByAddress)?;
     let provider = state.social.provider(&name)?;
     let answer = read_answer(query.as_deref().unwrap_or_default())?;
-    let landing = flow::land(&state, provider, &answer, &headers).await?;
+    let landing = flow::land(&state, &caller, provider, &answer, &headers).await?;
     land(&state, landing)
 }
 
@@ -315,7 +315,6 @@ struct SocialExchange {
         (status = 400, description = "`request_invalid`, `code_invalid`"),
         (status = 401, description = "`credentials_invalid`"),
         (status = 409, description = "`conflict`: log in first, then link"),
-        (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
         (status = 429, description = "`rate_limited`"),
     ),
 )]

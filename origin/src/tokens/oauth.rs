@@ -22,6 +22,8 @@ use super::{bearer, judge, verifier};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::events::{self, Event, Outcome};
+use crate::ids::UserId;
 use crate::request::Json;
 use crate::revocation::{self, Revoked};
 use crate::sessions::{self, RefreshToken};
@@ -194,10 +196,17 @@ async fn end_token(state: &State, text: &str) -> Result<(), Error> {
         verifier(state).verify(text.as_bytes(), ring.set(), UnixTime(now.unix_seconds()));
     if let Ok(token) = verified {
         let claims = token.claims();
+        // Told once: a token that is no longer good can be given back as often as one likes.
+        let was_good = judge(state, text.as_bytes()).await.is_ok();
         let until = revocation::until(Timestamp::from_unix_seconds(claims.expires_at.0));
         let revoked = Revoked::Token(&claims.token_id);
         let mut tx = state.db.write().await?;
         revocation::record(&state.signal, &mut tx, revoked, Some(until), now, "revoked").await?;
+        if let (true, Ok(user_id)) = (was_good, claims.subject.parse::<UserId>()) {
+            let mut event = Event::own(events::Kind::Revocation, Outcome::Success, user_id);
+            event.session = claims.session_id.as_ref().and_then(|id| id.parse().ok());
+            events::record(state, &mut tx, &event.because("revoked")).await?;
+        }
         tx.commit().await?;
     }
     Ok(())

@@ -25,7 +25,7 @@ use crate::abuse::{Subject, sends};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::events::{self, Change};
+use crate::events::{self, Change, Event, Outcome};
 use crate::ids::{ContactId, SessionId, UserId};
 use crate::login::codes::{self, CodeFor};
 use crate::login::links::{self, Proof};
@@ -192,6 +192,11 @@ async fn begin(
         Kind::Email | Kind::Username => "Somebody, perhaps you, adds an address to your account.",
     };
     let told = undo::tell(state, &mut tx, user_id, told(&held), what).await?;
+    let asked = Event::own(events::Kind::Code, Outcome::Success, user_id)
+        .by(pending.kind.as_str())
+        .because(purpose.as_str())
+        .from(caller);
+    events::record(state, &mut tx, &asked).await?;
     let told = state.mailer.keep(&mut tx, user_id, told).await?;
     tx.commit().await?;
     let message = if taken {
@@ -224,8 +229,28 @@ enum Shown {
     Link(Secret),
 }
 
-/// Adds the address that a code or a link proves.
+/// Adds the address that a code or a link proves; what is refused is in the trail.
 async fn finish(
+    state: &State,
+    by: By<'_>,
+    whose: (UserId, SessionId),
+    shown: &Shown,
+    end_other_sessions: bool,
+) -> Result<Vec<Contact>, Error> {
+    let outcome = prove(state, by, whose, shown, end_other_sessions).await;
+    let event = by.event(events::Kind::Contact, whose.0).session(whose.1);
+    let event = Event {
+        outcome: Outcome::Failure,
+        ..event.by(match shown {
+            Shown::Code(..) => "code",
+            Shown::Link(_) => "link",
+        })
+    };
+    events::note_refusal(state, &outcome, event).await?;
+    outcome
+}
+
+async fn prove(
     state: &State,
     by: By<'_>,
     (user_id, session_id): (UserId, SessionId),

@@ -15,6 +15,7 @@ use crate::events::{self, Actor, Event, Outcome};
 use crate::ids::UserId;
 use crate::login::{self, codes, messages};
 use crate::notify::Message;
+use crate::request::Caller;
 use crate::sessions::{self, Ending};
 use crate::social;
 use crate::vault::{Purpose, Secret};
@@ -60,22 +61,37 @@ pub(super) async fn tell(
 }
 
 /// Puts the addresses back as they were when the token was sent, as far as they are the account's
-/// to have: the address that was told is there and primary, those that came since are gone.
-pub(super) async fn undo(
+/// to have: the address that was told is there and primary, those that came since are gone. A token
+/// that is refused is in the trail.
+pub(super) async fn undo(state: &State, caller: &Caller, token: &Secret) -> Result<(), Error> {
+    let mut whose = None;
+    let outcome = take_back(state, caller, token, &mut whose).await;
+    let event = Event::new(events::Kind::Contact, Outcome::Failure, Actor::Anonymous)
+        .about_whoever(whose)
+        .by("link")
+        .from(caller);
+    events::note_refusal(state, &outcome, event).await?;
+    outcome
+}
+
+/// [`undo`]; says in `whose` whose token it was, as soon as that is known.
+async fn take_back(
     state: &State,
-    caller: &crate::request::Caller,
+    caller: &Caller,
     token: &Secret,
+    whose: &mut Option<UserId>,
 ) -> Result<(), Error> {
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
     let undo = store::consume_undo(&mut tx, &super::hash(state, token)?)
         .await?
         .ok_or(Error::CodeInvalid("no such token"))?;
+    let user_id = undo.user_id;
+    *whose = Some(user_id);
     if undo.expires_at <= now {
         tx.commit().await?;
         return Err(Error::CodeExpired);
     }
-    let user_id = undo.user_id;
     if !accounts::store::hold(&mut tx, user_id, now).await? {
         return Err(Error::CodeInvalid("the account is gone"));
     }

@@ -69,8 +69,24 @@ async fn account_name(
 /// Takes the secret that waits into use, once a code shows that the app has it. Its recovery codes
 /// are new; those before are void.
 ///
-/// The code is not counted: it proves to the person, who was shown the secret, that the app works.
+/// The code is not counted: it proves to the person, who was shown the secret, that the app works. A
+/// wrong one is in the trail all the same.
 pub(super) async fn confirm_totp(
+    state: &State,
+    change: &Change<'_>,
+    code: &str,
+) -> Result<Vec<String>, Error> {
+    let outcome = take_into_use(state, change, code).await;
+    let whose = change.caller.user_id;
+    let event = Event::own(events::Kind::FactorChange, Outcome::Failure, whose)
+        .session(change.caller.session_id)
+        .by(Method::Totp.as_str())
+        .from(&change.caller.caller);
+    events::note_refusal(state, &outcome, event).await?;
+    outcome
+}
+
+async fn take_into_use(
     state: &State,
     change: &Change<'_>,
     code: &str,

@@ -9,7 +9,7 @@ use webauthn_rs::prelude::{
 use super::ceremony::{self, For};
 use super::store::{self, PasskeyRow};
 use super::{Details, all, relying_party};
-use crate::abuse::{Subject, devices, lockout};
+use crate::abuse::devices;
 use crate::app::State;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Outcome};
@@ -79,7 +79,8 @@ pub(super) async fn begin_login(state: &State) -> Result<(Secret, Value), Error>
 /// Logs in whoever's passkey it is.
 ///
 /// # Errors
-/// [`Error::CredentialsInvalid`] whatever is wrong; [`Error::AccountLocked`] to its holder.
+/// [`Error::CredentialsInvalid`] whatever is wrong. A lock of the password is none of the passkey's:
+/// nothing about it can be guessed.
 pub(super) async fn log_in(
     state: &State,
     caller: &Caller,
@@ -91,13 +92,15 @@ pub(super) async fn log_in(
     let waiting: Result<DiscoverableAuthentication, _> =
         ceremony::take(state, For::Login, token).await;
     let waiting = match waiting {
-        Err(Error::CodeInvalid(_)) => return Err(Error::CredentialsInvalid),
+        Err(Error::CodeInvalid(_)) => return refuse(state, caller, None, "code_invalid").await,
         other => other?,
     };
     let mut reader = state.db.read().await?;
     let row = store::find(&mut reader, credential.get_credential_id()).await?;
     drop(reader);
-    let row = row.ok_or(Error::CredentialsInvalid)?;
+    let Some(row) = row else {
+        return refuse(state, caller, None, "credentials_invalid").await;
+    };
     let user_id = row.user_id;
     // What is signed does not name the holder; the authenticator does beside it (§7.2, step 6).
     let is_holder = credential.get_user_unique_id() == Some(user_id.as_bytes().as_slice());
@@ -109,25 +112,16 @@ pub(super) async fn log_in(
     };
     let asserted = match judge(state, row, details, result) {
         Ok(asserted) => asserted,
-        Err(cause) => {
-            note_failure(state, caller, events::Kind::Login, user_id, cause).await?;
-            return Err(Error::CredentialsInvalid);
-        }
+        Err(cause) => return refuse(state, caller, Some(user_id), cause).await,
     };
     let trusted = match &device.token {
         Some(token) => devices::enter(state, token, Some(user_id)).await?,
         None => None,
     };
     let mut tx = state.db.write().await?;
-    let subject = Subject::account(&state.vault, user_id)?;
-    let standing = lockout::standing(&mut tx, &subject, state.clock.now()).await?;
-    // A locked account is locked on every way in, but to a device that is trusted; its owner may
-    // be told.
-    if let (Some(wait), None) = (standing.locked_for, &trusted) {
-        return Err(Error::AccountLocked(wait));
-    }
     if !consume(state, &mut tx, &asserted).await? {
-        return Err(Error::CredentialsInvalid);
+        tx.rollback().await?;
+        return refuse(state, caller, Some(user_id), "credentials_invalid").await;
     }
     let device_token = match (&trusted, device.token) {
         (Some(trusted), Some(token)) if devices::renew(state, &mut tx, trusted).await? => {
@@ -260,6 +254,22 @@ fn judge(
         now,
         amr: [amr, "mfa"],
     })
+}
+
+/// Writes a login that failed down, whoever's it is, and refuses it.
+async fn refuse(
+    state: &State,
+    caller: &Caller,
+    user_id: Option<UserId>,
+    cause: &'static str,
+) -> Result<LoggedIn, Error> {
+    let event = Event::new(events::Kind::Login, Outcome::Failure, Actor::Anonymous)
+        .about_whoever(user_id)
+        .by(METHOD)
+        .because(cause)
+        .from(caller);
+    events::refused(state, &event).await?;
+    Err(Error::CredentialsInvalid)
 }
 
 async fn note_failure(

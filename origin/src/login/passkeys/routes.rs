@@ -317,7 +317,6 @@ struct LoginPasskey {
         (status = 200, description = "Logged in.", body = LoggedIn),
         (status = 400, description = "`request_invalid`"),
         (status = 401, description = "`credentials_invalid`"),
-        (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
         (status = 429, description = "`rate_limited`"),
     ),
 )]

@@ -92,19 +92,24 @@ async fn verify(
     token: &Secret,
     shown: &Shown,
 ) -> Result<Tokens, Error> {
-    let found = token::count(state, token).await?;
-    let outcome = complete(state, caller, token, &found, shown).await;
-    let method = shown.method();
-    if let Err(refusal @ (Error::CodeInvalid(_) | Error::CodeExpired)) = &outcome {
-        let failure = Event::new(events::Kind::Factor, Outcome::Failure, Actor::Anonymous);
-        let failure = failure
-            .about(found.user_id)
-            .by(method.as_str())
-            .from(caller);
-        let mut tx = state.db.write().await?;
-        events::record(state, &mut tx, &failure.because(refusal.code().0)).await?;
-        tx.commit().await?;
-    }
+    let found = token::count(state, token).await;
+    let whose = match &found {
+        Ok(found) => Some(found.user_id),
+        // Used, late, or tried too often: whose it was is known as long as the row is there.
+        Err(_) => {
+            let mut reader = state.db.read().await?;
+            token::owner(state, &mut reader, token).await?
+        }
+    };
+    let outcome = match found {
+        Ok(found) => complete(state, caller, token, &found, shown).await,
+        Err(refusal) => Err(refusal),
+    };
+    let failure = Event::new(events::Kind::Factor, Outcome::Failure, Actor::Anonymous)
+        .about_whoever(whose)
+        .by(shown.method().as_str())
+        .from(caller);
+    events::note_refusal(state, &outcome, failure).await?;
     outcome
 }
 
@@ -151,8 +156,15 @@ async fn complete(
         return Err(Error::CodeInvalid("account not active"));
     }
     let mut amr = found.waiting.amr.clone();
-    if !amr.iter().any(|word| word == proof.amr()) {
-        amr.push(proof.amr().to_owned());
+    // A passkey has verified its holder: after a code, too, that makes two kinds.
+    let words = match &proof {
+        factors::Proof::Passkey(asserted) => asserted.amr().to_vec(),
+        other => vec![other.amr()],
+    };
+    for word in words {
+        if !amr.iter().any(|held| held == word) {
+            amr.push(word.to_owned());
+        }
     }
     let device_id = found.waiting.device_id.clone();
     let mut session = NewSession::first_party(state, user_id, caller, device_id, &[]);
@@ -185,6 +197,8 @@ async fn complete(
         before: opened.before,
     };
     let messages = anomaly::login(state, &mut tx, entering).await?;
+    let shown = tokens.device_token;
+    tokens.device_token = devices::trust_still(state, &mut tx, user_id, shown).await?;
     let messages = message.into_iter().chain(messages);
     let told = state.mailer.keep(&mut tx, user_id, messages).await?;
     tx.commit().await?;

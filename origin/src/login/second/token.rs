@@ -130,6 +130,22 @@ pub(super) async fn find(
     }
 }
 
+/// Whose login the token stands for, whether or not it may still be tried.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn owner(
+    state: &State,
+    connection: &mut AnyConnection,
+    token: &Secret,
+) -> Result<Option<UserId>, Error> {
+    let row = sqlx::query("SELECT user_id FROM mfa_tokens WHERE token_hash = $1")
+        .bind(hash(state, token)?.as_slice())
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.map(|row| row.try_get("user_id")).transpose()?)
+}
+
 /// Uses the token up within the caller's transaction; of several that proved a factor, one
 /// succeeds.
 pub(super) async fn consume(
