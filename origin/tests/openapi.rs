@@ -108,6 +108,7 @@ const ROUTES: &[&str] = &[
     "post /api/v1/auth/passkeys",
     "post /api/v1/auth/passkeys/registration",
     "post /api/v1/auth/reauthenticate",
+    "post /api/v1/auth/reauthenticate/passkey",
     "post /api/v1/auth/refresh",
     "post /api/v1/auth/register",
     "post /api/v1/auth/register/verify",

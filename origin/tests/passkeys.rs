@@ -481,7 +481,7 @@ async fn a_proof_is_bound_to_its_session_its_account_and_its_purpose() {
         .post("/login/passkey", login)
         .await
         .expect(401, "credentials_invalid");
-    let (token, options) = self::begin(&origin).await;
+    let (token, options) = begin(&origin).await;
     let foreign = json!({
         "method": "passkey", "passkey_token": token, "credential": passkey.get(&options),
     });
