@@ -69,8 +69,8 @@ pub(crate) fn add(corpus: &mut Corpus<'_>) {
         let header = encode(unencoded.json());
         corpus.refuse(
             format!("critical/b64-with-plain-payload-by-{}", key.kid),
-            "critical_header",
-            "an unencoded payload (RFC 7797 §5.2)",
+            "token_malformed",
+            "an unencoded payload (RFC 7797 §5.2) has characters of no token (RFC 8725 §3.7)",
             key.compact(&header, r#"{"sub":"admin"}"#),
         );
         corpus.refuse(

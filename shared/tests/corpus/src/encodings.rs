@@ -23,7 +23,9 @@ pub(crate) fn add(corpus: &mut Corpus<'_>) {
     for key in &keys.three {
         add_parts(corpus, key);
         add_spellings(corpus, key);
+        add_tails(corpus, key);
         add_signature_spellings(corpus, key);
+        add_before_meaning(corpus, key);
     }
     add_wrappings(corpus);
     add_inserted(corpus);
@@ -73,15 +75,7 @@ fn add_parts(corpus: &mut Corpus<'_>, key: &Key) {
 
 /// Other spellings of the same bytes, each under a signature that covers the spelling.
 fn add_spellings(corpus: &mut Corpus<'_>, key: &Key) {
-    // Bytes whose standard spelling differs, and lengths that leave a tail.
-    let mut header = key.header().with("x", text("???>>>")).json();
-    let mut payload = corpus.claims().with("x", text("???>>>~~~")).json();
-    while payload.len().is_multiple_of(3) {
-        payload.push(' ');
-    }
-    while header.len().is_multiple_of(3) {
-        header.push(' ');
-    }
+    let (header, payload) = with_tails(corpus, key);
     let (plain_header, plain_payload) = (encode(&header), encode(&payload));
     for (name, header, payload) in [
         (
@@ -160,6 +154,25 @@ fn add_spellings(corpus: &mut Corpus<'_>, key: &Key) {
             token,
         );
     }
+}
+
+/// A header and claims whose standard spelling differs from base64url's, and whose length leaves a
+/// tail.
+fn with_tails(corpus: &Corpus<'_>, key: &Key) -> (String, String) {
+    let mut header = key.header().with("x", text("???>>>")).json();
+    let mut payload = corpus.claims().with("x", text("???>>>~~~")).json();
+    for json in [&mut header, &mut payload] {
+        while json.len().is_multiple_of(3) {
+            json.push(' ');
+        }
+    }
+    (header, payload)
+}
+
+/// The same bytes with bits behind the last one.
+fn add_tails(corpus: &mut Corpus<'_>, key: &Key) {
+    let (header, payload) = with_tails(corpus, key);
+    let (plain_header, plain_payload) = (encode(&header), encode(&payload));
     for (name, header, payload) in [
         (
             "header-tail-bits",
@@ -203,6 +216,32 @@ fn add_signature_spellings(corpus: &mut Corpus<'_>, key: &Key) {
             why,
             format!("{input}.{signature}"),
         );
+    }
+}
+
+/// A spelling that is wrong under a header that is, too: the spelling comes first, because who takes
+/// a token out of a header looks at nothing else.
+fn add_before_meaning(corpus: &mut Corpus<'_>, key: &Key) {
+    let claims = encode(corpus.claims().json());
+    for (name, header) in [
+        ("none", key.header().with("alg", text("none"))),
+        ("crit", key.header().with("crit", "[]")),
+        ("another-type", key.header().with("typ", text("JWT"))),
+        ("no-key", key.header().without("kid")),
+    ] {
+        let header = encode(header.json());
+        let signature = encode(key.sign(format!("{header}.{claims}").as_bytes()));
+        for (part, token) in [
+            ("payload", format!("{header}.{claims}=.{signature}")),
+            ("signature", format!("{header}.{claims}.{signature}!")),
+        ] {
+            corpus.refuse(
+                format!("encoding/{part}-under-{name}-by-{}", key.kid),
+                MALFORMED,
+                LETTERS,
+                token,
+            );
+        }
     }
 }
 
