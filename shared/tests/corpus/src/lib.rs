@@ -29,6 +29,7 @@ mod types;
 mod weak;
 
 pub use keys::{good_jwks, jwk_set};
+pub use rsa::Pair as RsaPair;
 pub use scene::{Carrier, Case, Scene, Verdict};
 
 use keys::Keys;

@@ -19,13 +19,33 @@ pub(crate) const SHA_512: &[u8] =
     b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40";
 
 /// A key pair: modulus, public and private exponent, big-endian.
-pub(crate) struct Pair {
+#[derive(Clone, Debug)]
+pub struct Pair {
     pub(crate) modulus: Vec<u8>,
     pub(crate) public: Vec<u8>,
     private: Vec<u8>,
 }
 
 impl Pair {
+    /// The good pair of 2,048, 3,072 or 4,096 bits that stands in the corpus.
+    ///
+    /// # Panics
+    /// For any other size.
+    pub fn of_bits(bits: u16) -> Self {
+        assert!([2048, 3072, 4096].contains(&bits), "no pair of {bits} bits");
+        Self::named(&bits.to_string())
+    }
+
+    /// The modulus, big-endian.
+    pub fn modulus(&self) -> &[u8] {
+        &self.modulus
+    }
+
+    /// The public exponent, big-endian.
+    pub fn exponent(&self) -> &[u8] {
+        &self.public
+    }
+
     /// The pair called `name` in `rsa.json`.
     pub(crate) fn named(name: &str) -> Self {
         let pairs: serde_json::Value = serde_json::from_str(include_str!("rsa.json")).unwrap();
@@ -51,7 +71,7 @@ impl Pair {
     }
 
     /// RSASSA-PKCS1-v1_5 with SHA-256.
-    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         self.raw(&pkcs1(SHA_256, &Sha256::digest(message), self.len()))
     }
 
