@@ -83,13 +83,11 @@ fn the_command_line_gives_the_verdict_of_the_corpus() {
         .iter()
         .filter(|case| std::str::from_utf8(&case.token).is_ok())
         .collect();
-    let input: String = texts
+    let strings: Vec<String> = texts
         .iter()
-        .map(|case| {
-            let token = std::str::from_utf8(&case.token).unwrap();
-            format!("{}\n", Value::from(token))
-        })
+        .map(|case| Value::from(std::str::from_utf8(&case.token).unwrap()).to_string())
         .collect();
+    let input = strings.join("\n");
     assert_verdicts(&texts, &verified(&scene, &["--json"], input.as_bytes()));
     for case in &cases {
         assert!(
