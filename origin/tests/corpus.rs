@@ -79,9 +79,8 @@ async fn a_protected_route_gives_the_verdict_of_the_corpus() {
         };
         let expected = match (case.carrier, case.verdict) {
             // A scheme alone brings no credentials.
-            (Carrier::Empty, _) => "token_missing",
-            (Carrier::OuterSpace, _) if case.token != b" " => "ok",
-            (Carrier::OuterSpace, _) => "token_missing",
+            (Carrier::OuterSpace, _) if !case.token.trim_ascii().is_empty() => "ok",
+            (Carrier::Empty | Carrier::OuterSpace, _) => "token_missing",
             // The routes of people ask for a session, which an access token need not have.
             (_, Verdict::Accepted) if payload(case)["sid"].is_null() => "claim_missing",
             (_, verdict) => verdict.word(),
