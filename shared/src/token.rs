@@ -36,10 +36,10 @@ impl<'a> UnverifiedToken<'a> {
     /// # Errors
     ///
     /// In this order: [`Rejection::TokenTooLarge`]; [`Rejection::TokenMalformed`] for anything but
-    /// three parts of which the first is the canonical base64url of a JSON object with unique
+    /// three parts of canonical base64url, of which the first is that of a JSON object with unique
     /// members and `alg`, `typ` and `kid` of the right types; [`Rejection::CriticalHeader`];
     /// [`Rejection::AlgorithmNotAllowed`]; [`Rejection::TokenMalformed`] again for a payload that
-    /// is not such an object and for a signature that is not canonical base64url.
+    /// is not such an object.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Rejection> {
         if bytes.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::TokenTooLarge);
@@ -47,7 +47,13 @@ impl<'a> UnverifiedToken<'a> {
         let [header, payload, signature] = three_parts(bytes).ok_or(Rejection::TokenMalformed)?;
         let signing_input = &bytes[..header.len() + 1 + payload.len()];
 
-        let header = base64url::decode(header).map_err(|_| Rejection::TokenMalformed)?;
+        // All three before anything is read: what has a character of no token is malformed (RFC 8725
+        // §3.7), as it is to whoever takes a token out of a header, whatever it says of itself.
+        let [header, payload, signature] = [
+            base64url::decode(header).map_err(|_| Rejection::TokenMalformed)?,
+            base64url::decode(payload).map_err(|_| Rejection::TokenMalformed)?,
+            base64url::decode(signature).map_err(|_| Rejection::TokenMalformed)?,
+        ];
         let header = json::parse_object(&header).map_err(|_| Rejection::TokenMalformed)?;
         let algorithm = text(&header, "alg")?.ok_or(Rejection::TokenMalformed)?;
         let media_type = text(&header, "typ")?.map(String::from);
@@ -60,10 +66,8 @@ impl<'a> UnverifiedToken<'a> {
         }
         let algorithm = Algorithm::from_name(algorithm).ok_or(Rejection::AlgorithmNotAllowed)?;
 
-        let payload = base64url::decode(payload).map_err(|_| Rejection::TokenMalformed)?;
         let payload = json::parse_object(&payload).map_err(|_| Rejection::TokenMalformed)?;
         let claims = Claims::read(&payload);
-        let signature = base64url::decode(signature).map_err(|_| Rejection::TokenMalformed)?;
         Ok(Self {
             algorithm,
             media_type,

@@ -1,21 +1,25 @@
 //! Keys for tests, and what they sign: access tokens and control documents, however wrong.
 
 use ed25519_dalek::Signer as _;
+use edgekeep_corpus::RsaPair;
 use edgekeep_shared::base64url;
 use edgekeep_shared::control::{DocumentType, Header};
 use edgekeep_shared::jwk::VerifyingKey;
+use edgekeep_shared::rsa::RsaKey;
 use edgekeep_shared::time::UnixTime;
 use serde_json::{Value, json};
 
 use crate::clock;
 
-/// A private key of either algorithm.
+/// A private key of any algorithm.
 #[derive(Clone)]
 pub enum Key {
     /// ECDSA on P-256
     Es256(Box<p256::ecdsa::SigningKey>),
     /// Ed25519
     EdDsa(Box<ed25519_dalek::SigningKey>),
+    /// RSA
+    Rs256(Box<RsaPair>),
 }
 
 impl Key {
@@ -34,11 +38,25 @@ impl Key {
         Self::EdDsa(Box::new(ed25519_dalek::SigningKey::from_bytes(&[seed; 32])))
     }
 
+    /// The RSA key of 2,048, 3,072 or 4,096 bits.
+    ///
+    /// # Panics
+    /// For any other size.
+    pub fn rs256(bits: u16) -> Self {
+        Self::Rs256(Box::new(RsaPair::of_bits(bits)))
+    }
+
     /// The public half.
+    ///
+    /// # Panics
+    /// When the RSA pair is not one.
     pub fn verifying(&self) -> VerifyingKey {
         match self {
             Self::Es256(key) => VerifyingKey::Es256(*key.verifying_key()),
             Self::EdDsa(key) => VerifyingKey::EdDsa(key.verifying_key()),
+            Self::Rs256(pair) => {
+                VerifyingKey::Rs256(RsaKey::new(pair.modulus(), pair.exponent()).unwrap())
+            }
         }
     }
 
@@ -60,6 +78,7 @@ impl Key {
                 signature.to_bytes().to_vec()
             }
             Self::EdDsa(key) => key.sign(message).to_bytes().to_vec(),
+            Self::Rs256(pair) => pair.sign(message),
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod authz;
 mod bursts;
+mod corpus;
 mod forwarding;
 mod identity;
 mod keys;

@@ -1,9 +1,11 @@
 //! Keys and tokens for tests, signed for real.
 
 use ed25519_dalek::Signer as _;
+use edgekeep_corpus::RsaPair;
 use edgekeep_shared::{
     base64url,
     jwk::{Jwk, JwkSet, VerifyingKey},
+    rsa::RsaKey,
     time::UnixTime,
     verifier::Verifier,
 };
@@ -18,12 +20,14 @@ pub(crate) const ISSUER: &str = "https://id.example";
 /// The audience of test tokens.
 pub(crate) const AUDIENCE: &str = "api";
 
-/// A private key of either algorithm.
+/// A private key of any algorithm.
 pub(crate) enum Key {
     /// ECDSA on P-256
     Es256(p256::ecdsa::SigningKey),
     /// Ed25519
     EdDsa(ed25519_dalek::SigningKey),
+    /// RSA
+    Rs256(RsaPair),
 }
 
 impl Key {
@@ -37,11 +41,19 @@ impl Key {
         Self::EdDsa(ed25519_dalek::SigningKey::from_bytes(&[seed; 32]))
     }
 
+    /// The RSA key of 2,048, 3,072 or 4,096 bits.
+    pub(crate) fn rs256(bits: u16) -> Self {
+        Self::Rs256(RsaPair::of_bits(bits))
+    }
+
     /// The public half.
     pub(crate) fn verifying(&self) -> VerifyingKey {
         match self {
             Self::Es256(key) => VerifyingKey::Es256(*key.verifying_key()),
             Self::EdDsa(key) => VerifyingKey::EdDsa(key.verifying_key()),
+            Self::Rs256(pair) => {
+                VerifyingKey::Rs256(RsaKey::new(pair.modulus(), pair.exponent()).unwrap())
+            }
         }
     }
 
@@ -58,6 +70,7 @@ impl Key {
                 signature.to_bytes().to_vec()
             }
             Self::EdDsa(key) => key.sign(message).to_bytes().to_vec(),
+            Self::Rs256(pair) => pair.sign(message),
         }
     }
 

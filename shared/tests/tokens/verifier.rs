@@ -4,7 +4,7 @@ use crate::support::{AUDIENCE, ISSUER, Key, NOW, claims, claims_with, set, verif
 use edgekeep_shared::{
     base64url,
     error::Rejection::{self, *},
-    jwk::JwkSet,
+    jwk::{Algorithm, JwkSet},
     time::UnixTime,
     token::{MAX_TOKEN_BYTES, UnverifiedToken},
     verifier::MAX_LIFETIME,
@@ -31,8 +31,14 @@ fn judge_header(header: &str) -> Result<String, Rejection> {
 }
 
 #[test]
-fn accepts_both_algorithms_and_gives_every_claim() {
-    for key in [Key::es256(1), Key::eddsa(2)] {
+fn accepts_every_algorithm_and_gives_every_claim() {
+    for key in [
+        Key::es256(1),
+        Key::eddsa(2),
+        Key::rs256(2048),
+        Key::rs256(3072),
+        Key::rs256(4096),
+    ] {
         let keys = set(&[&Key::es256(8), &key, &Key::eddsa(9)]);
         let token = verifier()
             .verify(key.issue(&claims()).as_bytes(), &keys, NOW)
@@ -78,6 +84,56 @@ fn judges_the_boundary_second() {
             verdict, expected,
             "{claim} now{value:+} with leeway {leeway}"
         );
+    }
+}
+
+#[test]
+fn a_key_of_one_issuer_never_serves_another() {
+    use edgekeep_shared::{jwk::Jwk, verifier::Verifier};
+
+    // Both call their key by one name, as issuers may (RFC 8725 §3.8): only the set tells them apart.
+    let issuers = [
+        ("https://one.example", "one", Key::es256(1)),
+        ("https://two.example", "two", Key::es256(2)),
+    ];
+    let named = |key: &Key| JwkSet::new(vec![Jwk::new("k1", key.verifying())]).unwrap();
+    let issue = |issuer: &str, audience: &str, key: &Key| {
+        let mut claims = claims_with("iss", Some(json!(issuer)));
+        claims["aud"] = json!(audience);
+        let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": "k1"});
+        key.token(&header.to_string(), &claims.to_string())
+    };
+    for (issuer, audience, key) in &issuers {
+        let verifier = Verifier::new(*issuer, *audience);
+        let judge = |token: &str| verifier.verify(token.as_bytes(), &named(key), NOW);
+        assert!(judge(&issue(issuer, audience, key)).is_ok());
+        let (other, elsewhere, stranger) = issuers.iter().find(|(o, ..)| o != issuer).unwrap();
+        for (token, expected) in [
+            (issue(issuer, audience, stranger), SignatureInvalid),
+            (issue(other, elsewhere, stranger), SignatureInvalid),
+            (issue(other, audience, key), IssuerMismatch),
+            (issue(issuer, elsewhere, key), AudienceMismatch),
+        ] {
+            assert_eq!(judge(&token), Err(expected));
+        }
+    }
+}
+
+#[test]
+fn an_algorithm_that_is_not_on_the_list_is_refused_whatever_keys_there_are() {
+    let keys = [Key::es256(1), Key::eddsa(2), Key::rs256(2048)];
+    let set = set(&[&keys[0], &keys[1], &keys[2]]);
+    for (index, only) in Algorithm::ALL.iter().enumerate() {
+        let verifier = verifier().with_algorithms([*only]);
+        for (other, key) in keys.iter().enumerate() {
+            let verdict = verifier.verify(key.issue(&claims()).as_bytes(), &set, NOW);
+            let expected = if index == other {
+                None
+            } else {
+                Some(AlgorithmNotAllowed)
+            };
+            assert_eq!(verdict.err(), expected, "{only:?} {other}");
+        }
     }
 }
 

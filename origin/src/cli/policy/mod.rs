@@ -32,7 +32,7 @@ pub(super) enum Action {
         file: PathBuf,
     },
     /// Say which rule decides about a request, and why.
-    Explain(explain::Options),
+    Explain(Box<explain::Options>),
 }
 
 pub(super) fn run(action: &Action) -> anyhow::Result<()> {
