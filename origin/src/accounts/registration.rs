@@ -90,7 +90,7 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
         if address.kind() == Kind::Phone {
             sends::pace(state, &mut tx, &blind, now).await?;
         }
-        sends::count(&mut tx, sends::ASKED, &blind, limit, now).await?;
+        sends::count(&mut tx, CodeFor::Registration.as_str(), &blind, limit, now).await?;
         state.limiter.message()
     };
     if let Err(refusal) = counted.await {

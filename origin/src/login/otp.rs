@@ -44,7 +44,7 @@ pub(super) async fn send(
         sends::pace(state, &mut tx, &blind, now).await?;
     }
     let limit = state.config.otp.sends_per_hour;
-    sends::count(&mut tx, sends::ASKED, &blind, limit, now).await?;
+    sends::count(&mut tx, CodeFor::Login.as_str(), &blind, limit, now).await?;
     state.limiter.message()?;
     let looked_up = accounts::look_up(&state.vault, &mut tx, address.kind(), &blind).await?;
     let user_id = looked_up.user_id();

@@ -27,19 +27,20 @@ pub use admission::{Admission, Refusal};
 pub use breaker::{Scope, reset};
 pub use status::{BreakerState, BreakerStatus, Status, status};
 
-/// The word under which messages are counted that anybody can have sent to anybody: codes to
-/// register and codes to log in. A recipient gets so many in all, whatever they are called.
+/// Words of messages that anybody can have sent to anybody: codes to register and codes to log in.
+/// Those of the one that nobody gave back count for the other, so that strangers cause no more by
+/// asking for both.
 ///
-/// What needs a password or a session first has a word of its own (a stranger must not be able to
-/// use those up, and with them keep the owner out), and so have links to a new password, which
-/// have a limit of their own, and the codes of captchas, which go before one of these.
-pub const ASKED: &str = "asked";
+/// What needs a password or a session first is counted by itself (a stranger must not be able to use
+/// that up, and keep the owner out), and so are links to a new password, which have a limit of
+/// their own, and the codes of captchas, which go before one of these.
+const ASKED: [&str; 2] = ["register", "login"];
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 /// Counts one message to `recipient` (a blind index), at most `limit` in an hour of those with the
-/// same word.
+/// same word, or with the other of [`ASKED`] and unanswered.
 ///
 /// # Errors
 /// [`Error::RateLimited`] with the time until the next is allowed.
@@ -54,29 +55,39 @@ pub async fn count(
         .bind(now - DAY)
         .execute(&mut *connection)
         .await?;
+    let other = match ASKED {
+        [one, other] if purpose == one => other,
+        [other, one] if purpose == one => other,
+        _ => purpose,
+    };
     let inserted = sqlx::query(
         "INSERT INTO message_sends (purpose, recipient, sent_at)
          SELECT $1, $2, $3
          WHERE (SELECT COUNT(*) FROM message_sends
-                WHERE purpose = $1 AND recipient = $2 AND sent_at > $5) < $4",
+                WHERE (purpose = $1 OR (purpose = $6 AND answered = 0))
+                  AND recipient = $2 AND sent_at > $5) < $4",
     )
     .bind(purpose)
     .bind(recipient.as_slice())
     .bind(now)
     .bind(i64::from(limit))
     .bind(now - HOUR)
+    .bind(other)
     .execute(&mut *connection)
     .await?;
     if inserted.rows_affected() == 1 {
         return Ok(());
     }
     let oldest = sqlx::query(
-        "SELECT sent_at FROM message_sends WHERE purpose = $1 AND recipient = $2 AND sent_at > $3
+        "SELECT sent_at FROM message_sends
+         WHERE (purpose = $1 OR (purpose = $4 AND answered = 0))
+           AND recipient = $2 AND sent_at > $3
          ORDER BY sent_at LIMIT 1",
     )
     .bind(purpose)
     .bind(recipient.as_slice())
     .bind(now - HOUR)
+    .bind(other)
     .fetch_optional(&mut *connection)
     .await?;
     let oldest = match oldest {
