@@ -131,8 +131,8 @@ async fn steps_a_session_up() {
     let refused = begin("/api/v1/auth/mfa/totp").send().await.unwrap();
     assert_eq!(refused.verdict(), (401, "step_up_required".to_owned()));
 
-    let begun = begin("/api/v1/auth/reauthenticate/passkey").send().await;
-    let (token, options) = options(&begun.unwrap());
+    let asked = begin("/api/v1/auth/reauthenticate/passkey").send().await;
+    let (token, options) = options(&asked.unwrap());
     let credential = browser.run_async(GET, &[options]).await;
     let body = json!({"method": "passkey", "passkey_token": token, "credential": credential});
     let proved = Tokens::of(
