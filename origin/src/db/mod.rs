@@ -106,6 +106,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "anomaly",
         include_str!("../../migrations/0114_anomaly.sql"),
     ),
+    (
+        121,
+        "stepped_up",
+        include_str!("../../migrations/0121_stepped_up.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

@@ -249,6 +249,7 @@ pub async fn step_up(
     let session = store::step_up(connection, id, method, is_second_factor, now, idle_until)
         .await?
         .ok_or(Error::SessionEnded)?;
+    store::note_step_up(connection, id, session.counter).await?;
     let user = accounts::find_active(state, connection, session.user_id)
         .await?
         .ok_or(Error::SessionEnded)?;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the row's | rotated; the successor |
 //! | one less, within the grace | the same successor again: an answer was lost, or a client asked twice |
+//! | the same, but the successor was made by a proof within the session | `refresh_invalid`; the session stays: who has proved nothing must not get what the proof was worth |
 //! | less | `refresh_reused`: somebody has a copy; the session ends, the event is kept |
 //! | more, or of another restore epoch | `refresh_invalid`: the database was restored, nobody stole anything |
 //! | any, but the session ended or ran out | `session_ended` |
@@ -114,6 +115,9 @@ async fn repeated(
     let is_previous = counter + 1 == session.counter && epoch == session.previous_epoch;
     let grace = Duration::from_secs(state.config.sessions.refresh_grace_seconds);
     if is_previous && now < session.rotated_at + grace {
+        if store::was_stepped_up_to(tx, session.id, session.counter).await? {
+            return Err(Error::RefreshInvalid("of before a proof in its session"));
+        }
         return Ok(Repeated::Within(session));
     }
     if is_previous || epoch == session.epoch {
