@@ -300,8 +300,8 @@ pub(crate) async fn note_seen(
     store::set_details(connection, id, sealed).await
 }
 
-/// Takes back what a second factor has proved in a session: its tokens say one factor, and what
-/// asks for two is refused until its owner proves one again.
+/// Takes back what was proved in a session: its tokens say one factor and that it was long ago, and
+/// what asks for two, or for a fresh proof, is refused until its owner proves again who they are.
 ///
 /// # Errors
 /// When the database fails.

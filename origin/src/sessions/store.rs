@@ -322,17 +322,19 @@ pub(super) async fn set_details(
     Ok(())
 }
 
-/// Forgets the second factor of a session.
+/// Forgets the second factor of a session, and when its owner proved anything.
 pub(super) async fn set_one_factor(
     connection: &mut AnyConnection,
     id: SessionId,
     amr: &str,
 ) -> Result<(), Error> {
-    sqlx::query("UPDATE sessions SET amr = $2, second_factor_at = NULL WHERE id = $1")
-        .bind(id)
-        .bind(amr)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "UPDATE sessions SET amr = $2, second_factor_at = NULL, auth_time = 0 WHERE id = $1",
+    )
+    .bind(id)
+    .bind(amr)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
