@@ -111,6 +111,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "stepped_up",
         include_str!("../../migrations/0121_stepped_up.sql"),
     ),
+    (
+        122,
+        "lock_status",
+        include_str!("../../migrations/0122_lock_status.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.
