@@ -92,13 +92,12 @@ async fn verify(
     shown: &Shown,
 ) -> Result<Tokens, Error> {
     let found = token::count(state, token).await;
-    let whose = match &found {
-        Ok(found) => Some(found.user_id),
+    let whose = if let Ok(found) = &found {
+        Some(found.user_id)
+    } else {
         // Used, late, or tried too often: whose it was is known as long as the row is there.
-        Err(_) => {
-            let mut reader = state.db.read().await?;
-            token::owner(state, &mut reader, token).await?
-        }
+        let mut reader = state.db.read().await?;
+        token::owner(state, &mut reader, token).await?
     };
     let outcome = match found {
         Ok(found) => complete(state, caller, token, &found, shown).await,
