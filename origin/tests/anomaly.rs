@@ -216,9 +216,14 @@ async fn refreshes_out_of_reach_are_as_the_setting_says() {
         assert_eq!(events(&origin, "anomaly").await, ended, "{reaction:?}");
         let sql = "SELECT COUNT(*) FROM sessions WHERE ended_reason = 'anomaly'";
         assert_eq!(person::number(&origin, sql).await, ended);
-        // The gates are told of each.
+        // The gates are told of each, or of the tokens that say too much.
+        let turned_away = if reaction == Reaction::StepUp {
+            1
+        } else {
+            ended
+        };
         let live = revocation_entries(&origin).await;
-        assert_eq!(live, ended, "{reaction:?}");
+        assert_eq!(live, turned_away, "{reaction:?}");
         if status == 200 {
             // Who stays there is not told again.
             origin.advance(600);
@@ -294,7 +299,16 @@ async fn step_up_takes_the_second_factor_back_until_it_is_proved_again() {
     let far = refresh(&origin, PROXY, &TOKYO, &tokens)
         .await
         .expect(200, "");
-    assert_eq!(person::claims(&origin, &far).await["amr"], json!(["pwd"]));
+    let claims = person::claims(&origin, &far).await;
+    assert_eq!(
+        (&claims["amr"], &claims["auth_time"]),
+        (&json!(["pwd"]), &json!(0))
+    );
+    // What was issued before is not as strong as before, either.
+    let old = tokens.text("access_token");
+    person::call(&origin, Method::GET, "/session", old, None)
+        .await
+        .expect(401, "token_revoked");
     let proof = json!({"method": "totp", "code": app.code(&origin, 0)});
     let bearer = far.text("access_token");
     let again = person::call(
@@ -307,6 +321,27 @@ async fn step_up_takes_the_second_factor_back_until_it_is_proved_again() {
     .await;
     let again = again.expect(200, "");
     assert_eq!(amr(&person::claims(&origin, &again).await), 2);
+}
+
+#[tokio::test]
+async fn without_a_second_factor_step_up_asks_for_the_password_again() {
+    let origin = reacting(Reaction::StepUp).await;
+    let tokens = log_in(&origin, PROXY, &ZURICH, "laptop").await;
+    // So soon that the login itself was fresh enough.
+    origin.advance(60);
+    let far = refresh(&origin, PROXY, &TOKYO, &tokens).await;
+    let far = far.expect(200, "");
+    let begin =
+        async |bearer: &str| person::call(&origin, Method::POST, "/mfa/totp", bearer, None).await;
+    begin(far.text("access_token"))
+        .await
+        .expect(401, "step_up_required");
+    let body = json!({"method": "password", "password": PASSWORD});
+    let bearer = far.text("access_token");
+    let again = person::call(&origin, Method::POST, "/reauthenticate", bearer, Some(body)).await;
+    begin(again.expect(200, "").text("access_token"))
+        .await
+        .expect(200, "");
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ use person::{EMAIL, PASSWORD, account, bearer, call, enrol, first_step, second_s
 use serde_json::{Value, json};
 use support::Origin;
 
+/// Place in the trail, kind, outcome, reason, and whom it is about.
+type Row = (i64, String, String, String, Option<Vec<u8>>);
+
 /// The trail, read from where it was last read to.
 struct Trail<'a> {
     origin: &'a Origin,
@@ -22,7 +25,7 @@ struct Trail<'a> {
 impl Trail<'_> {
     async fn rows(&mut self) -> Vec<(String, String, String, bool)> {
         let mut reader = self.origin.state.db.read().await.unwrap();
-        let rows: Vec<(i64, String, String, String, Option<Vec<u8>>)> = sqlx::query_as(
+        let rows: Vec<Row> = sqlx::query_as(
             "SELECT sequence, kind, outcome, reason, user_id FROM audit_events
              WHERE sequence > $1 ORDER BY sequence",
         )

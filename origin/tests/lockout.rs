@@ -342,6 +342,35 @@ async fn of_a_thousand_parallel_guesses_from_one_network_five_are_compared() {
 }
 
 #[tokio::test]
+async fn the_status_tells_nobody_when_somebody_logs_in() {
+    let origin = origin().await;
+    registered(&origin, ALICE, "alice").await;
+    let nobody = "nobody@example.org";
+    for identifier in [ALICE, nobody] {
+        for _ in 0..2 {
+            let reply = log_in(&origin, ELSEWHERE, identifier, "wrong password").await;
+            reply.expect(401, "credentials_invalid");
+        }
+    }
+    origin.advance(60);
+    log_in(&origin, HOME, ALICE, PASSWORD).await.expect(200, "");
+    for (seconds, failures) in [(0, 2), (839, 2), (1, 0)] {
+        origin.advance(seconds);
+        let told = status(&origin, ALICE).await;
+        assert_eq!(told["failed_attempts"], failures);
+        assert_eq!(told, status(&origin, nobody).await);
+    }
+    // A new count, and what locks is another: a success begins that one anew.
+    for failures in 1..=4 {
+        fail(&origin, HOME, 1).await;
+        assert_eq!(status(&origin, ALICE).await["failed_attempts"], failures);
+    }
+    log_in(&origin, HOME, ALICE, PASSWORD).await.expect(200, "");
+    fail(&origin, HOME, 1).await;
+    log_in(&origin, HOME, ALICE, PASSWORD).await.expect(200, "");
+}
+
+#[tokio::test]
 async fn changing_the_password_is_no_way_round() {
     let origin = origin().await;
     registered(&origin, ALICE, "alice").await;

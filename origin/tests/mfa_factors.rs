@@ -175,25 +175,6 @@ async fn a_proof_within_the_session_is_said_by_its_new_tokens() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_from_before_a_proof_is_good_within_the_grace() {
-    for (seconds, status, code) in [(9, 200, ""), (10, 401, "refresh_reused")] {
-        let origin = Origin::new().await;
-        account(&origin).await;
-        let opened = log_in(&origin, PASSWORD).await.expect(200, "");
-        let body = json!({"method": "password", "password": PASSWORD});
-        let stepped = reauthenticate(&origin, opened.text("access_token"), body)
-            .await
-            .expect(200, "");
-        origin.advance(seconds);
-        let body = json!({"refresh_token": opened.text("refresh_token")});
-        let reply = origin.post("/refresh", body).await.expect(status, code);
-        if status == 200 {
-            assert_eq!(reply.body["refresh_token"], stepped.body["refresh_token"]);
-        }
-    }
-}
-
-#[tokio::test]
 async fn guesses_within_a_session_count_as_those_of_a_login() {
     let origin = Origin::new().await;
     let (app, recovery) = with_app(&origin).await;
@@ -300,6 +281,50 @@ async fn changing_the_password_asks_for_a_fresh_second_factor_where_there_is_one
     change(again.text("access_token"), PASSWORD, next)
         .await
         .expect(204, "");
+}
+
+#[tokio::test]
+async fn the_refresh_token_of_before_a_proof_gets_nothing_of_it() {
+    let origin = Origin::new().await;
+    let (app, _) = with_app(&origin).await;
+    let session = log_in_fully(&origin, &app).await;
+    let refresh = async |token: &str| {
+        let body = json!({"refresh_token": token});
+        origin.post("/refresh", body).await
+    };
+    // Beside a refresh, as often as one likes.
+    let first = session.text("refresh_token");
+    let second = refresh(first).await.expect(200, "");
+    refresh(first).await.expect(200, "");
+    let second = second.text("refresh_token");
+    let body = json!({"method": "totp", "code": app.code(&origin, 0)});
+    let proved = reauthenticate(&origin, session.text("access_token"), body).await;
+    let proved = proved.expect(200, "");
+    for seconds in [0, 9] {
+        origin.advance(seconds);
+        refresh(second).await.expect(401, "refresh_invalid");
+    }
+    // That has ended nothing; the grace of the refresh that follows is as any other.
+    let third = proved.text("refresh_token");
+    let fourth = refresh(third).await.expect(200, "");
+    refresh(third).await.expect(200, "");
+    refresh(second).await.expect(401, "refresh_reused");
+    refresh(fourth.text("refresh_token"))
+        .await
+        .expect(401, "session_ended");
+
+    // Past the grace, the one of before ends the session at once.
+    origin.advance(30);
+    let session = log_in_fully(&origin, &app).await;
+    let body = json!({"method": "totp", "code": app.code(&origin, 0)});
+    let proved = reauthenticate(&origin, session.text("access_token"), body).await;
+    origin.advance(10);
+    refresh(session.text("refresh_token"))
+        .await
+        .expect(401, "refresh_reused");
+    refresh(proved.expect(200, "").text("refresh_token"))
+        .await
+        .expect(401, "session_ended");
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use crate::ids::{SessionId, UserId};
 use crate::login::messages;
 use crate::notify::Message;
 use crate::request::Caller;
+use crate::revocation;
 use crate::sessions::{self, Ending, device};
 use crate::vault::Purpose;
 
@@ -155,7 +156,11 @@ pub(crate) async fn refresh(
         .await?;
         refreshed.message = tell(state, connection, user_id, now).await?;
         match settings.impossible_travel {
-            Reaction::StepUp => sessions::step_down(connection, session_id).await?,
+            Reaction::StepUp => {
+                sessions::step_down(connection, session_id).await?;
+                // Those of before say what is no longer so.
+                revocation::turn_away_tokens(state, connection, user_id, "anomaly").await?;
+            }
             Reaction::EndSession => {
                 refreshed.ended = true;
                 sessions::end(state, connection, session_id, "anomaly").await?;

@@ -52,6 +52,9 @@ const FORGOTTEN_AFTER: Duration = Duration::from_hours(30 * 24);
 pub struct Standing {
     /// Consecutive failures, zero once a lock is over.
     pub failures: u32,
+    /// Failures with less than [`LOGIN_WINDOW`] between them, for whoever asks: only time takes them
+    /// back. What fell at a success would tell that somebody has the identifier, and logs in now.
+    pub told: u32,
     /// When the lock ends, if it runs.
     pub locked_until: Option<Timestamp>,
     /// What is left of the lock.
@@ -190,7 +193,7 @@ impl Both {
 macro_rules! standing {
     ($condition:literal) => {
         concat!(
-            "SELECT subject, failures, locked_until, updated_at, delayed_until, source,
+            "SELECT subject, failures, told, locked_until, updated_at, delayed_until, source,
                     (SELECT COUNT(*) FROM attempts
                      WHERE kind = 'login' AND attempts.subject = lockouts.subject
                        AND made_at > $1) AS recent,
@@ -234,6 +237,7 @@ impl Standing {
     const fn clear() -> Self {
         Self {
             failures: 0,
+            told: 0,
             locked_until: None,
             locked_for: None,
             ran_out: false,
@@ -256,12 +260,15 @@ impl Standing {
         };
         let was_locked = locked_until.micros() > 0 && locked_until <= now;
         let (failures, recent) = (number("failures")?, number("recent")?);
+        let failed_at: Timestamp = row.try_get("updated_at")?;
+        let is_told = locked_until > now || (!was_locked && failed_at + LOGIN_WINDOW > now);
         Ok(Self {
             failures: if was_locked { 0 } else { failures },
+            told: if is_told { number("told")? } else { 0 },
             locked_until: (locked_until > now).then_some(locked_until),
             locked_for: (locked_until > now).then(|| locked_until.since(now)),
             ran_out: was_locked,
-            failed_at: Some(row.try_get("updated_at")?),
+            failed_at: Some(failed_at),
             delayed: source
                 .filter(|_| delayed_until > now)
                 .map(|source| (delayed_until.since(now), source)),
@@ -346,13 +353,17 @@ pub async fn count_failure(state: &State, guesser: &Guesser) -> Result<bool, Err
         let until = now + Duration::from_secs(limits.lock_seconds);
         // While a lock runs nothing is added; after it the count begins anew.
         let row = sqlx::query(
-            "INSERT INTO lockouts (subject, failures, locked_until, updated_at)
-             VALUES ($1, 1, CASE WHEN $2 <= 1 THEN $3 ELSE 0 END, $4)
+            "INSERT INTO lockouts (subject, failures, told, locked_until, updated_at)
+             VALUES ($1, 1, 1, CASE WHEN $2 <= 1 THEN $3 ELSE 0 END, $4)
              ON CONFLICT (subject) DO UPDATE SET
                failures = CASE
                  WHEN lockouts.locked_until > $4 THEN lockouts.failures
                  WHEN lockouts.locked_until > 0 THEN 1
                  ELSE lockouts.failures + 1 END,
+               told = CASE
+                 WHEN lockouts.locked_until > $4 THEN lockouts.told
+                 WHEN lockouts.locked_until > 0 OR lockouts.updated_at <= $5 THEN 1
+                 ELSE lockouts.told + 1 END,
                locked_until = CASE
                  WHEN lockouts.locked_until > $4 THEN lockouts.locked_until
                  WHEN lockouts.locked_until > 0 THEN CASE WHEN $2 <= 1 THEN $3 ELSE 0 END
@@ -365,6 +376,7 @@ pub async fn count_failure(state: &State, guesser: &Guesser) -> Result<bool, Err
         .bind(i64::from(limits.max_failures))
         .bind(until)
         .bind(now)
+        .bind(now - LOGIN_WINDOW)
         .fetch_one(&mut *tx)
         .await?;
         let failures: i64 = row.try_get("failures")?;

@@ -121,6 +121,16 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "notices",
         include_str!("../../migrations/0119_notices.sql"),
     ),
+    (
+        121,
+        "stepped_up",
+        include_str!("../../migrations/0121_stepped_up.sql"),
+    ),
+    (
+        122,
+        "lock_status",
+        include_str!("../../migrations/0122_lock_status.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

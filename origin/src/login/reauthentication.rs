@@ -3,8 +3,9 @@
 //! What is asked and counted is what a login asks and counts: there is one door to guess at. The
 //! session then says when and by what, and so do its tokens from now on. Its refresh token is
 //! rotated (ASVS 7.2.4): a copy that somebody holds of the old one does not get the better access
-//! token, but ends the session when it is used. Who loses this answer may, as with a refresh, use
-//! the old one within the grace.
+//! token, but ends the session when it is used. Only within the grace of a refresh it is refused and
+//! ends nothing, for a client may refresh beside this request. Who loses this answer proves again who
+//! they are, by the access token that they have.
 
 use axum::extract::State as Shared;
 use serde::Deserialize;

@@ -108,7 +108,8 @@ struct LockStatus {
     /// Seconds until a password is looked at again; 0 if not locked.
     #[schema(value_type = u64)]
     retry_after: u128,
-    /// Wrong passwords in a row; 0 once a lock is over.
+    /// Wrong passwords with less than 15 minutes between them; 0 once a lock is over. A right one
+    /// takes none back here.
     failed_attempts: u32,
     /// When the lock ends (RFC 3339); null if not locked.
     #[schema(format = DateTime)]
@@ -148,7 +149,7 @@ async fn lock_status(
     Ok(Json(LockStatus {
         locked: standing.locked_for.is_some(),
         retry_after,
-        failed_attempts: standing.failures,
+        failed_attempts: standing.told,
         locked_until: standing.locked_until.map(Timestamp::to_rfc3339),
         last_attempt: standing.failed_at.map(Timestamp::to_rfc3339),
     }))

@@ -282,6 +282,7 @@ pub async fn step_up(
     let session = store::step_up(connection, id, is_second_factor, now, idle_until)
         .await?
         .ok_or(Error::SessionEnded)?;
+    store::note_step_up(connection, id, session.counter).await?;
     let user = accounts::find_active(state, connection, session.user_id)
         .await?
         .ok_or(Error::SessionEnded)?;
@@ -327,8 +328,8 @@ pub(crate) async fn note_seen(
     store::set_details(connection, id, details.seal(state, id)?).await
 }
 
-/// Takes back what a second factor has proved in a session: its tokens say one factor, and what
-/// asks for two is refused until its owner proves one again.
+/// Takes back what was proved in a session: its tokens say one factor and that it was long ago, and
+/// what asks for two, or for a fresh proof, is refused until its owner proves again who they are.
 ///
 /// # Errors
 /// When the database fails.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | the row's | rotated; the successor |
 //! | one less, within the grace | the same successor again: an answer was lost, or a client asked twice |
+//! | the same, but the successor was made by a proof within the session | `refresh_invalid`; the session stays: who has proved nothing must not get what the proof was worth |
 //! | less | `refresh_reused`: somebody has a copy; the session ends, the event is kept |
 //! | more, or of another restore epoch | `refresh_invalid`: the database was restored, nobody stole anything |
 //! | any, but the session ended or ran out | `session_ended` |
@@ -67,7 +68,12 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
         match standing(state, &session, token, now) {
             // It would have rotated: it is the account that is not active.
             Standing::Present => return Err(Error::SessionEnded),
-            Standing::Previous => session,
+            Standing::Previous => {
+                if store::was_stepped_up_to(&mut tx, session.id, session.counter).await? {
+                    return Err(Error::RefreshInvalid("of before a proof in its session"));
+                }
+                session
+            }
             Standing::UsedUp => {
                 end_reused(state, &mut tx, &session).await?;
                 tx.commit().await?;

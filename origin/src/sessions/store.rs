@@ -325,6 +325,34 @@ pub(super) async fn step_up(
     row.as_ref().map(read).transpose()
 }
 
+/// Remembers that the refresh token with this counter was made by a proof within the session.
+pub(super) async fn note_step_up(
+    connection: &mut AnyConnection,
+    id: SessionId,
+    counter: i64,
+) -> Result<(), Error> {
+    sqlx::query("UPDATE sessions SET stepped_up_to = $2 WHERE id = $1")
+        .bind(id)
+        .bind(counter)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Whether the refresh token with this counter was made by a proof within the session.
+pub(super) async fn was_stepped_up_to(
+    connection: &mut AnyConnection,
+    id: SessionId,
+    counter: i64,
+) -> Result<bool, Error> {
+    let row = sqlx::query("SELECT 1 FROM sessions WHERE id = $1 AND stepped_up_to = $2")
+        .bind(id)
+        .bind(counter)
+        .fetch_optional(connection)
+        .await?;
+    Ok(row.is_some())
+}
+
 /// Remembers when the last access token of a session expires.
 pub(super) async fn note_access_token(
     connection: &mut AnyConnection,
@@ -354,17 +382,19 @@ pub(super) async fn set_details(
     Ok(())
 }
 
-/// Forgets the second factor of a session.
+/// Forgets the second factor of a session, and when its owner proved anything.
 pub(super) async fn set_one_factor(
     connection: &mut AnyConnection,
     id: SessionId,
     amr: &str,
 ) -> Result<(), Error> {
-    sqlx::query("UPDATE sessions SET amr = $2, second_factor_at = NULL WHERE id = $1")
-        .bind(id)
-        .bind(amr)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "UPDATE sessions SET amr = $2, second_factor_at = NULL, auth_time = 0 WHERE id = $1",
+    )
+    .bind(id)
+    .bind(amr)
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
