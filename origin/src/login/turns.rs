@@ -80,6 +80,9 @@ impl Turns {
         let place = Place::take(&self.shared)?;
         let (sender, receiver) = oneshot::channel();
         let job = Box::new(move |memory: &mut Memory| {
+            // In this order, so that a panic, too, gives the place back before anybody hears of it.
+            let sender = sender;
+            let place = place;
             if !sender.is_closed() {
                 let done = work(memory);
                 // Whoever has the answer finds the place free.
