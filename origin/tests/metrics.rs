@@ -276,11 +276,13 @@ fn a_public_listener_wants_a_token() {
         (
             &[
                 ("SERVER__METRICS_LISTEN", "0.0.0.0:9091"),
-                ("SERVER__METRICS_TOKEN", "t"),
+                ("SERVER__METRICS_TOKEN", "metrics-token-of-22-chars"),
             ],
             true,
         ),
         (&[("SERVER__METRICS_TOKEN", "")], false),
+        (&[("SERVER__METRICS_TOKEN", "twenty-one-characters")], false),
+        (&[("SERVER__METRICS_TOKEN", "twenty-two-characters!")], true),
         (&[("GATE__INTROSPECTION_TOKEN", "")], false),
     ] {
         assert_eq!(load(pairs).is_ok(), good, "{pairs:?}");

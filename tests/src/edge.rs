@@ -15,7 +15,7 @@ use crate::process::Process;
 const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// The bearer that `workerd` shows to the key-value listener.
-pub const KV_TOKEN: &str = "kv-token-of-the-tests";
+pub const KV_TOKEN: &str = "a-kv-token-of-the-tests";
 
 /// The gate's variables by name.
 pub type Variables = BTreeMap<&'static str, String>;

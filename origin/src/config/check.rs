@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::{Channel, Config, ConfigError, Mode};
 use crate::vault::Secret;
 
+/// Characters of the shortest token.
+const SHORTEST_TOKEN: usize = 22;
+
 /// Keys whose values cannot be, each with what was expected.
 #[derive(Debug, Default)]
 pub(super) struct Wrong(BTreeMap<&'static str, String>);
@@ -23,12 +26,13 @@ impl Wrong {
         self.0.is_empty()
     }
 
-    /// An empty variable in a deployment's template is a mistake, not a token.
+    /// A token that opens a door by itself; 128 random bits have 22 characters in base64url. An empty
+    /// variable in a deployment's template is a mistake, not a token.
     pub(super) fn expect_token(&mut self, key: &'static str, token: Option<&Secret>) {
         self.expect(
-            token.is_none_or(|token| !token.expose().is_empty()),
+            token.is_none_or(|token| token.expose().len() >= SHORTEST_TOKEN),
             key,
-            "expected a token that is not empty",
+            "expected a token of at least 22 characters, such as `openssl rand -hex 32` makes",
         );
     }
 }
@@ -40,17 +44,21 @@ pub(super) fn is_page(url: &str) -> bool {
         && !url.contains(['?', '#'])
 }
 
-/// Whether what is sent to `url` is encrypted, or stays on this machine.
-pub(super) fn is_secure(url: &str) -> bool {
-    let is_loopback = ["http://127.0.0.1", "http://[::1]", "http://localhost"]
+/// Whether what is sent to `url` stays on this machine.
+pub(super) fn is_loopback(url: &str) -> bool {
+    ["http://127.0.0.1", "http://[::1]", "http://localhost"]
         .iter()
         .filter_map(|host| url.strip_prefix(host))
         .any(|rest| {
             // `http://localhost:80@example.com` is not on this machine.
             let port = rest.split('/').next().unwrap_or_default();
             (rest.is_empty() || rest.starts_with([':', '/'])) && !port.contains('@')
-        });
-    url.starts_with("https://") || is_loopback
+        })
+}
+
+/// Whether what is sent to `url` is encrypted, or stays on this machine.
+pub(super) fn is_secure(url: &str) -> bool {
+    url.starts_with("https://") || is_loopback(url)
 }
 
 /// Whether `url` is a page that what nobody else may read can be sent to.

@@ -194,6 +194,19 @@ impl Config {
     /// What an operator should know of at the start, although it stops nothing.
     pub fn warnings(&self) -> Vec<&'static str> {
         let mut warnings = Vec::new();
+        let is_public = !self.server.listen.ip().is_loopback()
+            || self
+                .server
+                .public_url
+                .as_deref()
+                .is_some_and(|url| !check::is_loopback(url));
+        if self.mode == Mode::Development && is_public {
+            warnings.push(
+                "others can reach this server, which runs in development mode: keys that it made \
+                 up, codes written to a file in clear, no country that SMS may not go to. Set mode = \
+                 \"production\"",
+            );
+        }
         if self.mode == Mode::Production
             && self.notify.sms.is_provider()
             && self.captcha.kind == CaptchaKind::Off
