@@ -156,7 +156,11 @@ fn ends(path: &str, response: &Response) -> bool {
     );
     match path.strip_prefix(ROUTES) {
         Some("logout") => is_over || response.status() == StatusCode::NO_CONTENT,
-        Some("refresh") => is_over,
+        // A token that is not good may be one that another tab has replaced a moment ago: its answer
+        // must not take the new cookie away. A useless cookie does no harm.
+        Some("refresh") => {
+            is_over && problem.is_some_and(|problem| problem.code != "refresh_invalid")
+        }
         _ => false,
     }
 }
