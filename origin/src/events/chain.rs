@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Connection as _};
 use subtle::ConstantTimeEq as _;
 
 use super::store::{self, Head};
@@ -269,6 +269,18 @@ const BATCH: i64 = 1_000;
 /// # Errors
 /// When the database fails; the inner result is about the trail.
 pub async fn verify(
+    vault: &Vault,
+    connection: &mut AnyConnection,
+    noted: Option<&End>,
+) -> Result<Result<Sound, Broken>, Error> {
+    // One view of the database: a server that runs meanwhile goes on writing.
+    let mut view = connection.begin().await?;
+    let outcome = follow(vault, &mut view, noted).await;
+    view.rollback().await?;
+    outcome
+}
+
+async fn follow(
     vault: &Vault,
     connection: &mut AnyConnection,
     noted: Option<&End>,

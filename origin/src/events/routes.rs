@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::store::{self, Row, Search};
-use super::{Details, Kind, Outcome};
+use super::{Actor, Details, Kind, Outcome};
 use crate::access::{self, Administrator};
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -55,6 +55,13 @@ struct Wanted {
     kind: Option<String>,
     /// `success`, `failure` or `skipped`.
     outcome: Option<String>,
+    /// By this actor only: `user <id>`, `operator`, `system` or `anonymous`.
+    actor: Option<String>,
+    /// In this session only.
+    #[param(value_type = Option<String>)]
+    session_id: Option<SessionId>,
+    /// With this correlation id only.
+    request_id: Option<String>,
     /// From this instant on, in seconds since 1970.
     since: Option<i64>,
     /// Before this instant, in seconds since 1970.
@@ -81,6 +88,9 @@ impl Wanted {
             user: None,
             kind,
             outcome,
+            actor: self.actor.as_deref(),
+            session: self.session_id,
+            request: self.request_id.as_deref(),
             before: self.before,
             since: self.since.map(Timestamp::from_unix_seconds),
             until: self.until.map(Timestamp::from_unix_seconds),
@@ -172,7 +182,10 @@ async fn of_user(
         user: Some(user_id),
         ..wanted.search()?
     };
-    page(&state, &search, wanted.size()?).await.map(Json)
+    let reader = (user_id == caller.user_id).then_some(user_id);
+    page(&state, &search, wanted.size()?, reader)
+        .await
+        .map(Json)
 }
 
 #[utoipa::path(
@@ -193,7 +206,7 @@ async fn all(
     _administrator: Administrator,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<AuditEvents>, Error> {
-    page(&state, &wanted.search()?, wanted.size()?)
+    page(&state, &wanted.search()?, wanted.size()?, None)
         .await
         .map(Json)
 }
@@ -212,22 +225,35 @@ pub(crate) async fn of_account(
         ..Search::default()
     };
     let rows = store::search(connection, &search, MOST_OF_ACCOUNT).await?;
-    rows.into_iter().map(|row| show(state, row)).collect()
+    rows.into_iter()
+        .map(|row| show(state, row, Some(user_id)))
+        .collect()
 }
 
-async fn page(state: &State, search: &Search<'_>, size: PageSize) -> Result<AuditEvents, Error> {
-    let mut reader = state.db.read().await?;
-    let mut rows = store::search(&mut reader, search, size.rows()).await?;
+async fn page(
+    state: &State,
+    search: &Search<'_>,
+    size: PageSize,
+    reader: Option<UserId>,
+) -> Result<AuditEvents, Error> {
+    let mut connection = state.db.read().await?;
+    let mut rows = store::search(&mut connection, search, size.rows()).await?;
     let next = size.cut(&mut rows, |row| row.sequence);
     let events = rows
         .into_iter()
-        .map(|row| show(state, row))
+        .map(|row| show(state, row, reader))
         .collect::<Result<_, _>>()?;
     Ok(AuditEvents { events, next })
 }
 
-fn show(state: &State, row: Row) -> Result<AuditEvent, Error> {
+/// An event as `reader` sees it: whose account it is, or nobody in particular for administrators.
+///
+/// From where somebody else acted, an administrator say, is that person's data and not the reader's.
+fn show(state: &State, row: Row, reader: Option<UserId>) -> Result<AuditEvent, Error> {
     let link = row.link;
+    let is_of_another = reader.is_some_and(|reader| {
+        link.actor.starts_with("user ") && link.actor != Actor::User(reader).to_string()
+    });
     let details = match row.details {
         None => Details::default(),
         Some(sealed) => {
@@ -246,8 +272,8 @@ fn show(state: &State, row: Row) -> Result<AuditEvent, Error> {
         session_id: link.session_id,
         request_id: link.request_id,
         method: details.method,
-        ip_address: details.address,
-        user_agent: details.user_agent,
+        ip_address: details.address.filter(|_| !is_of_another),
+        user_agent: details.user_agent.filter(|_| !is_of_another),
         old: details.old,
         new: details.new,
     })

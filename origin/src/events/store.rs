@@ -8,7 +8,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use super::chain::{self, End, Link};
 use crate::clock::Timestamp;
 use crate::error::Error;
-use crate::ids::UserId;
+use crate::ids::{SessionId, UserId};
 use crate::vault::Vault;
 
 /// An event as it is stored.
@@ -200,6 +200,9 @@ pub(super) struct Search<'a> {
     pub(super) user: Option<UserId>,
     pub(super) kind: Option<&'a str>,
     pub(super) outcome: Option<&'a str>,
+    pub(super) actor: Option<&'a str>,
+    pub(super) session: Option<SessionId>,
+    pub(super) request: Option<&'a str>,
     /// Events before this number.
     pub(super) before: Option<i64>,
     pub(super) since: Option<Timestamp>,
@@ -214,9 +217,11 @@ macro_rules! searching {
                     request_id, details, details_hash, hash
              FROM audit_events
              WHERE sequence < $1 AND occurred_at >= $2 AND occurred_at < $3
-               AND ($4 = '' OR kind = $4) AND ($5 = '' OR outcome = $5) ",
+               AND ($4 = '' OR kind = $4) AND ($5 = '' OR outcome = $5)
+               AND ($6 = '' OR actor = $6) AND ($7 = '' OR request_id = $7)
+               AND ($8 = 0 OR session_id = $9) ",
             $condition,
-            " ORDER BY sequence DESC LIMIT $6"
+            " ORDER BY sequence DESC LIMIT $10"
         )
     };
 }
@@ -230,7 +235,7 @@ pub(super) async fn search(
 ) -> Result<Vec<Row>, Error> {
     let query = match search.user {
         None => sqlx::query(searching!("")),
-        Some(_) => sqlx::query(searching!("AND user_id = $7")),
+        Some(_) => sqlx::query(searching!("AND user_id = $11")),
     };
     let query = query
         .bind(search.before.unwrap_or(i64::MAX))
@@ -238,6 +243,10 @@ pub(super) async fn search(
         .bind(search.until.unwrap_or(Timestamp::from_micros(i64::MAX)))
         .bind(search.kind.unwrap_or_default())
         .bind(search.outcome.unwrap_or_default())
+        .bind(search.actor.unwrap_or_default())
+        .bind(search.request.unwrap_or_default())
+        .bind(i64::from(search.session.is_some()))
+        .bind(search.session.unwrap_or(SessionId::from_bytes([0; 16])))
         .bind(limit);
     let query = match search.user {
         None => query,

@@ -359,8 +359,13 @@ pub(super) async fn link(
     let outcome = link_taken(state, owner, code, flow_token, headers).await;
     let event = Event::own(events::Kind::Identity, Outcome::Failure, owner.user_id)
         .session(owner.session_id)
+        .by("social")
         .from(caller);
-    events::note_refusal(state, &outcome, event).await?;
+    if let Err(refusal @ Error::Conflict(_)) = &outcome {
+        events::refused(state, &event.because(refusal.code().0)).await?;
+    } else {
+        events::note_refusal(state, &outcome, event).await?;
+    }
     outcome
 }
 
