@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Row as _};
 
 use super::place::{Place, Seen};
 use crate::accounts;
@@ -274,6 +274,26 @@ fn known_as(state: &State, user_id: UserId, (id, user_agent): Told<'_>) -> Resul
 /// No device has it: it stands for those that were forgotten where no other is left, so that the
 /// next login is a new device's and not the account's first.
 const FORGOTTEN: [u8; 32] = [0; 32];
+
+/// When a user logged in last on each known device, in seconds since 1970.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn devices_used(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+) -> Result<Vec<i64>, Error> {
+    let rows = sqlx::query(
+        "SELECT used_at FROM known_devices WHERE user_id = $1 AND device <> $2 ORDER BY used_at",
+    )
+    .bind(user_id)
+    .bind(FORGOTTEN.as_slice())
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| Ok(row.try_get::<Timestamp, _>("used_at")?.unix_seconds()))
+        .collect()
+}
 
 /// Forgets on which devices a user logged in, but for the one of which that was told: whoever got in
 /// once is announced when they come again.

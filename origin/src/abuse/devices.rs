@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Row as _};
 
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -211,9 +211,10 @@ pub async fn trust_still(
     connection: &mut AnyConnection,
     user_id: UserId,
     token: Option<String>,
+    is_of_before: bool,
 ) -> Result<Option<String>, Error> {
-    // Nothing else ends trust within a login.
-    if state.config.anomaly.impossible_travel < Reaction::EndAllSessions {
+    // Nothing else ends trust within a login; between its two steps its owner may have.
+    if !is_of_before && state.config.anomaly.impossible_travel < Reaction::EndAllSessions {
         return Ok(token);
     }
     if let Some(text) = token {
@@ -300,15 +301,34 @@ pub async fn forget_all(
     state: &State,
     connection: &mut AnyConnection,
     user_id: UserId,
+    by: Actor,
 ) -> Result<(), Error> {
     let removed = sqlx::query("DELETE FROM trusted_devices WHERE user_id = $1")
         .bind(user_id)
         .execute(&mut *connection)
         .await?;
     if removed.rows_affected() > 0 {
-        note(state, connection, user_id, Actor::System, "removed").await?;
+        note(state, connection, user_id, by, "removed").await?;
     }
     Ok(())
+}
+
+/// When each trusted device of a user was used last, in seconds since 1970.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn used(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+) -> Result<Vec<i64>, Error> {
+    let rows =
+        sqlx::query("SELECT used_at FROM trusted_devices WHERE user_id = $1 ORDER BY used_at")
+            .bind(user_id)
+            .fetch_all(connection)
+            .await?;
+    rows.iter()
+        .map(|row| Ok(row.try_get::<Timestamp, _>("used_at")?.unix_seconds()))
+        .collect()
 }
 
 /// Trusts no device of anybody any more.

@@ -33,6 +33,11 @@ pub struct Seen {
 }
 
 impl Place {
+    /// The country, two letters (ISO 3166-1), where it is known.
+    pub(crate) fn country(&self) -> Option<&str> {
+        self.country.as_deref()
+    }
+
     /// What the headers of a trusted proxy tell. A header that comes twice or cannot be read tells
     /// nothing.
     pub(crate) fn told(headers: &HeaderMap, settings: &Anomaly) -> Self {

@@ -8,6 +8,8 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{self, Event};
 use crate::ids::UserId;
+use crate::login::messages;
+use crate::notify::Message;
 use crate::sessions::{self, Ending};
 use crate::social;
 use crate::vault::Purpose;
@@ -372,10 +374,11 @@ pub async fn enter(
     state: &State,
     connection: &mut AnyConnection,
     id: UserId,
-) -> Result<Option<User>, Error> {
+) -> Result<Option<Entered>, Error> {
     let now = state.clock.now();
     if let Some(row) = store::note_login_of_active(connection, id, now).await? {
-        return complete(state, connection, id, row).await.map(Some);
+        let user = complete(state, connection, id, row).await?;
+        return Ok(Some(Entered { user, notice: None }));
     }
     let Some(mut user) = find_active(state, connection, id).await? else {
         return Ok(None);
@@ -384,11 +387,22 @@ pub async fn enter(
         return Ok(None);
     }
     user.last_login = Some(now.unix_seconds());
+    let mut notice = None;
     if user.status != Status::Active {
         status::woken(state, connection, &user).await?;
         user.status = Status::Active;
+        let contact = contact(state, connection, id).await?;
+        notice = contact.and_then(|(kind, _, to)| messages::account_taken_back(kind, &to));
     }
-    Ok(Some(user))
+    Ok(Some(Entered { user, notice }))
+}
+
+/// Whoever is let in.
+pub struct Entered {
+    /// The account, which is active.
+    pub user: User,
+    /// What its owner must be told.
+    pub notice: Option<Message>,
 }
 
 /// Changes what a person says of themselves.

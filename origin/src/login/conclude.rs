@@ -131,7 +131,8 @@ pub async fn conclude(
         };
         let messages = anomaly::login(state, &mut tx, entering).await?;
         let shown = tokens.device_token;
-        tokens.device_token = devices::trust_still(state, &mut tx, user_id, shown).await?;
+        tokens.device_token = devices::trust_still(state, &mut tx, user_id, shown, false).await?;
+        let messages = opened.notice.into_iter().chain(messages);
         let told = state.mailer.keep(&mut tx, user_id, messages).await?;
         tx.commit().await?;
         state.mailer.deliver(told);

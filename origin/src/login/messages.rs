@@ -101,6 +101,41 @@ pub fn password_changed(kind: Kind, to: &str) -> Option<Message> {
     message(kind, to, "Your password was changed", text, None)
 }
 
+/// After its owner left an account, until the next login or, with `erase_at`, for good.
+pub fn account_left(kind: Kind, to: &str, erase_at: Option<Timestamp>) -> Option<Message> {
+    let text = match erase_at {
+        None => format!(
+            "Your account was deactivated and its sessions were ended. Logging in takes it back. \
+             {NOT_YOU}"
+        ),
+        Some(at) => format!(
+            "Your account was deleted, and its sessions were ended. Everything about you goes on {}. \
+             Logging in before that keeps the account. {NOT_YOU}",
+            date(at)
+        ),
+    };
+    message(kind, to, "Your account was left", text, None)
+}
+
+/// After an account and everything about its owner went at once.
+pub fn account_erased(kind: Kind, to: &str) -> Option<Message> {
+    let text =
+        "Your account was deleted, with everything about you. This is the last message.".to_owned();
+    message(kind, to, "Your account was deleted", text, None)
+}
+
+/// After a login took back an account that its owner had left.
+pub fn account_taken_back(kind: Kind, to: &str) -> Option<Message> {
+    let text = format!("Somebody logged in to your account, which is active again. {NOT_YOU}");
+    message(kind, to, "Your account is active again", text, None)
+}
+
+/// After a copy of everything about a person was taken.
+pub fn account_exported(kind: Kind, to: &str) -> Option<Message> {
+    let text = format!("A copy of your account's data was taken. {NOT_YOU}");
+    message(kind, to, "A copy of your data was taken", text, None)
+}
+
 /// After an identity at another provider was linked to the account.
 pub fn identity_linked(kind: Kind, to: &str, provider: &str) -> Option<Message> {
     let text = format!(

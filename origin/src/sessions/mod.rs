@@ -25,6 +25,7 @@ pub(crate) use view::View;
 
 use crate::abuse::place::Seen;
 use crate::abuse::{anomaly, devices};
+use crate::accounts::Entered;
 use crate::accounts::{self, User};
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -32,6 +33,7 @@ use crate::config::Reaction;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
 use crate::ids::{SessionId, UserId};
+use crate::notify::Message;
 use crate::request::Caller;
 use crate::revocation::{self, Revoked};
 use crate::tokens::{self, Grant, Issued};
@@ -134,6 +136,8 @@ pub struct Opened {
     pub tokens: Tokens,
     /// The ends of sessions that gave way, which the caller has to record.
     pub(crate) events: Vec<Event<'static>>,
+    /// What the user must be told, which the caller has to keep.
+    pub(crate) notice: Option<Message>,
     /// Where the user was last in another session, and in which.
     pub(crate) before: Option<(SessionId, Seen)>,
 }
@@ -151,7 +155,7 @@ pub async fn open(
     let now = state.clock.now();
     let rules = &state.config.sessions;
     let user_id = new.user_id;
-    let user = accounts::enter(state, connection, user_id)
+    let Entered { user, notice } = accounts::enter(state, connection, user_id)
         .await?
         .ok_or(Error::CredentialsInvalid)?;
     let ground = store::ground(connection, user_id, now).await?;
@@ -209,6 +213,7 @@ pub async fn open(
         tokens: tokens_of(state, &session, user, issued)?,
         events: ends(&over, "limit".into()).collect(),
         before,
+        notice,
     })
 }
 
@@ -476,7 +481,8 @@ pub async fn end_of_user(
         .as_ref()
         .map(|details| (details.device_id.as_deref(), details.user_agent.as_deref()));
     anomaly::forget_devices(state, connection, user_id, told).await?;
-    devices::forget_all(state, connection, user_id).await?;
+    let by = cause.by.unwrap_or_else(|| ended_by(user_id, cause.reason));
+    devices::forget_all(state, connection, user_id, by).await?;
     let now = state.clock.now();
     let ended = store::end_of_user(connection, user_id, except, now, cause.reason).await?;
     revoke(state, connection, &ended, cause).await

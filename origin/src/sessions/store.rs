@@ -290,6 +290,9 @@ pub(super) async fn add_method(
 
 /// Notes a proof of now in a session that can be used, and rotates its refresh token. One statement,
 /// so that proofs that arrive together are all noted.
+///
+/// In a session of two factors the first alone does not renew `auth_time`: gates read it with `acr`,
+/// and would take an old second factor for a new one.
 pub(super) async fn step_up(
     connection: &mut AnyConnection,
     id: SessionId,
@@ -306,7 +309,7 @@ pub(super) async fn step_up(
              last_used_at = $3,
              idle_expires_at = CASE WHEN absolute_expires_at < $4
                  THEN absolute_expires_at ELSE $4 END,
-             auth_time = $3,
+             auth_time = CASE WHEN $2 = 1 OR second_factor_at IS NULL THEN $3 ELSE auth_time END,
              second_factor_at = CASE WHEN $2 = 1 THEN $3 ELSE second_factor_at END
          WHERE id = $1 AND ended_at IS NULL
            AND idle_expires_at > $3 AND absolute_expires_at > $3

@@ -39,6 +39,9 @@ pub(crate) struct View {
     /// The network of that address, a /16 or of IPv6 a /32: how coarsely a place is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     network: Option<String>,
+    /// The country of the last login or refresh, two letters, where a proxy tells it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    country: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
     /// How its owner proved who they are (RFC 8176).
@@ -80,6 +83,11 @@ impl View {
             app_version: details.app_version,
             address: details.address,
             network: details.address.map(device::network),
+            country: details
+                .seen
+                .as_ref()
+                .and_then(|seen| seen.place.country())
+                .map(str::to_owned),
             user_agent: details.user_agent,
             amr: serde_json::from_str(&session.amr)
                 .map_err(|_| Error::internal("amr of a session"))?,

@@ -39,6 +39,7 @@ mod totp;
 
 pub(crate) use loss::reset_factors;
 pub(super) use mailed::send;
+pub(crate) use routes::{Factor, list};
 
 use super::codes;
 use super::messages;

@@ -14,16 +14,18 @@ use crate::accounts::Kind;
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::ids::UserId;
 use crate::login::checked_code;
 use crate::login::fresh::FreshlyAuthenticated;
 use crate::login::passkeys;
 use crate::request::{Json, OptionalJson};
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
+use sqlx::AnyConnection;
 
 pub(in crate::login) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
-        .routes(routes!(list))
+        .routes(routes!(show))
         .routes(routes!(begin_totp, remove_totp))
         .routes(routes!(confirm_totp))
         .routes(routes!(replace_recovery_codes))
@@ -33,7 +35,7 @@ pub(in crate::login) fn routes() -> OpenApiRouter<State> {
 
 /// A second factor; instants are seconds since 1970.
 #[derive(Serialize, ToSchema)]
-struct Factor {
+pub(crate) struct Factor {
     method: Method,
     added_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,8 +44,8 @@ struct Factor {
 
 /// A person's second factors, the strongest first.
 #[derive(Serialize, ToSchema)]
-struct Factors {
-    factors: Vec<Factor>,
+pub(crate) struct Factors {
+    pub(crate) factors: Vec<Factor>,
     /// Recovery codes that were not used.
     recovery_codes_left: usize,
 }
@@ -54,8 +56,19 @@ struct Factors {
     responses((status = 200, description = "The factors.", body = Factors)),
 )]
 /// `GET /mfa`
-async fn list(caller: Authenticated, Shared(state): Shared<State>) -> Result<Json<Factors>, Error> {
+async fn show(caller: Authenticated, Shared(state): Shared<State>) -> Result<Json<Factors>, Error> {
     let mut reader = state.db.read().await?;
+    list(&mut reader, caller.user_id).await.map(Json)
+}
+
+/// The second factors of an account.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn list(
+    connection: &mut AnyConnection,
+    user_id: UserId,
+) -> Result<Factors, Error> {
     let mut factors = Vec::new();
     let mut add = |method, added_at: Timestamp, last_used_at: Option<Timestamp>| {
         factors.push(Factor {
@@ -64,26 +77,26 @@ async fn list(caller: Authenticated, Shared(state): Shared<State>) -> Result<Jso
             last_used_at: last_used_at.map(Timestamp::unix_seconds),
         });
     };
-    for row in passkeys::store::passkeys(&mut reader, caller.user_id).await? {
+    for row in passkeys::store::passkeys(&mut *connection, user_id).await? {
         add(Method::Passkey, row.added_at, row.last_used_at);
     }
-    if let Some(row) = store::totp(&mut reader, caller.user_id).await? {
+    if let Some(row) = store::totp(&mut *connection, user_id).await? {
         add(Method::Totp, row.added_at, row.last_used_at);
     }
-    for row in store::code_factors(&mut reader, caller.user_id).await? {
+    for row in store::code_factors(&mut *connection, user_id).await? {
         if let Some(method) = Method::sending_to(row.kind) {
             add(method, row.added_at, row.last_used_at);
         }
     }
-    let codes = store::recovery_codes(&mut reader, caller.user_id).await?;
+    let codes = store::recovery_codes(&mut *connection, user_id).await?;
     if let Some((_, made_at)) = codes.first() {
         add(Method::RecoveryCode, *made_at, None);
     }
     factors.sort_by_key(|factor| factor.method);
-    Ok(Json(Factors {
+    Ok(Factors {
         factors,
         recovery_codes_left: codes.len(),
-    }))
+    })
 }
 
 /// What may be wished for with every change of a factor.

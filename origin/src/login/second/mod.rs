@@ -197,8 +197,8 @@ async fn complete(
     };
     let messages = anomaly::login(state, &mut tx, entering).await?;
     let shown = tokens.device_token;
-    tokens.device_token = devices::trust_still(state, &mut tx, user_id, shown).await?;
-    let messages = message.into_iter().chain(messages);
+    tokens.device_token = devices::trust_still(state, &mut tx, user_id, shown, trusted).await?;
+    let messages = opened.notice.into_iter().chain(message).chain(messages);
     let told = state.mailer.keep(&mut tx, user_id, messages).await?;
     tx.commit().await?;
     state.mailer.deliver(told);
