@@ -122,6 +122,12 @@ async fn a_login_takes_a_left_account_back() {
         let other = Person::log_in(&origin, "user@example.org").await;
         let left = user.ask(&origin, method, route, None).await;
         assert_eq!(left.status, status, "{:?}", left.body);
+        let told = origin.message(&user.email).unwrap();
+        assert_eq!(told.subject, Some("Your account was left"));
+        assert_eq!(
+            told.text.contains("Everything about you goes on"),
+            status == 202
+        );
         for session in [&user, &other] {
             assert_eq!(session.judged(&origin).await["code"], "token_revoked");
             let body = json!({"refresh_token": session.refresh});
@@ -148,6 +154,13 @@ async fn a_login_takes_a_left_account_back() {
             .expect(401, "credentials_invalid");
         let back = Person::log_in(&origin, &user.email).await;
         assert_eq!(back.judged(&origin).await["active"], true);
+        let told = origin.state.mailer.sent();
+        let back = told.iter().filter(|message| message.to == user.email);
+        assert_eq!(
+            back.filter(|message| message.subject == Some("Your account is active again"))
+                .count(),
+            1
+        );
         origin.advance(GRACE);
         revocation::clean(&origin.state).await.unwrap();
         Person::log_in(&origin, &user.email).await;
@@ -379,6 +392,17 @@ async fn a_copy_has_everything_and_nothing_secret() {
         "case/zephyrine"
     );
     assert!(copy["password_set_at"].is_i64());
+    assert_eq!(copy["factors"], json!([]));
+    assert_eq!(copy["identities"], json!([]));
+    let began = BEGINNING.unix_seconds();
+    assert_eq!(
+        copy["trusted_devices"][0], began,
+        "{}",
+        copy["trusted_devices"]
+    );
+    assert_eq!(copy["known_devices"][0], began, "{}", copy["known_devices"]);
+    let told = origin.message(&user.email).unwrap();
+    assert_eq!(told.subject, Some("A copy of your data was taken"));
     let kinds: Vec<_> = copy["events"]
         .as_array()
         .unwrap()

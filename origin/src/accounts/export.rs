@@ -10,13 +10,16 @@ use super::contacts::{self, Contact};
 use super::kyc::{self, Submission};
 use super::status::By;
 use super::{User, store};
+use crate::abuse::{anomaly, devices};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{self, AuditEvent};
 use crate::ids::{SessionId, UserId};
+use crate::login::factors::{self, Factor};
 use crate::login::passkeys::{self, PasskeyView};
 use crate::sessions::{self, View};
+use crate::social::{self, Identity};
 
 /// Everything that is held about a person; instants are seconds since 1970 unless they are text.
 #[derive(Serialize, ToSchema)]
@@ -33,6 +36,15 @@ pub(super) struct Export {
     password_set_at: Option<i64>,
     /// Passkeys: what its owner calls each, when it came and was used last.
     passkeys: Vec<PasskeyView>,
+    /// Second factors, when each came and was used last.
+    factors: Vec<Factor>,
+    /// Identities at other providers that are linked to the account.
+    identities: Vec<Identity>,
+    /// Devices that are let in while strangers fail, when each was used last.
+    trusted_devices: Vec<i64>,
+    /// Devices that are not new any more, when somebody logged in on each last. What is kept of them
+    /// is a keyed hash.
+    known_devices: Vec<i64>,
     /// Sessions that can be used.
     sessions: Vec<View>,
     /// Sessions that ended in the last 30 days.
@@ -67,6 +79,10 @@ pub(super) async fn take(
             .await?
             .map(Timestamp::unix_seconds),
         passkeys: passkeys::list(state, connection, user_id).await?,
+        factors: factors::list(connection, user_id).await?.factors,
+        identities: social::identities_of(state, connection, user_id).await?,
+        trusted_devices: devices::used(connection, user_id).await?,
+        known_devices: anomaly::devices_used(connection, user_id).await?,
         sessions: sessions::live_of(state, connection, user_id, Some(session_id)).await?,
         ended_sessions: sessions::ended_of(state, connection, user_id).await?,
         kyc: kyc::submissions(state, connection, user_id).await?,

@@ -3,15 +3,19 @@
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use serde::Serialize;
+use sqlx::AnyConnection;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::Kind;
 use super::export::{self, Export};
 use super::status::{self, By};
 use crate::app::State;
 use crate::error::Error;
-use crate::login::FreshlyAuthenticated;
+use crate::ids::UserId;
+use crate::login::{FreshlyAuthenticated, messages};
+use crate::notify::{Kept, Message};
 use crate::request::{Caller, Json};
 
 pub(super) fn routes() -> OpenApiRouter<State> {
@@ -42,7 +46,12 @@ async fn deactivate(
     let mut tx = state.db.write().await?;
     let by = By::user(session.user_id, &caller);
     status::deactivate(&state, &mut tx, by, session.user_id).await?;
+    let told = tell(&state, &mut tx, session.user_id, |kind, to| {
+        messages::account_left(kind, to, None)
+    })
+    .await?;
     tx.commit().await?;
+    state.mailer.deliver(told);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -76,11 +85,23 @@ async fn delete(
     let mut tx = state.db.write().await?;
     let by = By::user(session.user_id, &caller);
     if erase_at <= state.clock.now() {
+        let contact = super::contact(&state, &mut tx, session.user_id).await?;
         super::erase(&state, &mut tx, by, session.user_id).await?;
+        tx.commit().await?;
+        // Nothing about the person is kept, so this is not written down.
+        if let Some(message) = contact.and_then(|(kind, _, to)| messages::account_erased(kind, &to))
+        {
+            state.mailer.send(message);
+        }
     } else {
         status::request_erasure(&state, &mut tx, by, session.user_id, erase_at).await?;
+        let told = tell(&state, &mut tx, session.user_id, |kind, to| {
+            messages::account_left(kind, to, Some(erase_at))
+        })
+        .await?;
+        tx.commit().await?;
+        state.mailer.deliver(told);
     }
-    tx.commit().await?;
     let answer = Deleting {
         erase_at: erase_at.unix_seconds(),
     };
@@ -107,6 +128,20 @@ async fn export(
     let by = By::user(session.user_id, &caller);
     let whose = (session.user_id, session.session_id);
     let export = export::take(&state, &mut tx, by, whose).await?;
+    let told = tell(&state, &mut tx, session.user_id, messages::account_exported).await?;
     tx.commit().await?;
+    state.mailer.deliver(told);
     Ok(Json(export))
+}
+
+/// Tells the owner: it may not have been them.
+async fn tell(
+    state: &State,
+    connection: &mut AnyConnection,
+    user_id: UserId,
+    message: impl FnOnce(Kind, &str) -> Option<Message>,
+) -> Result<Kept, Error> {
+    let contact = super::contact(state, connection, user_id).await?;
+    let message = contact.and_then(|(kind, _, to)| message(kind, &to));
+    state.mailer.keep(connection, user_id, message).await
 }

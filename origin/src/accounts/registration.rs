@@ -320,6 +320,8 @@ async fn claim(state: &State, wanted: &Wanted, phc: &str) -> Result<(), Error> {
     if !state.config.registration.username_alone {
         return Err(Error::invalid("Expected email or phone_number."));
     }
+    // Nothing is sent, but this is bounded over all addresses like what is.
+    state.limiter.message()?;
     let blind = username.blind(&state.vault)?;
     let mut tx = state.db.write().await?;
     let mut inner = tx.begin().await?;

@@ -49,7 +49,7 @@ struct Details {
 /// A link as its owner sees it; instants are seconds since 1970.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = SocialIdentity)]
-pub(super) struct View {
+pub(crate) struct View {
     #[schema(value_type = String, format = "uuid")]
     id: IdentityId,
     provider: String,
@@ -180,7 +180,10 @@ pub(super) async fn link(
 }
 
 /// The links of an account.
-pub(super) async fn list(
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn list(
     state: &State,
     connection: &mut AnyConnection,
     user_id: UserId,

@@ -60,7 +60,7 @@ use crate::config::Config;
 use crate::error::Error;
 use provider::Provider;
 
-pub(crate) use identities::withdraw;
+pub(crate) use identities::{View as Identity, list as identities_of, withdraw};
 
 /// Why a provider did not tell who somebody is.
 #[derive(Clone, Copy, Debug, thiserror::Error)]

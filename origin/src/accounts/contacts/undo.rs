@@ -5,7 +5,6 @@ use sqlx::AnyConnection;
 
 use super::store::{self, Undo};
 use super::{Entry, entries};
-use crate::abuse::devices;
 use crate::accounts::status::By;
 use crate::accounts::{self, Identifier, Kind};
 use crate::app::State;
@@ -119,7 +118,6 @@ async fn take_back(
     // Other ways in that may have been prepared meanwhile.
     social::withdraw(&mut tx, user_id).await?;
     login::factors::remove_since(&mut tx, user_id, undo.created_at).await?;
-    devices::forget_all(state, &mut tx, user_id).await?;
     sessions::end_of_user(state, &mut tx, user_id, Ending::All, "undone").await?;
     let by = By {
         actor: Actor::Anonymous,
