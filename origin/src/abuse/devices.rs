@@ -213,7 +213,7 @@ pub async fn trust_still(
     token: Option<String>,
 ) -> Result<Option<String>, Error> {
     // Nothing else ends trust within a login.
-    if state.config.anomaly.impossible_travel < Reaction::EndAllSessions {
+    if !state.config.anomaly.reacts_with(Reaction::EndAllSessions) {
         return Ok(token);
     }
     if let Some(text) = token {

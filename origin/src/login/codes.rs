@@ -360,6 +360,7 @@ pub async fn note_refusal(
         }
     };
     // Nobody has the index of zeroes: a token of nothing costs the same look-up.
+    let found = recipient.is_some();
     let recipient = recipient.unwrap_or([0; 32]);
     let mut holder = None;
     for kind in [Kind::Email, Kind::Phone] {
@@ -370,8 +371,14 @@ pub async fn note_refusal(
         .by("code")
         .because(refusal.code().0)
         .from(caller);
-    event.user = holder.map(|holder| holder.user_id);
-    events::refused(state, &event).await
+    let user_id = holder.map(|holder| holder.user_id);
+    event.user = user_id;
+    events::refused(state, &event).await?;
+    if found && purpose == CodeFor::Login && matches!(refusal, Error::CodeInvalid(_)) {
+        let account = Subject::of(&state.vault, user_id, &recipient)?;
+        state.watch.failed(state, caller, &account, user_id).await?;
+    }
+    Ok(())
 }
 
 /// Records within the caller's transaction that a code was asked for; so many times at most as

@@ -11,7 +11,7 @@ use webauthn_rs::prelude::PublicKeyCredential;
 
 use super::factors::{self, Method};
 use super::passkeys::{self, For};
-use crate::abuse::{anomaly, devices};
+use crate::abuse::{Subject, anomaly, devices};
 use crate::accounts;
 use crate::app::State;
 use crate::error::Error;
@@ -109,6 +109,13 @@ async fn verify(
         .by(shown.method().as_str())
         .from(caller);
     events::note_refusal(state, &outcome, failure).await?;
+    if let (Err(Error::CodeInvalid(_)), Some(user_id)) = (&outcome, whose) {
+        let account = Subject::account(&state.vault, user_id)?;
+        state
+            .watch
+            .failed(state, caller, &account, Some(user_id))
+            .await?;
+    }
     outcome
 }
 
@@ -169,9 +176,18 @@ async fn complete(
     let mut session = NewSession::first_party(state, user_id, caller, device_id, &[]);
     session.amr = amr;
     session.second_factor_at = Some(now);
+    let named = found.waiting.device_id.as_deref();
+    let trusted = found.waiting.device_token.is_some();
+    let arriving = anomaly::Arriving {
+        user_id,
+        caller,
+        device_id: named.or(caller.device_id.as_deref()),
+        trusted,
+    };
+    // The second factor was proved now: no sign asks for more.
+    let signs = anomaly::look(state, &mut tx, &arriving).await?;
     let opened = sessions::open(state, &mut tx, session).await?;
     let (mut tokens, mut events) = (opened.tokens, opened.events);
-    let trusted = found.waiting.device_token.is_some();
     tokens.device_token = found.waiting.device_token.clone();
     if !trusted && let Some((token, event)) = devices::trust(state, &mut tx, user_id).await? {
         tokens.device_token = Some(token);
@@ -186,13 +202,10 @@ async fn complete(
     }
     events::record_all(state, &mut tx, &events).await?;
     let message = factors::recovery_code_used(state, &mut tx, user_id, proof.method()).await?;
-    let named = found.waiting.device_id.as_deref();
     let entering = anomaly::Entering {
-        user_id,
+        arriving,
+        signs,
         session_id: tokens.session_id,
-        caller,
-        device_id: named.or(caller.device_id.as_deref()),
-        trusted,
         before: opened.before,
     };
     let messages = anomaly::login(state, &mut tx, entering).await?;
