@@ -143,3 +143,47 @@ impl Anomaly {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_have_bounds_and_reactions_none() {
+        let defaults = Anomaly::default;
+        for (anomaly, holds) in [
+            (defaults(), true),
+            (
+                Anomaly {
+                    new_device: Reaction::EndAllSessions,
+                    one_account_many_networks: Reaction::EndAllSessions,
+                    one_network_many_accounts: Reaction::EndAllSessions,
+                    impossible_travel: Reaction::EndAllSessions,
+                    ..defaults()
+                },
+                true,
+            ),
+            (many(1, 10, 900), false),
+            (many(2, 2, 60), true),
+            (many(3, 1, 900), false),
+            (many(100, 100, 86_400), true),
+            (many(101, 10, 900), false),
+            (many(3, 101, 900), false),
+            (many(3, 10, 59), false),
+            (many(3, 10, 86_401), false),
+        ] {
+            let mut wrong = Wrong::default();
+            anomaly.check(&mut wrong);
+            assert_eq!(wrong.is_empty(), holds, "{anomaly:?}");
+        }
+    }
+
+    fn many(networks: u32, accounts: u32, seconds: u64) -> Anomaly {
+        Anomaly {
+            networks_per_account: networks,
+            accounts_per_network: accounts,
+            failures_seconds: seconds,
+            ..Anomaly::default()
+        }
+    }
+}
