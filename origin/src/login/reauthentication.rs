@@ -207,7 +207,7 @@ async fn by_code(
     code: &Secret,
 ) -> Result<Tokens, Error> {
     // Recovery codes alone are no second factor, and go with the last one.
-    let proof = factors::guess(state, session.user_id, method, code, None).await?;
+    let proof = factors::guess(state, session.user_id, method, code, None, Some(caller)).await?;
     settle(state, session, caller, &proof, &[proof.amr()]).await
 }
 

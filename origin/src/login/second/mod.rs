@@ -2,7 +2,7 @@
 //!
 //! The token is bound to the account, to what its first factor was and to the device that was
 //! named with it. It is good for five minutes and five tries, of whatever method, each counted and
-//! committed before a factor is looked at, and once: the statement that deletes it decides which
+//! committed before a factor is looked at (given back where none was, since it came too soon), and once: the statement that deletes it decides which
 //! of many requests opens the session.
 
 use serde_json::Value;
@@ -85,7 +85,8 @@ impl Shown {
 ///
 /// # Errors
 /// [`Error::CodeInvalid`] whatever is wrong with token or code, [`Error::CodeExpired`] when the
-/// time of either is over.
+/// time of either is over; [`Error::RateLimited`] for a code that comes too soon after wrong ones,
+/// which is no try.
 async fn verify(
     state: &State,
     caller: &Caller,
@@ -101,7 +102,13 @@ async fn verify(
         token::owner(state, &mut reader, token).await?
     };
     let outcome = match found {
-        Ok(found) => complete(state, caller, token, &found, shown).await,
+        Ok(found) => {
+            let outcome = complete(state, caller, token, &found, shown).await;
+            if let Err(Error::RateLimited(_)) = &outcome {
+                token::give_back(state, &found).await?;
+            }
+            outcome
+        }
         Err(refusal) => Err(refusal),
     };
     let failure = Event::new(events::Kind::Factor, Outcome::Failure, Actor::Anonymous)
@@ -137,7 +144,10 @@ async fn complete(
     }
     let proof = match shown {
         Shown::Code(method, code) => {
-            factors::guess(state, user_id, *method, code, Some(token)).await?
+            // Whoever knows the password does not hold up a device that its owner logged in on.
+            let trusted = found.waiting.device_token.is_some();
+            let stranger = (!trusted).then_some(caller);
+            factors::guess(state, user_id, *method, code, Some(token), stranger).await?
         }
         Shown::Passkey(challenge, credential) => {
             let what = For::SecondFactor(user_id, token);
