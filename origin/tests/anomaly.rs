@@ -179,19 +179,91 @@ async fn a_trusted_device_is_never_new_nor_kept_out() {
         .expect(200, "");
 }
 
+/// Every reaction, weakest first.
+const REACTIONS: [Reaction; 6] = [
+    Reaction::Off,
+    Reaction::Record,
+    Reaction::Notify,
+    Reaction::StepUp,
+    Reaction::EndSession,
+    Reaction::EndAllSessions,
+];
+
+/// Two sessions, the second used last.
+async fn two_sessions(origin: &Origin, peer: &str) -> [Reply; 2] {
+    let first = log_in(origin, peer, &[], "laptop").await;
+    origin.advance(1);
+    let second = log_in(origin, peer, &[], "laptop").await;
+    origin.advance(1);
+    [first, second]
+}
+
+/// That a login did what this reaction and those before it do, and no more: the sessions of before,
+/// what the new one may do, and what the ended ones say.
+async fn expect_followed(origin: &Origin, reaction: Reaction, before: &[Reply; 2], now: &Reply) {
+    let ended = [
+        reaction == Reaction::EndAllSessions,
+        reaction >= Reaction::EndSession,
+    ];
+    for (tokens, ended) in before.iter().zip(ended) {
+        let reply = refresh(origin, PROXY, &[], tokens).await;
+        assert_eq!(reply.code() == "session_ended", ended, "{reaction:?}");
+    }
+    let count = i64::from(ended[0]) + i64::from(ended[1]);
+    assert_eq!(events(origin, "anomaly").await, count, "{reaction:?}");
+    let sql = "SELECT COUNT(*) FROM sessions WHERE ended_reason = 'anomaly'";
+    assert_eq!(person::number(origin, sql).await, count, "{reaction:?}");
+    assert_eq!(revocation_entries(origin).await, count, "{reaction:?}");
+    // Nobody is refused; what asks for a fresh proof asks again.
+    let bearer = now.text("access_token");
+    let begun = person::call(origin, Method::POST, "/mfa/totp", bearer, None).await;
+    if reaction < Reaction::StepUp {
+        begun.expect(200, "");
+    } else {
+        begun.expect(401, "step_up_required");
+        let body = json!({"method": "password", "password": PASSWORD});
+        let again = person::call(origin, Method::POST, "/reauthenticate", bearer, Some(body));
+        let again = again.await.expect(200, "");
+        let bearer = again.text("access_token");
+        let begun = person::call(origin, Method::POST, "/mfa/totp", bearer, None).await;
+        begun.expect(200, "");
+    }
+}
+
 #[tokio::test]
 async fn new_devices_are_as_the_setting_says() {
-    for (reaction, recorded, mailed) in [
-        (Reaction::Off, 0, 0),
-        (Reaction::Record, 1, 0),
-        (Reaction::Notify, 1, 1),
-    ] {
+    for reaction in REACTIONS {
         let origin = origin_with(|config| config.anomaly.new_device = reaction).await;
-        log_in(&origin, PROXY, &[], "laptop").await;
-        log_in(&origin, PROXY, &[], "phone").await;
-        assert_eq!(events(&origin, "new_device").await, recorded);
-        assert_eq!(told(&origin, NEW_DEVICE), mailed);
+        let before = two_sessions(&origin, PROXY).await;
+        let phone = log_in(&origin, PROXY, &[], "phone").await;
+        let (recorded, mailed) = (reaction >= Reaction::Record, reaction >= Reaction::Notify);
+        assert_eq!(events(&origin, "new_device").await, i64::from(recorded));
+        assert_eq!(told(&origin, NEW_DEVICE), usize::from(mailed));
+        expect_followed(&origin, reaction, &before, &phone).await;
     }
+}
+
+#[tokio::test]
+async fn a_second_factor_on_a_new_device_is_proof_enough() {
+    let origin = origin_with(|config| config.anomaly.new_device = Reaction::EndSession).await;
+    let tokens = log_in(&origin, PROXY, &[], "laptop").await;
+    let (app, _) = person::enrol(&origin, tokens.text("access_token")).await;
+    let waiting = log_in(&origin, PROXY, &[], "phone").await;
+    // A first factor alone ends nothing and makes no device known.
+    assert_eq!(events(&origin, "new_device").await, 0);
+    let body = json!({
+        "mfa_token": waiting.text("mfa_token"), "method": "totp", "code": app.code(&origin, 0),
+    });
+    let phone = origin.post_from(PROXY, &[], "/login/mfa", &body).await;
+    let phone = phone.expect(200, "");
+    assert_eq!(events(&origin, "new_device").await, 1);
+    refresh(&origin, PROXY, &[], &tokens)
+        .await
+        .expect(401, "session_ended");
+    let bearer = phone.text("access_token");
+    person::call(&origin, Method::POST, "/mfa/recovery-codes", bearer, None)
+        .await
+        .expect(200, "");
 }
 
 #[tokio::test]
@@ -374,32 +446,236 @@ async fn another_network_is_out_of_reach_only_where_that_is_set() {
     }
 }
 
+const AMONG_FAILURES: &str = "A login among many failures";
+
+/// An origin that counts by address and holds nobody up.
+async fn watching(change: impl FnOnce(&mut Config)) -> Origin {
+    origin_with(|config| {
+        config.limits.per_ip = true;
+        config.limits.login_failures_per_ip = 1_000;
+        config.limits.otp_verify_failures_per_ip_per_hour = 1_000;
+        config.lockout.delay_seconds = Vec::new();
+        change(config);
+    })
+    .await
+}
+
+async fn fail(origin: &Origin, peer: &str, identifier: &str) {
+    let body = json!({"identifier": identifier, "password": "wrong horse battery"});
+    let reply = origin.post_from(peer, &[], "/login", &body).await;
+    reply.expect(401, "credentials_invalid");
+}
+
 #[tokio::test]
 async fn an_account_that_many_networks_fail_at_is_recorded_and_told_by_setting() {
-    for (reaction, recorded, mailed) in [
-        (Reaction::Off, 0, 0),
-        (Reaction::Record, 2, 0),
-        (Reaction::Notify, 2, 1),
-    ] {
-        let origin = origin_with(|config| {
-            config.limits.per_ip = true;
-            config.anomaly.one_account_many_networks = reaction;
-            config.lockout.delay_seconds = Vec::new();
-        })
-        .await;
+    for reaction in REACTIONS {
+        let origin = watching(|config| config.anomaly.one_account_many_networks = reaction).await;
+        let before = two_sessions(&origin, PROXY).await;
         // As much is recorded of a name that nobody has.
         for identifier in [EMAIL, "nobody@example.org"] {
             for network in 1..=4 {
-                let body = json!({"identifier": identifier, "password": "wrong horse battery"});
-                let peer = format!("203.0.{network}.9");
-                let reply = origin.post_from(&peer, &[], "/login", &body).await;
-                reply.expect(401, "credentials_invalid");
+                fail(&origin, &format!("203.0.{network}.9"), identifier).await;
             }
         }
-        assert_eq!(events(&origin, "many_networks").await, recorded);
+        let (recorded, mailed) = (reaction >= Reaction::Record, reaction >= Reaction::Notify);
+        assert_eq!(
+            events(&origin, "many_networks").await,
+            2 * i64::from(recorded)
+        );
         let subject = "Somebody tries passwords of your account";
-        assert_eq!(told(&origin, subject), mailed);
+        assert_eq!(told(&origin, subject), usize::from(mailed));
+        // Whoever only fails ends nothing of anybody.
+        assert_eq!(events(&origin, "anomaly").await, 0, "{reaction:?}");
+        let now = log_in(&origin, "198.51.100.9", &[], "laptop").await;
+        assert_eq!(
+            events(&origin, "many_networks").await,
+            3 * i64::from(recorded)
+        );
+        assert_eq!(told(&origin, AMONG_FAILURES), usize::from(mailed));
+        expect_followed(&origin, reaction, &before, &now).await;
     }
+}
+
+#[tokio::test]
+async fn logins_from_a_network_that_fails_at_many_accounts_are_as_the_setting_says() {
+    for reaction in REACTIONS {
+        let origin = watching(|config| config.anomaly.one_network_many_accounts = reaction).await;
+        let before = two_sessions(&origin, PROXY).await;
+        for n in 0..10 {
+            // Neighbours within the network are one.
+            fail(
+                &origin,
+                &format!("203.0.113.{n}"),
+                &format!("nobody{n}@example.org"),
+            )
+            .await;
+        }
+        let recorded = i64::from(reaction >= Reaction::Record);
+        assert_eq!(events(&origin, "many_accounts").await, recorded);
+        // Elsewhere nothing is seen of it.
+        log_in(&origin, "203.0.114.9", &[], "laptop").await;
+        assert_eq!(events(&origin, "many_accounts").await, recorded);
+        // The session used last is the one from elsewhere; so that it is the second of the two again:
+        let sql = "DELETE FROM sessions WHERE created_at = (SELECT MAX(created_at) FROM sessions)";
+        let mut tx = origin.state.db.write().await.unwrap();
+        sqlx::query(sql).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        let now = log_in(&origin, "203.0.113.200", &[], "laptop").await;
+        assert_eq!(events(&origin, "many_accounts").await, 2 * recorded);
+        let mailed = usize::from(reaction >= Reaction::Notify);
+        assert_eq!(told(&origin, AMONG_FAILURES), mailed);
+        expect_followed(&origin, reaction, &before, &now).await;
+    }
+}
+
+#[tokio::test]
+async fn failures_of_others_are_no_sign_against_a_trusted_device() {
+    let origin = watching(|config| {
+        config.anomaly.one_account_many_networks = Reaction::EndAllSessions;
+    })
+    .await;
+    let mine = log_in(&origin, PROXY, &[], "laptop").await;
+    for network in 1..=3 {
+        fail(&origin, &format!("203.0.{network}.9"), EMAIL).await;
+    }
+    let body = json!({
+        "identifier": EMAIL, "password": PASSWORD, "device_token": mine.text("device_token"),
+    });
+    let reply = origin.post_from(PROXY, &[], "/login", &body).await;
+    reply.expect(200, "");
+    assert_eq!(events(&origin, "many_networks").await, 1);
+    refresh(&origin, PROXY, &[], &mine).await.expect(200, "");
+}
+
+#[tokio::test]
+async fn how_many_are_many_and_for_how_long_is_a_setting() {
+    for (networks, accounts, failing, elapsed, expected) in [
+        (3, 100, 2, 0, (0, 0)),
+        (3, 100, 3, 0, (1, 0)),
+        (4, 100, 3, 0, (0, 0)),
+        (100, 3, 2, 0, (0, 0)),
+        (100, 3, 3, 0, (0, 1)),
+        // The last comes a microsecond's worth before the span is over, or after it.
+        (3, 100, 3, 119, (1, 0)),
+        (3, 100, 3, 120, (0, 0)),
+        (100, 3, 3, 119, (0, 1)),
+        (100, 3, 3, 120, (0, 0)),
+    ] {
+        let origin = watching(|config| {
+            config.anomaly.networks_per_account = networks;
+            config.anomaly.accounts_per_network = accounts;
+            config.anomaly.failures_seconds = 120;
+        })
+        .await;
+        for n in 1..=failing {
+            if n == failing {
+                origin.advance(elapsed);
+            }
+            if accounts == 100 {
+                fail(&origin, &format!("203.0.{n}.9"), EMAIL).await;
+            } else {
+                fail(&origin, PROXY, &format!("nobody{n}@example.org")).await;
+            }
+        }
+        let seen = (
+            events(&origin, "many_networks").await,
+            events(&origin, "many_accounts").await,
+        );
+        let case = format!("{networks} {accounts} {failing} {elapsed}");
+        assert_eq!(seen, expected, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_sign_is_none_against_logins_once_its_time_is_over() {
+    for (elapsed, ended) in [(899, true), (900, false)] {
+        let origin = watching(|config| {
+            config.anomaly.one_account_many_networks = Reaction::EndSession;
+        })
+        .await;
+        let mine = log_in(&origin, PROXY, &[], "laptop").await;
+        for network in 1..=3 {
+            fail(&origin, &format!("203.0.{network}.9"), EMAIL).await;
+        }
+        origin.advance(elapsed);
+        log_in(&origin, PROXY, &[], "laptop").await;
+        let reply = refresh(&origin, PROXY, &[], &mine).await;
+        assert_eq!(reply.code() == "session_ended", ended, "{elapsed}");
+    }
+}
+
+#[tokio::test]
+async fn two_names_of_one_account_are_one_account() {
+    let origin = watching(|config| config.anomaly.accounts_per_network = 3).await;
+    for identifier in [EMAIL, person::NAME, person::PHONE, "nobody@example.org"] {
+        fail(&origin, PROXY, identifier).await;
+    }
+    assert_eq!(events(&origin, "many_accounts").await, 0);
+    fail(&origin, PROXY, "nobody2@example.org").await;
+    assert_eq!(events(&origin, "many_accounts").await, 1);
+}
+
+#[tokio::test]
+async fn wrong_codes_count_like_wrong_passwords() {
+    for (way, failing, expected) in [
+        ("otp", 2, 0),
+        ("otp", 3, 1),
+        ("second", 2, 0),
+        ("second", 3, 1),
+        ("session", 2, 0),
+        ("session", 3, 1),
+    ] {
+        let origin = watching(|_| {}).await;
+        let tokens = log_in(&origin, PROXY, &[], "laptop").await;
+        let bearer = tokens.text("access_token");
+        let mut sent = json!(null);
+        if way == "otp" {
+            let reply = origin.post("/otp/send", json!({"email": EMAIL})).await;
+            sent = reply.expect(200, "").body;
+        } else {
+            person::enrol(&origin, bearer).await;
+        }
+        let waiting = match way {
+            "second" => log_in(&origin, PROXY, &[], "laptop").await.body,
+            _ => json!(null),
+        };
+        for network in 1..=failing {
+            let peer = format!("203.0.{network}.9");
+            let wrong = "not a code";
+            let (route, body) = match way {
+                "otp" => (
+                    "/otp/verify",
+                    json!({"otp_token": sent["otp_token"], "code": wrong_code(&origin)}),
+                ),
+                "second" => (
+                    "/login/mfa",
+                    json!({"mfa_token": waiting["mfa_token"], "method": "recovery_code", "code": wrong}),
+                ),
+                _ => (
+                    "/reauthenticate",
+                    json!({"method": "recovery_code", "code": wrong}),
+                ),
+            };
+            let authorization = format!("Bearer {bearer}");
+            let headers: &[(&str, &str)] = match way {
+                "session" => &[("authorization", &authorization)],
+                _ => &[],
+            };
+            let reply = origin.post_from(&peer, headers, route, &body).await;
+            reply.expect(400, "code_invalid");
+        }
+        assert_eq!(
+            events(&origin, "many_networks").await,
+            expected,
+            "{way} {failing}"
+        );
+    }
+}
+
+/// A code that is not the one that was sent.
+fn wrong_code(origin: &Origin) -> String {
+    let right: u32 = origin.code(EMAIL).parse().unwrap();
+    format!("{:06}", (right + 1) % 1_000_000)
 }
 
 #[tokio::test]

@@ -1,20 +1,26 @@
-//! Logins and refreshes that are unlike those before: a new device, a place out of reach.
+//! Logins and refreshes that are unlike those before: a new device, a place out of reach, many
+//! failures at the account or from the network.
 //!
-//! Both are signs and no proofs. What a client says of its device can be copied, so that a thief
+//! All are signs and no proofs. What a client says of its device can be copied, so that a thief
 //! who knows it is not noticed; a place is guessed from an address, and whoever turns a VPN on
-//! leaps. So no login is refused for either: its owner is told, an account with a second factor
-//! has to prove it (every login of such an account does), and by setting the sessions of before
-//! end. A device that is trusted is never new.
+//! leaps; failures may be another's. So no login is refused for any: its owner is told, an account
+//! with a second factor has to prove it (every login of such an account does), one without begins
+//! a session in which nothing was freshly proved, and by setting the sessions of before end. A
+//! device that is trusted is never new, and others' failures are no sign against it.
+//!
+//! Failing alone has no consequence beyond an event and a message: what ends sessions follows a
+//! login that succeeds while the sign stands, or strangers could log anybody out.
 
 use std::time::Duration;
 
 use sqlx::{AnyConnection, Row as _};
 
 use super::place::{Place, Seen};
+use super::{Subject, stuffing};
 use crate::accounts;
 use crate::app::State;
 use crate::clock::Timestamp;
-use crate::config::Reaction;
+use crate::config::{Anomaly, Reaction};
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
 use crate::ids::{SessionId, UserId};
@@ -31,18 +37,57 @@ const DEVICES: i64 = 50;
 /// A device is forgotten when nobody logged in on it for this long.
 const REMEMBERED: Duration = Duration::from_hours(366 * 24);
 
-/// A login that is about to be answered.
-pub(crate) struct Entering<'a> {
+/// A login whose session is about to be opened.
+pub(crate) struct Arriving<'a> {
     /// Whose it is.
     pub(crate) user_id: UserId,
-    /// The session that it opened.
-    pub(crate) session_id: SessionId,
     /// Who logs in.
     pub(crate) caller: &'a Caller,
     /// The device, as the client names it.
     pub(crate) device_id: Option<&'a str>,
     /// Whether the device was trusted before.
     pub(crate) trusted: bool,
+}
+
+/// What there is to a login, as far as it can be seen before its session is opened.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Signs {
+    new_device: bool,
+    failures: stuffing::Standing,
+}
+
+impl Signs {
+    /// Whether the session begins without a fresh proof: what asks for one asks again.
+    pub(crate) fn ask_again(self, settings: &Anomaly) -> bool {
+        self.reactions(settings)
+            .any(|reaction| reaction >= Reaction::StepUp)
+    }
+
+    fn reactions(self, settings: &Anomaly) -> impl Iterator<Item = Reaction> {
+        [
+            (self.new_device, settings.new_device),
+            (
+                self.failures.many_networks,
+                settings.one_account_many_networks,
+            ),
+            (
+                self.failures.many_accounts,
+                settings.one_network_many_accounts,
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(seen, reaction)| seen.then_some(reaction))
+    }
+}
+
+/// A login that is about to be answered.
+pub(crate) struct Entering<'a> {
+    /// Who arrived.
+    pub(crate) arriving: Arriving<'a>,
+    /// What was seen of it before.
+    pub(crate) signs: Signs,
+    /// The session that it opened.
+    pub(crate) session_id: SessionId,
     /// Where its owner was last in another session, and in which.
     pub(crate) before: Option<(SessionId, Seen)>,
 }
@@ -65,7 +110,29 @@ pub(crate) fn seen(caller: &Caller, now: Timestamp) -> Seen {
     }
 }
 
-/// Looks at a login within its transaction; the messages are for its owner once it is committed.
+/// Looks at a login before its session is opened, within its transaction, and remembers its device.
+/// What strangers do elsewhere is no sign against a device that is trusted.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn look(
+    state: &State,
+    connection: &mut AnyConnection,
+    arriving: &Arriving<'_>,
+) -> Result<Signs, Error> {
+    let new_device = is_new_device(state, connection, arriving).await?;
+    if arriving.trusted {
+        return Ok(Signs::default());
+    }
+    let account = Subject::account(&state.vault, arriving.user_id)?;
+    Ok(Signs {
+        new_device,
+        failures: state.watch.standing(state, arriving.caller, &account),
+    })
+}
+
+/// Does what follows a login within its transaction; the messages are for its owner once it is
+/// committed.
 ///
 /// # Errors
 /// When the database or the vault fails.
@@ -76,46 +143,89 @@ pub(crate) async fn login(
 ) -> Result<Vec<Message>, Error> {
     let settings = &state.config.anomaly;
     let now = state.clock.now();
-    let (user_id, session_id) = (entering.user_id, entering.session_id);
-    let mut messages = Vec::new();
-    let is_new = is_new_device(state, connection, &entering, now).await?;
-    if is_new && settings.new_device >= Reaction::Record {
-        note(state, connection, Kind::NewDevice, "new_device", &entering).await?;
-        if settings.new_device >= Reaction::Notify {
-            let contact = accounts::contact(state, connection, user_id).await?;
-            messages.extend(contact.and_then(|(kind, _, to)| {
-                let device = device::of(entering.caller.user_agent.as_deref()).name;
-                messages::new_device(kind, &to, device.as_deref(), now)
-            }));
-        }
-    }
-    let place = seen(entering.caller, now).place;
-    if settings.impossible_travel >= Reaction::Record
-        && let Some((other, before)) = &entering.before
-        && place.is_out_of_reach(before, now, settings)
-    {
-        note(
-            state,
-            connection,
+    let Entering {
+        arriving,
+        signs,
+        session_id,
+        before,
+    } = entering;
+    let (user_id, caller) = (arriving.user_id, arriving.caller);
+    let place = seen(caller, now).place;
+    let out_of_reach = settings.impossible_travel >= Reaction::Record
+        && before
+            .as_ref()
+            .is_some_and(|(_, before)| place.is_out_of_reach(before, now, settings));
+    let among = |kind, to: &str| messages::login_among_failures(kind, to, now);
+    let device = device::of(caller.user_agent.as_deref()).name;
+    let on_new = |kind, to: &str| messages::new_device(kind, to, device.as_deref(), now);
+    let travel = |kind, to: &str| messages::impossible_travel(kind, to, now);
+    let (networks, accounts) = (signs.failures.many_networks, signs.failures.many_accounts);
+    let found: [(bool, Reaction, Kind, &'static str, &Words<'_>); 4] = [
+        (
+            signs.new_device,
+            settings.new_device,
+            Kind::NewDevice,
+            "new_device",
+            &on_new,
+        ),
+        (
+            networks,
+            settings.one_account_many_networks,
+            Kind::Anomaly,
+            "many_networks",
+            &among,
+        ),
+        (
+            accounts,
+            settings.one_network_many_accounts,
+            Kind::Anomaly,
+            "many_accounts",
+            &among,
+        ),
+        (
+            out_of_reach,
+            settings.impossible_travel,
             Kind::Anomaly,
             "impossible_travel",
-            &entering,
-        )
-        .await?;
-        messages.extend(tell(state, connection, user_id, now).await?);
-        match settings.impossible_travel {
-            Reaction::EndSession => {
-                sessions::end(state, connection, *other, "anomaly").await?;
-            }
-            Reaction::EndAllSessions => {
-                let others = Ending::AllBut(session_id);
-                sessions::end_of_user(state, connection, user_id, others, "anomaly").await?;
-            }
-            _ => {}
+            &travel,
+        ),
+    ];
+    let mut messages: Vec<Message> = Vec::new();
+    let mut strongest = Reaction::Off;
+    for (_, reaction, kind, sign, words) in found.into_iter().filter(|(seen, ..)| *seen) {
+        strongest = strongest.max(reaction);
+        if reaction >= Reaction::Record {
+            note(state, connection, kind, sign, (user_id, session_id), caller).await?;
         }
+        if reaction >= Reaction::Notify
+            && let Some((kind, _, to)) = accounts::contact(state, connection, user_id).await?
+        {
+            // Of two signs of the same kind one message tells.
+            let message = words(kind, &to);
+            let is_told = |told: &Message| {
+                let subject = message.as_ref().and_then(|message| message.subject);
+                told.subject.is_some() && told.subject == subject
+            };
+            if !messages.iter().any(is_told) {
+                messages.extend(message);
+            }
+        }
+    }
+    match (strongest, before) {
+        (Reaction::EndSession, Some((other, _))) => {
+            sessions::end(state, connection, other, "anomaly").await?;
+        }
+        (Reaction::EndAllSessions, _) => {
+            let others = Ending::AllBut(session_id);
+            sessions::end_of_user(state, connection, user_id, others, "anomaly").await?;
+        }
+        _ => {}
     }
     Ok(messages)
 }
+
+/// What the owner is told, at an address of this kind.
+type Words<'a> = dyn Fn(accounts::Kind, &str) -> Option<Message> + Send + Sync + 'a;
 
 /// Looks at a refresh within its transaction.
 ///
@@ -138,20 +248,13 @@ pub(crate) async fn refresh(
     if settings.impossible_travel >= Reaction::Record
         && before.is_some_and(|before| seen.place.is_out_of_reach(before, now, settings))
     {
-        let entering = Entering {
-            user_id,
-            session_id,
-            caller,
-            device_id: None,
-            trusted: false,
-            before: None,
-        };
         note(
             state,
             connection,
             Kind::Anomaly,
             "impossible_travel",
-            &entering,
+            (user_id, session_id),
+            caller,
         )
         .await?;
         refreshed.message = tell(state, connection, user_id, now).await?;
@@ -216,6 +319,9 @@ pub(crate) async fn many_networks(
 /// # Errors
 /// When the database or the vault fails.
 pub(crate) async fn many_accounts(state: &State, caller: &Caller) -> Result<(), Error> {
+    if state.config.anomaly.one_network_many_accounts < Reaction::Record {
+        return Ok(());
+    }
     let event = Event::new(Kind::Anomaly, Outcome::Failure, Actor::Anonymous);
     let event = event.because("many_accounts").from(caller);
     // Not as one of the refusals about nobody, of which an attack uses up the hour's in seconds:
@@ -232,14 +338,15 @@ async fn note(
     connection: &mut AnyConnection,
     kind: Kind,
     sign: &'static str,
-    entering: &Entering<'_>,
+    (user_id, session_id): (UserId, SessionId),
+    caller: &Caller,
 ) -> Result<(), Error> {
     state.metrics.count_anomaly(sign);
-    let event = Event::own(kind, Outcome::Success, entering.user_id)
-        .session(entering.session_id)
+    let event = Event::own(kind, Outcome::Success, user_id)
+        .session(session_id)
         .because(sign)
-        .from(entering.caller);
-    tracing::warn!(sign, session = %entering.session_id, "anomaly");
+        .from(caller);
+    tracing::warn!(sign, session = %session_id, "anomaly");
     events::record(state, connection, &event).await
 }
 
@@ -335,16 +442,16 @@ pub(crate) async fn forget_devices(
 async fn is_new_device(
     state: &State,
     connection: &mut AnyConnection,
-    entering: &Entering<'_>,
-    now: Timestamp,
+    arriving: &Arriving<'_>,
 ) -> Result<bool, Error> {
-    let told = (entering.device_id, entering.caller.user_agent.as_deref());
-    let device = known_as(state, entering.user_id, told)?;
+    let now = state.clock.now();
+    let told = (arriving.device_id, arriving.caller.user_agent.as_deref());
+    let device = known_as(state, arriving.user_id, told)?;
     let known = sqlx::query(
         "UPDATE known_devices SET used_at = $3
          WHERE user_id = $1 AND device = $2 AND used_at >= $4",
     )
-    .bind(entering.user_id)
+    .bind(arriving.user_id)
     .bind(device.as_slice())
     .bind(now)
     .bind(now - REMEMBERED)
@@ -354,19 +461,19 @@ async fn is_new_device(
         return Ok(false);
     }
     sqlx::query("DELETE FROM known_devices WHERE user_id = $1 AND used_at < $2")
-        .bind(entering.user_id)
+        .bind(arriving.user_id)
         .bind(now - REMEMBERED)
         .execute(&mut *connection)
         .await?;
     let others = sqlx::query("SELECT 1 FROM known_devices WHERE user_id = $1 LIMIT 1")
-        .bind(entering.user_id)
+        .bind(arriving.user_id)
         .fetch_optional(&mut *connection)
         .await?;
     let added = sqlx::query(
         "INSERT INTO known_devices (user_id, device, used_at) VALUES ($1, $2, $3)
          ON CONFLICT (user_id, device) DO NOTHING",
     )
-    .bind(entering.user_id)
+    .bind(arriving.user_id)
     .bind(device.as_slice())
     .bind(now)
     .execute(&mut *connection)
@@ -376,9 +483,9 @@ async fn is_new_device(
              SELECT device FROM known_devices WHERE user_id = $1
              ORDER BY used_at DESC, device LIMIT 1000000 OFFSET $2)",
     )
-    .bind(entering.user_id)
+    .bind(arriving.user_id)
     .bind(DEVICES)
     .execute(connection)
     .await?;
-    Ok(added.rows_affected() == 1 && others.is_some() && !entering.trusted)
+    Ok(added.rows_affected() == 1 && others.is_some())
 }

@@ -214,7 +214,7 @@ pub async fn trust_still(
     is_of_before: bool,
 ) -> Result<Option<String>, Error> {
     // Nothing else ends trust within a login; between its two steps its owner may have.
-    if !is_of_before && state.config.anomaly.impossible_travel < Reaction::EndAllSessions {
+    if !is_of_before && !state.config.anomaly.reacts_with(Reaction::EndAllSessions) {
         return Ok(token);
     }
     if let Some(text) = token {

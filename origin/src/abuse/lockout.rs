@@ -94,15 +94,10 @@ impl Guesser {
         identifier: Subject,
         account: Subject,
     ) -> Result<Self, Error> {
-        let network = if state.config.limits.per_ip {
-            Network::of(caller)
-        } else {
-            Network::of(&Caller::default())
-        };
         Ok(Self {
             identifier,
             account,
-            source: Subject::source(&state.vault, network)?,
+            source: Subject::source(&state.vault, Network::counted(state, caller))?,
         })
     }
 }
@@ -329,6 +324,15 @@ pub async fn standing(
     row.map_or_else(|| Ok(Standing::clear()), |row| Standing::read(&row, now))
 }
 
+/// Forgets counters that nobody added to for long.
+pub(super) async fn forget(connection: &mut AnyConnection, now: Timestamp) -> Result<(), Error> {
+    sqlx::query("DELETE FROM lockouts WHERE updated_at < $1")
+        .bind(now - FORGOTTEN_AFTER)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Counts a failure of identifier and account, in a transaction of its own; whether it is the one
 /// that locks the account, or what stands in for nobody's.
 ///
@@ -340,10 +344,7 @@ pub async fn count_failure(state: &State, guesser: &Guesser) -> Result<bool, Err
     let window = (state.config.limits.login_failures_per_account, LOGIN_WINDOW);
     let source = guesser.source.bytes();
     let mut tx = state.db.write().await?;
-    sqlx::query("DELETE FROM lockouts WHERE updated_at < $1")
-        .bind(now - FORGOTTEN_AFTER)
-        .execute(&mut *tx)
-        .await?;
+    forget(&mut tx, now).await?;
     let mut subjects = vec![guesser.identifier];
     if guesser.account != guesser.identifier {
         subjects.push(guesser.account);

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `limits` (`counters`, `window`, `headers`) | requests and failures by address, user, session | memory |
 //! | `lockout` | wrong passwords in a row, and within 15 minutes, of an account | database |
+//! | `delay` | wrong codes of a second factor in a row | database |
 //! | `devices` | wrong passwords on a device that is trusted | database |
 //! | `attempts` | what else an account may be asked for in a while | database |
 //! | `guesses` | wrong codes of an account | database |
@@ -19,6 +20,7 @@ pub(crate) mod anomaly;
 pub mod attempts;
 pub mod captcha;
 mod counters;
+pub mod delay;
 pub mod devices;
 pub mod guesses;
 pub mod headers;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::app::State;
 use crate::request::Caller;
 
 /// The unit that is counted: an IPv4 address, or the /64 that an IPv6 host chooses from freely.
@@ -17,6 +18,15 @@ impl Network {
         caller
             .address
             .map_or(Self(Ipv6Addr::UNSPECIFIED), Self::from)
+    }
+
+    /// The network that a failure is put down to: the same for all where addresses do not count.
+    pub fn counted(state: &State, caller: &Caller) -> Self {
+        if state.config.limits.per_ip {
+            Self::of(caller)
+        } else {
+            Self::of(&Caller::default())
+        }
     }
 
     /// Its 16 bytes; IPv4 is mapped (RFC 4291 §2.5.5.2).

@@ -1,4 +1,4 @@
-//! `[lockout]`: what follows wrong passwords.
+//! `[lockout]`: what follows wrong passwords, and wrong codes of a second factor.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::check::Wrong;
 #[serde(rename_all = "lowercase")]
 pub enum DelayFor {
     /// Those who come from another network than the failure did. Who fails again and again from
-    /// one network runs into the lock.
+    /// one network runs into the lock, or with codes into the bounds of the day.
     #[default]
     Others,
     /// Everybody.
@@ -29,7 +29,8 @@ pub struct Lockout {
     pub lock_seconds: u64,
     /// How long the next attempt must stay away after the second failure in a row, the third, and
     /// so on; the last holds for all after it. One that comes sooner is answered `rate_limited`
-    /// without being compared or counted. Empty: no delays.
+    /// without being compared or counted. Wrong codes of a second factor wait as long, each factor
+    /// for itself. Empty: no delays.
     pub delay_seconds: Vec<u64>,
     /// `others` or `everybody`: whose next attempt that is.
     pub delay_for: DelayFor,

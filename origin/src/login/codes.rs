@@ -13,6 +13,7 @@ use sqlx::{AnyConnection, Row as _};
 use zeroize::Zeroizing;
 
 use super::factors::{self, Method};
+use crate::abuse::delay::{self, Guessed};
 use crate::abuse::guesses::{self, Admission, Counted};
 use crate::abuse::{Subject, devices, sends};
 use crate::accounts::{self, Blind, Kind};
@@ -227,7 +228,21 @@ pub async fn guess(
     key: Key<'_>,
     code: &Secret,
 ) -> Result<Guess, Error> {
-    guess_on(state, purpose, key, code, None).await
+    guess_by(state, purpose, key, code, (None, None)).await
+}
+
+/// [`guess`] of a second factor, which must not come too soon.
+///
+/// # Errors
+/// As [`guess`]; [`Error::RateLimited`] when it does, and nothing is counted.
+pub async fn guess_delayed(
+    state: &State,
+    purpose: CodeFor,
+    key: Key<'_>,
+    code: &Secret,
+    guessed: Option<&Guessed>,
+) -> Result<Guess, Error> {
+    guess_by(state, purpose, key, code, (None, guessed)).await
 }
 
 /// [`guess`] on a device that may be trusted: then it is counted there, and neither do strangers'
@@ -241,6 +256,16 @@ pub async fn guess_on(
     key: Key<'_>,
     code: &Secret,
     device_token: Option<&Secret>,
+) -> Result<Guess, Error> {
+    guess_by(state, purpose, key, code, (device_token, None)).await
+}
+
+async fn guess_by(
+    state: &State,
+    purpose: CodeFor,
+    key: Key<'_>,
+    code: &Secret,
+    (device_token, guessed): (Option<&Secret>, Option<&Guessed>),
 ) -> Result<Guess, Error> {
     let text = code.expose();
     if text.len() != 6 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -293,6 +318,10 @@ pub async fn guess_on(
         Some(_) => None,
         None => Some(guesses::count(&mut tx, bounds, &state.random, &subject, lasting, now).await?),
     };
+    // With what was counted until here a guess that comes too soon is rolled back.
+    if let (Some(Admission::Counted(_)), Some(guessed)) = (admission, guessed) {
+        delay::count(state, &mut tx, guessed).await?;
+    }
     let turned_off = match (admission, purpose, holder) {
         (Some(Admission::TurnedOff), CodeFor::SecondFactor, Some((kind, user_id))) => {
             Method::sending_to(kind).map(|method| (user_id, method))
@@ -360,6 +389,7 @@ pub async fn note_refusal(
         }
     };
     // Nobody has the index of zeroes: a token of nothing costs the same look-up.
+    let found = recipient.is_some();
     let recipient = recipient.unwrap_or([0; 32]);
     let mut holder = None;
     for kind in [Kind::Email, Kind::Phone] {
@@ -370,8 +400,14 @@ pub async fn note_refusal(
         .by("code")
         .because(refusal.code().0)
         .from(caller);
-    event.user = holder.map(|holder| holder.user_id);
-    events::refused(state, &event).await
+    let user_id = holder.map(|holder| holder.user_id);
+    event.user = user_id;
+    events::refused(state, &event).await?;
+    if found && purpose == CodeFor::Login && matches!(refusal, Error::CodeInvalid(_)) {
+        let account = Subject::of(&state.vault, user_id, &recipient)?;
+        state.watch.failed(state, caller, &account, user_id).await?;
+    }
+    Ok(())
 }
 
 /// Records within the caller's transaction that a code was asked for; so many times at most as

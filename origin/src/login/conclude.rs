@@ -106,6 +106,16 @@ pub async fn conclude(
         if let Some(at) = first.proved_at {
             session.auth_time = session.auth_time.min(at);
         }
+        let arriving = anomaly::Arriving {
+            user_id,
+            caller: first.caller,
+            device_id: device_id.as_deref().or(first.caller.device_id.as_deref()),
+            trusted,
+        };
+        let signs = anomaly::look(state, &mut tx, &arriving).await?;
+        if !is_two && signs.ask_again(&state.config.anomaly) {
+            session.auth_time = Timestamp::from_unix_seconds(0);
+        }
         let opened = sessions::open(state, &mut tx, session).await?;
         let (mut tokens, mut events) = (opened.tokens, opened.events);
         tokens.device_token = first.device_token;
@@ -122,11 +132,9 @@ pub async fn conclude(
         events.push(done.session(tokens.session_id));
         events::record_all(state, &mut tx, &events).await?;
         let entering = anomaly::Entering {
-            user_id,
+            arriving,
+            signs,
             session_id: tokens.session_id,
-            caller: first.caller,
-            device_id: device_id.as_deref().or(first.caller.device_id.as_deref()),
-            trusted,
             before: opened.before,
         };
         let messages = anomaly::login(state, &mut tx, entering).await?;

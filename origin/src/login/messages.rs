@@ -174,10 +174,20 @@ pub fn impossible_travel(kind: Kind, to: &str, at: Timestamp) -> Option<Message>
     message(kind, to, "Your account was used in two places", text, None)
 }
 
-/// After wrong passwords from many networks.
+/// After a login to an account, or from a network, that many wrong passwords or codes were tried at.
+pub fn login_among_failures(kind: Kind, to: &str, at: Timestamp) -> Option<Message> {
+    let text = format!(
+        "Somebody logged in to your account on {}, while many wrong passwords or codes were tried \
+         at it, or from the same network. {NOT_YOU}",
+        date(at)
+    );
+    message(kind, to, "A login among many failures", text, None)
+}
+
+/// After wrong passwords or codes from many networks.
 pub fn many_failures(kind: Kind, to: &str, at: Timestamp) -> Option<Message> {
     let text = format!(
-        "Wrong passwords of your account were tried from many networks, the last on {}. None of \
+        "Wrong passwords or codes of your account were tried from many networks, the last on {}. None of \
          them was right. If you use the password elsewhere, set another one.",
         date(at)
     );

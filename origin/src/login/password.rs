@@ -77,7 +77,10 @@ pub(super) async fn log_in(
             }
             Door::Device(device) => devices::failed(state, device).await?,
         }
-        state.watch.failed(state, caller, &guesser, user_id).await?;
+        state
+            .watch
+            .failed(state, caller, &guesser.account, user_id)
+            .await?;
         note_failure(state, caller, events::Kind::Login, user_id).await?;
         return Err(Error::CredentialsInvalid);
     };
@@ -245,7 +248,7 @@ pub(super) async fn confirm(
         }
         state
             .watch
-            .failed(state, caller, &guesser, Some(user_id))
+            .failed(state, caller, &guesser.account, Some(user_id))
             .await?;
         return Err(Error::CredentialsInvalid);
     };

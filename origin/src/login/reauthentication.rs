@@ -19,7 +19,7 @@ use super::factors::{self, Method};
 use super::passkeys::routes::{PasskeyChallenge, checked_token, read_credential};
 use super::passkeys::{self, For};
 use super::{checked_code, hasher, password};
-use crate::abuse::Limit;
+use crate::abuse::{Limit, Subject};
 use crate::app::State;
 use crate::error::Error;
 use crate::events::{self, Event, Outcome};
@@ -169,6 +169,11 @@ async fn reauthenticate(
         events::record(&state, &mut tx, &failure.because(refusal.code().0)).await?;
         tx.commit().await?;
     }
+    if let Err(Error::CodeInvalid(_)) = &outcome {
+        let account = Subject::account(&state.vault, session.user_id)?;
+        let whose = Some(session.user_id);
+        state.watch.failed(&state, &caller, &account, whose).await?;
+    }
     outcome
 }
 
@@ -202,7 +207,7 @@ async fn by_code(
     code: &Secret,
 ) -> Result<Tokens, Error> {
     // Recovery codes alone are no second factor, and go with the last one.
-    let proof = factors::guess(state, session.user_id, method, code, None).await?;
+    let proof = factors::guess(state, session.user_id, method, code, None, Some(caller)).await?;
     settle(state, session, caller, &proof, &[proof.amr()]).await
 }
 

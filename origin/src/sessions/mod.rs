@@ -300,7 +300,8 @@ fn last_seen(
     sessions: &[(SessionId, Vec<u8>)],
 ) -> Result<Option<(SessionId, Seen)>, Error> {
     let mut last: Option<(SessionId, Seen)> = None;
-    if state.config.anomaly.impossible_travel < Reaction::Record {
+    let anomaly = &state.config.anomaly;
+    if anomaly.impossible_travel < Reaction::Record && !anomaly.reacts_with(Reaction::EndSession) {
         return Ok(last);
     }
     for (id, details) in sessions {

@@ -3,6 +3,7 @@
 //! Six digits, five minutes and three tries, as for logging in by code; bound to the login that
 //! waits (ASVS 6.6.2): a code that was sent for another login of the same account does not match.
 
+use crate::abuse::delay::Guessed;
 use crate::abuse::{Subject, guesses, sends};
 use crate::accounts::{self, Kind};
 use crate::app::State;
@@ -58,15 +59,18 @@ pub(crate) async fn send(
     Ok(())
 }
 
-/// Compares a code with the one that was sent to this kind of address for `token`.
+/// Compares a code with the one that was sent to this kind of address for `token`, unless `guessed`
+/// comes too soon.
 pub(super) async fn guess(
     state: &State,
     kind: Kind,
     token: &Secret,
     code: &Secret,
+    guessed: Option<&Guessed>,
 ) -> Result<codes::Guess, Error> {
-    let key = bound(kind, token);
-    codes::guess(state, CodeFor::SecondFactor, Key::Token(&key), code).await
+    let token = bound(kind, token);
+    let key = Key::Token(&token);
+    codes::guess_delayed(state, CodeFor::SecondFactor, key, code, guessed).await
 }
 
 /// What a code is bound to: one login may have one of each kind.

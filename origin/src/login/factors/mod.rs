@@ -4,13 +4,14 @@
 //! |---|---|---|
 //! | `passkey` | a key in an authenticator ([`passkeys`](super::passkeys)) | signatures: not bounded |
 //! | `totp` | an authenticator app ([`totp`]) | bounded for the account (`[mfa]`), apart from all else |
-//! | `recovery_code` | one of ten codes on paper ([`recovery`]) | 120 bits: not bounded |
+//! | `recovery_code` | one of ten codes on paper ([`recovery`]) | 120 bits: delayed, not bounded |
 //! | `sms`, `email` | a code sent to a proved address ([`mailed`]), where the person chose it | three a code, bounded for account and method (`[otp]`) |
 //!
 //! A guess is counted and the count committed before anything is compared ([`guess`]); what is
 //! right is used up by one conditional statement in the transaction that it opens something in
 //! ([`consume`]). A method whose guesses are used up is off until another one is proved. That is
-//! answered like a wrong code; its owner is told by mail.
+//! answered like a wrong code; its owner is told by mail. Codes that are wrong again and again have to
+//! wait for ever longer before that ([`delay`]).
 //!
 //! Recovery codes come with the first factor and go with the last: alone they are none.
 
@@ -19,6 +20,7 @@ use sqlx::AnyConnection;
 use utoipa::ToSchema;
 
 use crate::abuse::Subject;
+use crate::abuse::delay::{self, Guessed};
 use crate::abuse::guesses::{self, Admission, Counted};
 use crate::accounts::{self, Kind};
 use crate::app::State;
@@ -27,6 +29,7 @@ use crate::error::Error;
 use crate::events::{self, Actor, Event, Outcome};
 use crate::ids::UserId;
 use crate::notify::Kept;
+use crate::request::Caller;
 use crate::vault::{Purpose, Secret};
 
 pub(super) mod changes;
@@ -118,6 +121,24 @@ impl Method {
 /// kind of address.
 const TOTP: &str = "totp";
 
+impl Method {
+    /// The word under which guesses of its codes are counted.
+    const fn counted_as(self) -> &'static str {
+        match self.kind() {
+            Some(kind) => kind.as_str(),
+            None => self.as_str(),
+        }
+    }
+}
+
+/// Methods with codes, which can be guessed.
+const WITH_CODES: [Method; 4] = [
+    Method::Totp,
+    Method::RecoveryCode,
+    Method::Sms,
+    Method::Email,
+];
+
 /// Whether the account has a second factor.
 ///
 /// # Errors
@@ -201,22 +222,29 @@ impl Proof {
 }
 
 /// Compares `code` with what `method` expects of the account, after counting the guess. A sent
-/// code is looked for among those that were sent for `token`.
+/// code is looked for among those that were sent for `token`. `stranger` is who guesses, where
+/// that is not on a device that is trusted: a guess of theirs must not come too soon.
 ///
 /// # Errors
-/// [`Error::CodeInvalid`] whatever is wrong with it; [`Error::CodeExpired`] of a sent one.
+/// [`Error::CodeInvalid`] whatever is wrong with it; [`Error::CodeExpired`] of a sent one;
+/// [`Error::RateLimited`] when it comes too soon, and nothing is compared or counted.
 pub(super) async fn guess(
     state: &State,
     user_id: UserId,
     method: Method,
     code: &Secret,
     token: Option<&Secret>,
+    stranger: Option<&Caller>,
 ) -> Result<Proof, Error> {
+    let guessed = stranger
+        .map(|caller| Guessed::new(state, caller, user_id, method.counted_as()))
+        .transpose()?;
+    let guessed = guessed.as_ref();
     match (method, method.kind(), token) {
-        (Method::Totp, ..) => guess_totp(state, user_id, &digits(code)).await,
-        (Method::RecoveryCode, ..) => guess_recovery_code(state, user_id, code).await,
+        (Method::Totp, ..) => guess_totp(state, user_id, &digits(code), guessed).await,
+        (Method::RecoveryCode, ..) => guess_recovery_code(state, user_id, code, guessed).await,
         (_, Some(kind), Some(token)) => {
-            let guess = mailed::guess(state, kind, token, &digits(code)).await?;
+            let guess = mailed::guess(state, kind, token, &digits(code), guessed).await?;
             Ok(Proof::Sent(kind, guess))
         }
         _ => Err(Error::CodeInvalid("no code is sent for this")),
@@ -229,7 +257,12 @@ fn digits(code: &Secret) -> Secret {
     Secret::new(digits.collect())
 }
 
-async fn guess_totp(state: &State, user_id: UserId, code: &Secret) -> Result<Proof, Error> {
+async fn guess_totp(
+    state: &State,
+    user_id: UserId,
+    code: &Secret,
+    guessed: Option<&Guessed>,
+) -> Result<Proof, Error> {
     let now = state.clock.now();
     let subject = Subject::factor(&state.vault, user_id, TOTP)?;
     let mut tx = state.db.write().await?;
@@ -238,6 +271,10 @@ async fn guess_totp(state: &State, user_id: UserId, code: &Secret) -> Result<Pro
     };
     let bounds = state.config.mfa.bounds();
     let admission = guesses::count(&mut tx, bounds, &state.random, &subject, true, now).await?;
+    // What comes too soon is rolled back with its count. What is off is not compared, nor delayed.
+    if let (Admission::Counted(_), Some(guessed)) = (admission, guessed) {
+        delay::count(state, &mut tx, guessed).await?;
+    }
     let mut told = Kept::default();
     if matches!(admission, Admission::TurnedOff) {
         told = record_off(state, &mut tx, user_id, Method::Totp).await?;
@@ -265,8 +302,14 @@ async fn guess_recovery_code(
     state: &State,
     user_id: UserId,
     code: &Secret,
+    guessed: Option<&Guessed>,
 ) -> Result<Proof, Error> {
     let code = recovery::read(code).ok_or(Error::CodeInvalid("not a recovery code"))?;
+    if let Some(guessed) = guessed {
+        let mut tx = state.db.write().await?;
+        delay::count(state, &mut tx, guessed).await?;
+        tx.commit().await?;
+    }
     let mut reader = state.db.read().await?;
     let stored = store::recovery_codes(&mut reader, user_id).await?;
     drop(reader);
@@ -279,7 +322,8 @@ async fn guess_recovery_code(
 /// Uses a proved factor up within the caller's transaction; false when it was used or removed
 /// meanwhile, and the caller has to roll back and [`release`] it.
 ///
-/// Methods that were turned off or withheld are on again: this is the other proof.
+/// Methods that were turned off or withheld are on again, and none has to wait: this is the other
+/// proof.
 pub(super) async fn consume(
     state: &State,
     connection: &mut AnyConnection,
@@ -314,6 +358,13 @@ pub(super) async fn consume(
         return Ok(false);
     }
     lift(state, connection, user_id).await?;
+    delay::clear(
+        state,
+        connection,
+        user_id,
+        WITH_CODES.map(Method::counted_as),
+    )
+    .await?;
     store::withhold(connection, user_id, None).await?;
     Ok(true)
 }

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::changes::{self, Change};
 use super::{Method, digits, store};
-use crate::abuse::Limit;
+use crate::abuse::{Limit, Subject, delay};
 use crate::accounts::Kind;
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -40,6 +40,12 @@ pub(crate) struct Factor {
     added_at: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_used_at: Option<i64>,
+    /// Wrong codes in a row, where there were some just now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_attempts: Option<u32>,
+    /// Seconds for which the next code has to wait, from another network than the last wrong one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
 }
 
 /// A person's second factors, the strongest first.
@@ -75,6 +81,8 @@ pub(crate) async fn list(
             method,
             added_at: added_at.unix_seconds(),
             last_used_at: last_used_at.map(Timestamp::unix_seconds),
+            failed_attempts: None,
+            retry_after: None,
         });
     };
     for row in passkeys::store::passkeys(&mut *connection, user_id).await? {
@@ -91,6 +99,16 @@ pub(crate) async fn list(
     let codes = store::recovery_codes(&mut *connection, user_id).await?;
     if let Some((_, made_at)) = codes.first() {
         add(Method::RecoveryCode, *made_at, None);
+    }
+    let now = state.clock.now();
+    for factor in &mut factors {
+        let word = factor.method.counted_as();
+        let subject = Subject::factor(&state.vault, caller.user_id, word)?;
+        let standing = delay::standing(&mut reader, &subject, now).await?;
+        factor.failed_attempts = Some(standing.failures).filter(|&failures| failures > 0);
+        let wait = standing.wait.as_micros().div_ceil(1_000_000);
+        let wait = u64::try_from(wait).unwrap_or(u64::MAX);
+        factor.retry_after = Some(wait).filter(|&seconds| seconds > 0);
     }
     factors.sort_by_key(|factor| factor.method);
     Ok(Factors {

@@ -2,7 +2,7 @@
 //!
 //! The token is bound to the account, to what its first factor was and to the device that was
 //! named with it. It is good for five minutes and five tries, of whatever method, each counted and
-//! committed before a factor is looked at, and once: the statement that deletes it decides which
+//! committed before a factor is looked at (given back where none was, since it came too soon), and once: the statement that deletes it decides which
 //! of many requests opens the session.
 
 use serde_json::Value;
@@ -11,7 +11,7 @@ use webauthn_rs::prelude::PublicKeyCredential;
 
 use super::factors::{self, Method};
 use super::passkeys::{self, For};
-use crate::abuse::{anomaly, devices};
+use crate::abuse::{Subject, anomaly, devices};
 use crate::accounts;
 use crate::app::State;
 use crate::error::Error;
@@ -85,7 +85,8 @@ impl Shown {
 ///
 /// # Errors
 /// [`Error::CodeInvalid`] whatever is wrong with token or code, [`Error::CodeExpired`] when the
-/// time of either is over.
+/// time of either is over; [`Error::RateLimited`] for a code that comes too soon after wrong ones,
+/// which is no try.
 async fn verify(
     state: &State,
     caller: &Caller,
@@ -101,7 +102,13 @@ async fn verify(
         token::owner(state, &mut reader, token).await?
     };
     let outcome = match found {
-        Ok(found) => complete(state, caller, token, &found, shown).await,
+        Ok(found) => {
+            let outcome = complete(state, caller, token, &found, shown).await;
+            if let Err(Error::RateLimited(_)) = &outcome {
+                token::give_back(state, &found).await?;
+            }
+            outcome
+        }
         Err(refusal) => Err(refusal),
     };
     let failure = Event::new(events::Kind::Factor, Outcome::Failure, Actor::Anonymous)
@@ -109,6 +116,13 @@ async fn verify(
         .by(shown.method().as_str())
         .from(caller);
     events::note_refusal(state, &outcome, failure).await?;
+    if let (Err(Error::CodeInvalid(_)), Some(user_id)) = (&outcome, whose) {
+        let account = Subject::account(&state.vault, user_id)?;
+        state
+            .watch
+            .failed(state, caller, &account, Some(user_id))
+            .await?;
+    }
     outcome
 }
 
@@ -130,7 +144,10 @@ async fn complete(
     }
     let proof = match shown {
         Shown::Code(method, code) => {
-            factors::guess(state, user_id, *method, code, Some(token)).await?
+            // Whoever knows the password does not hold up a device that its owner logged in on.
+            let trusted = found.waiting.device_token.is_some();
+            let stranger = (!trusted).then_some(caller);
+            factors::guess(state, user_id, *method, code, Some(token), stranger).await?
         }
         Shown::Passkey(challenge, credential) => {
             let what = For::SecondFactor(user_id, token);
@@ -169,9 +186,18 @@ async fn complete(
     let mut session = NewSession::first_party(state, user_id, caller, device_id, &[]);
     session.amr = amr;
     session.second_factor_at = Some(now);
+    let named = found.waiting.device_id.as_deref();
+    let trusted = found.waiting.device_token.is_some();
+    let arriving = anomaly::Arriving {
+        user_id,
+        caller,
+        device_id: named.or(caller.device_id.as_deref()),
+        trusted,
+    };
+    // The second factor was proved now: no sign asks for more.
+    let signs = anomaly::look(state, &mut tx, &arriving).await?;
     let opened = sessions::open(state, &mut tx, session).await?;
     let (mut tokens, mut events) = (opened.tokens, opened.events);
-    let trusted = found.waiting.device_token.is_some();
     tokens.device_token = found.waiting.device_token.clone();
     if !trusted && let Some((token, event)) = devices::trust(state, &mut tx, user_id).await? {
         tokens.device_token = Some(token);
@@ -186,13 +212,10 @@ async fn complete(
     }
     events::record_all(state, &mut tx, &events).await?;
     let message = factors::recovery_code_used(state, &mut tx, user_id, proof.method()).await?;
-    let named = found.waiting.device_id.as_deref();
     let entering = anomaly::Entering {
-        user_id,
+        arriving,
+        signs,
         session_id: tokens.session_id,
-        caller,
-        device_id: named.or(caller.device_id.as_deref()),
-        trusted,
         before: opened.before,
     };
     let messages = anomaly::login(state, &mut tx, entering).await?;

@@ -47,7 +47,8 @@ struct LoginMfa {
     post, path = "/login/mfa", tag = "login",
     summary = "Complete a login with a second factor",
     description = "The token is good once and for five tries. Whatever is wrong with token or code \
-                   is `code_invalid`; when the tries are used up, log in again.",
+                   is `code_invalid`; when the tries are used up, log in again. A code that comes too \
+                   soon after wrong ones is `rate_limited`, and no try.",
     request_body = LoginMfa,
     responses(
         (status = 200, description = "Logged in.", body = Tokens),

@@ -104,6 +104,19 @@ pub(super) async fn count(state: &State, token: &Secret) -> Result<Found, Error>
     open(state, &row, token_hash)
 }
 
+/// Takes the count of a try back of which nothing was compared.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn give_back(state: &State, found: &Found) -> Result<(), Error> {
+    let mut tx = state.db.write().await?;
+    sqlx::query("UPDATE mfa_tokens SET tries = tries - 1 WHERE token_hash = $1 AND tries > 0")
+        .bind(found.token_hash.as_slice())
+        .execute(&mut *tx)
+        .await?;
+    Ok(tx.commit().await?)
+}
+
 /// Finds a login that waits, without trying anything.
 ///
 /// # Errors
