@@ -9,13 +9,11 @@ use std::process::Command;
 use axum::http::Method;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use callers::{get_from, post_from, target, token};
-use edgekeep_origin::abuse::captcha::image;
+use callers::{
+    ask, challenge, get_from, image_challenge, payload, post_from, solved, target, token, work,
+};
 use edgekeep_origin::config::{CaptchaFor, CaptchaKind, CaptchaWhen, Config};
-use edgekeep_origin::random::Random;
 use serde_json::{Value, json};
-use sha2::Sha256;
-use std::sync::{Arc, Mutex};
 use support::{Origin, Reply};
 
 const ALICE: &str = "alice@example.org";
@@ -33,68 +31,6 @@ async fn origin(kind: CaptchaKind, change: impl FnOnce(&mut Config)) -> Origin {
         change(config);
     })
     .await
-}
-
-async fn ask(origin: &Origin, query: &str) -> Reply {
-    get_from(origin, "203.0.113.9", &format!("/captcha?{query}")).await
-}
-
-/// A challenge for `purpose` and `identifier`.
-async fn challenge(origin: &Origin, purpose: &str, identifier: &str) -> Value {
-    let query = format!("for={purpose}&target={}", target(identifier));
-    ask(origin, &query).await.expect(200, "").body
-}
-
-/// What the image of the next captcha will show: the same drawing from a copy of the randomness.
-async fn image_challenge(origin: &Origin, purpose: &str, identifier: &str) -> (Value, String) {
-    let Random::Seeded(stream) = &origin.state.random else {
-        unreachable!("tests are seeded");
-    };
-    let copy = Random::Seeded(Arc::new(Mutex::new(*stream.lock().unwrap())));
-    let asked = challenge(origin, purpose, identifier).await;
-    let _id: [u8; 16] = copy.bytes();
-    let expected = image::draw(&copy);
-    let uri = asked["image"].as_str().unwrap();
-    let png = STANDARD
-        .decode(uri.strip_prefix("data:image/png;base64,").unwrap())
-        .unwrap();
-    assert!(png == expected.png, "another image");
-    (asked, expected.letters)
-}
-
-/// Does the work of a challenge, `zeros` deep, from `start` on, and gives the payload.
-fn work(asked: &Value, zeros: usize, start: u32) -> Value {
-    let parameters = &asked["parameters"];
-    let bytes = |name: &str| -> Vec<u8> {
-        let text = parameters[name].as_str().unwrap();
-        (0..text.len())
-            .step_by(2)
-            .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-            .collect()
-    };
-    let (nonce, salt) = (bytes("nonce"), bytes("salt"));
-    let cost = u32::try_from(parameters["cost"].as_u64().unwrap()).unwrap();
-    for counter in start.. {
-        let password = [&nonce[..], &counter.to_be_bytes()].concat();
-        let key = pbkdf2::pbkdf2_hmac_array::<Sha256, 32>(&password, &salt, cost);
-        let key = key.iter().map(|byte| format!("{byte:02x}"));
-        let key: String = key.collect();
-        if key.bytes().take_while(|&digit| digit == b'0').count() == zeros {
-            return json!({
-                "challenge": {"parameters": parameters, "signature": asked["signature"]},
-                "solution": {"counter": counter, "derivedKey": key, "time": 1.5},
-            });
-        }
-    }
-    unreachable!("one in sixteen is right");
-}
-
-fn payload(proof: &Value) -> String {
-    STANDARD.encode(proof.to_string())
-}
-
-fn solved(asked: &Value, answer: &str) -> Value {
-    json!({"captcha_id": asked["captcha_id"], "answer": answer})
 }
 
 /// A request for `purpose` with `identifier` and, where there is one, an answer.

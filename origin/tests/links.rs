@@ -8,7 +8,7 @@ mod support;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, header};
-use person::{EMAIL, NAME, PASSWORD, PHONE, account, bearer, call, number};
+use person::{EMAIL, NAME, PASSWORD, PHONE, account, bearer, call, link, number};
 use serde_json::{Value, json};
 use support::{Origin, Reply, all};
 
@@ -23,13 +23,6 @@ async fn origin() -> Origin {
         config.otp.sends_per_hour = 1_000;
     })
     .await
-}
-
-/// The token behind `page` in the newest message to `to`.
-fn link(origin: &Origin, to: &str, page: &str) -> Option<String> {
-    let text = origin.message(to)?.text;
-    let (_, rest) = text.split_once(&format!("{page}#token="))?;
-    rest.split_whitespace().next().map(str::to_owned)
 }
 
 async fn register(origin: &Origin, body: Value) -> String {

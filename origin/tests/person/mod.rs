@@ -164,6 +164,13 @@ pub(crate) async fn claims(origin: &Origin, reply: &Reply) -> Value {
         .body
 }
 
+/// The token behind `page` in the newest message to `to`.
+pub(crate) fn link(origin: &Origin, to: &str, page: &str) -> Option<String> {
+    let text = origin.message(to)?.text;
+    let (_, rest) = text.split_once(&format!("{page}#token="))?;
+    rest.split_whitespace().next().map(str::to_owned)
+}
+
 /// One number that SQL answers.
 pub(crate) async fn number(origin: &Origin, sql: &'static str) -> i64 {
     let mut reader = origin.state.db.read().await.unwrap();

@@ -26,7 +26,7 @@ pub(super) const PASS_PREFIX: &str = "ekc_";
 pub enum Answer {
     /// `captcha_token` of `POST /captcha/verify`, a provider's response token, or an ALTCHA
     /// payload.
-    Text(#[schema(inline)] Token),
+    Text(Token),
     /// A captcha and its answer.
     Solved(Solved),
     /// `captcha_token` of `POST /captcha/verify`.
@@ -35,7 +35,7 @@ pub enum Answer {
 
 /// A token in the clear.
 #[derive(ToSchema)]
-#[schema(value_type = String, max_length = 8192)]
+#[schema(as = CaptchaToken, value_type = String, max_length = 8192)]
 pub struct Token(pub(super) Secret);
 
 /// A captcha and its answer.
