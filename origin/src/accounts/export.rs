@@ -79,7 +79,7 @@ pub(super) async fn take(
             .await?
             .map(Timestamp::unix_seconds),
         passkeys: passkeys::list(state, connection, user_id).await?,
-        factors: factors::list(connection, user_id).await?.factors,
+        factors: factors::list(state, connection, user_id).await?.factors,
         identities: social::identities_of(state, connection, user_id).await?,
         trusted_devices: devices::used(connection, user_id).await?,
         known_devices: anomaly::devices_used(connection, user_id).await?,

@@ -64,7 +64,7 @@ pub(crate) struct Factors {
 /// `GET /mfa`
 async fn show(caller: Authenticated, Shared(state): Shared<State>) -> Result<Json<Factors>, Error> {
     let mut reader = state.db.read().await?;
-    list(&mut reader, caller.user_id).await.map(Json)
+    list(&state, &mut reader, caller.user_id).await.map(Json)
 }
 
 /// The second factors of an account.
@@ -72,6 +72,7 @@ async fn show(caller: Authenticated, Shared(state): Shared<State>) -> Result<Jso
 /// # Errors
 /// When the database fails.
 pub(crate) async fn list(
+    state: &State,
     connection: &mut AnyConnection,
     user_id: UserId,
 ) -> Result<Factors, Error> {
@@ -103,8 +104,8 @@ pub(crate) async fn list(
     let now = state.clock.now();
     for factor in &mut factors {
         let word = factor.method.counted_as();
-        let subject = Subject::factor(&state.vault, caller.user_id, word)?;
-        let standing = delay::standing(&mut reader, &subject, now).await?;
+        let subject = Subject::factor(&state.vault, user_id, word)?;
+        let standing = delay::standing(&mut *connection, &subject, now).await?;
         factor.failed_attempts = Some(standing.failures).filter(|&failures| failures > 0);
         let wait = standing.wait.as_micros().div_ceil(1_000_000);
         let wait = u64::try_from(wait).unwrap_or(u64::MAX);
