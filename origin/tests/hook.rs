@@ -11,11 +11,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
+use edgekeep_origin::accounts::{self, Identifier, NewAccount};
 use edgekeep_origin::config::{Channel, HttpFormat, HttpHook};
 use edgekeep_origin::metrics::Delivery;
+use edgekeep_origin::notify::notices;
 use edgekeep_origin::vault::Secret;
 use npm::node_modules;
-use provider::{Answer, PATIENCE, Provider, counted, message};
+use provider::{Answer, PATIENCE, Provider, counted, message, quiet};
 use sent::logged;
 use serde_json::{Value, json};
 use support::Origin;
@@ -131,6 +133,50 @@ async fn what_may_pass_is_tried_again_and_what_may_not_is_reported_at_once() {
     logged::holds("a message was not sent");
     logged::holds("+41…02");
     logged::holds_none(&["+41790000002", "2-7182", "retry-s3cret"]);
+}
+
+/// A token that expired or an address with a mistake in it is mended by an operator; what people
+/// were to be told meanwhile is not lost.
+#[tokio::test]
+async fn a_notice_outlives_a_provider_that_refuses_who_asks_and_not_what() {
+    for (status, left) in [
+        (307, 1),
+        (401, 1),
+        (402, 1),
+        (403, 1),
+        (404, 1),
+        (405, 1),
+        (407, 1),
+        (400, 0),
+        (410, 0),
+        (422, 0),
+    ] {
+        let provider = Provider::start(&[Answer::Status(status)]).await;
+        let origin = origin(provider.hook()).await;
+        let (state, number) = (&origin.state, "+41790000002");
+        let new = NewAccount {
+            identifiers: &[(Identifier::phone(number, None).unwrap(), true)],
+            ..NewAccount::default()
+        };
+        let mut tx = state.db.write().await.unwrap();
+        let user = accounts::create(state, &mut tx, &new).await.unwrap();
+        let notice = message(number, "Your password was changed.");
+        let kept = state.mailer.keep(&mut tx, user, [notice]).await.unwrap();
+        tx.commit().await.unwrap();
+        state.mailer.deliver(kept);
+        quiet(&state.mailer).await;
+        assert_eq!(provider.calls().len(), 1, "{status}");
+        let standing = state.mailer.standing().await.unwrap();
+        assert_eq!(standing.waiting, left, "{status}");
+        origin.advance(30);
+        let taken = notices::send_due(state).await.unwrap();
+        assert_eq!(i64::try_from(taken).unwrap(), left, "{status}");
+        quiet(&state.mailer).await;
+        assert_eq!(provider.calls().len(), 1 + taken, "{status}");
+        assert_eq!(counted(&state.mailer, Delivery::sent), taken as u64);
+        let standing = state.mailer.standing().await.unwrap();
+        assert_eq!(standing.waiting, 0, "{status}");
+    }
 }
 
 #[tokio::test]

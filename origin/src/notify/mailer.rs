@@ -416,8 +416,13 @@ impl Sender {
         for (job, verdict) in jobs.into_iter().zip(verdicts) {
             match verdict {
                 Ok(()) => admitted.push(job),
+                Err(refusal) if job.standard == Standard::Notice && !refusal.is_final() => {
+                    self.note_refusal(&job.message, refusal);
+                    self.notices.postpone(job.id).await;
+                }
                 Err(refusal) => {
-                    self.refuse(&job.message, refusal);
+                    self.note_refusal(&job.message, refusal);
+                    count(&self.counts, job.message.channel, Delivery::refused);
                     if job.standard == Standard::Notice {
                         self.notices.done(job.id).await;
                     }
@@ -427,7 +432,7 @@ impl Sender {
         admitted
     }
 
-    fn refuse(&self, message: &Message, refusal: Refusal) {
+    fn note_refusal(&self, message: &Message, refusal: Refusal) {
         let channel = message.channel.as_str();
         let reason = refusal.as_str();
         tracing::info!(
@@ -436,7 +441,6 @@ impl Sender {
             reason,
             "a message was refused"
         );
-        count(&self.counts, message.channel, Delivery::refused);
         self.refusals
             .get_or_create(&RefusalLabels { channel, reason })
             .inc();
@@ -482,7 +486,9 @@ impl Sender {
                     tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
                     pause *= 4;
                 }
-                Err(Failure::Transient { cause, .. }) => {
+                // Asked again at once it would answer the same; a notice rests until that may be
+                // mended.
+                Err(Failure::Transient { cause, .. } | Failure::Misconfigured { cause }) => {
                     tracing::error!(channel, to, cause, "a message was not sent");
                     return Err(Later);
                 }
