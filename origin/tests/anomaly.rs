@@ -6,6 +6,7 @@ mod support;
 
 use axum::http::Method;
 use edgekeep_origin::config::{Config, Reaction};
+use edgekeep_origin::notify::Sort;
 use person::{EMAIL, PASSWORD};
 use serde_json::json;
 use support::{Origin, Reply, all};
@@ -484,6 +485,16 @@ async fn an_account_that_many_networks_fail_at_is_recorded_and_told_by_setting()
         );
         let subject = "Somebody tries passwords of your account";
         assert_eq!(told(&origin, subject), usize::from(mailed));
+        if mailed {
+            // Whoever fails causes it, from the third network here: it must use up nothing of what
+            // its reader is told.
+            let warning = origin.message(EMAIL).unwrap();
+            assert_eq!(
+                (warning.subject, warning.sort),
+                (Some(subject), Sort::Warned)
+            );
+            assert_eq!(warning.asked_by, Some([203, 0, 3, 9].into()));
+        }
         // Whoever only fails ends nothing of anybody.
         assert_eq!(events(&origin, "anomaly").await, 0, "{reaction:?}");
         let now = log_in(&origin, "198.51.100.9", &[], "laptop").await;

@@ -204,6 +204,34 @@ async fn what_is_refused_within_a_session_leaves_its_event() {
 }
 
 #[tokio::test]
+async fn a_lock_within_a_session_leaves_its_event_once() {
+    let origin = Origin::new().await;
+    account(&origin).await;
+    let owner = bearer(&origin).await;
+    let mut trail = trail(&origin).await;
+    let again = async |password: &str| {
+        let body = Some(json!({"method": "password", "password": password}));
+        call(&origin, Method::POST, "/reauthenticate", &owner, body).await
+    };
+    for _ in 0..5 {
+        again("not the password")
+            .await
+            .expect(401, "credentials_invalid");
+    }
+    let rows = trail.rows().await;
+    let count = |kind: &str| rows.iter().filter(|row| row.0 == kind).count();
+    assert_eq!(
+        (count("reauthentication"), count("lock")),
+        (5, 1),
+        "{rows:?}"
+    );
+    for _ in 0..10 {
+        again(PASSWORD).await.expect(423, "account_locked");
+    }
+    assert_eq!(trail.rows().await, []);
+}
+
+#[tokio::test]
 async fn refusals_at_and_by_other_providers_leave_their_events() {
     let idp = Idp::start().await;
     let origin = Origin::with(|config| idp::add(config, "acme", &idp.issuer)).await;

@@ -11,11 +11,13 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
+use edgekeep_origin::accounts::{self, Identifier, NewAccount};
 use edgekeep_origin::config::{Channel, HttpFormat, HttpHook};
 use edgekeep_origin::metrics::Delivery;
+use edgekeep_origin::notify::{Kept, notices};
 use edgekeep_origin::vault::Secret;
 use npm::node_modules;
-use provider::{Answer, PATIENCE, Provider, counted, message};
+use provider::{Answer, PATIENCE, Provider, counted, message, quiet};
 use sent::logged;
 use serde_json::{Value, json};
 use support::Origin;
@@ -131,6 +133,137 @@ async fn what_may_pass_is_tried_again_and_what_may_not_is_reported_at_once() {
     logged::holds("a message was not sent");
     logged::holds("+41…02");
     logged::holds_none(&["+41790000002", "2-7182", "retry-s3cret"]);
+}
+
+/// A notice to somebody, written down and not handed over yet.
+async fn notice(origin: &Origin, commit: bool) -> Kept {
+    let (state, number) = (&origin.state, "+41790000002");
+    let new = NewAccount {
+        identifiers: &[(Identifier::phone(number, None).unwrap(), true)],
+        ..NewAccount::default()
+    };
+    let mut tx = state.db.write().await.unwrap();
+    let user = accounts::create(state, &mut tx, &new).await.unwrap();
+    let notice = message(number, "Your password was changed.");
+    let kept = state.mailer.keep(&mut tx, user, [notice]).await.unwrap();
+    if commit {
+        tx.commit().await.unwrap();
+    } else {
+        tx.rollback().await.unwrap();
+    }
+    kept
+}
+
+/// A provider that fails once, and is asked again after a second.
+async fn slow() -> Provider {
+    let later = Answer::Says(503, &[("retry-after", "1")], String::new());
+    Provider::start(&[later]).await
+}
+
+#[tokio::test]
+async fn a_notice_that_is_long_on_its_way_is_sent_once() {
+    let provider = slow().await;
+    let origin = origin(provider.hook()).await;
+    let state = &origin.state;
+    state.mailer.deliver(notice(&origin, true).await);
+    provider.wait_for(1).await;
+    for _ in 0..3 {
+        // Longer than it is anybody's.
+        origin.advance(181);
+        assert_eq!(notices::send_due(state).await.unwrap(), 0);
+    }
+    quiet(&state.mailer).await;
+    assert_eq!(provider.calls().len(), 2);
+    assert_eq!(state.mailer.standing().await.unwrap().waiting, 0);
+}
+
+/// One that waits behind others for eight places is taken up by whoever has one free, and its turn
+/// comes in both.
+#[tokio::test]
+async fn of_two_processes_in_whose_queues_a_notice_waits_one_sends_it() {
+    let provider = slow().await;
+    let origin = origin(provider.hook()).await;
+    let beside = origin.beside(|config| {
+        config.notify.email = Channel::Off;
+        config.notify.sms = Channel::Http(provider.hook());
+        config.sms.defend = Some(false);
+    });
+    let beside = beside.await.unwrap();
+    let kept = notice(&origin, true).await;
+    origin.advance(181);
+    assert_eq!(notices::send_due(&beside.state).await.unwrap(), 1);
+    origin.state.mailer.deliver(kept);
+    quiet(&origin.state.mailer).await;
+    quiet(&beside.state.mailer).await;
+    assert_eq!(provider.calls().len(), 2);
+    assert_eq!(origin.state.mailer.standing().await.unwrap().waiting, 0);
+}
+
+/// A sender that was cut off keeps a notice for as long as its attempts may take, and no longer.
+#[tokio::test]
+async fn a_notice_whose_sender_was_cut_off_is_sent_by_another() {
+    let provider = Provider::then(&[Answer::Never], Answer::Status(201)).await;
+    let origin = origin(provider.hook()).await;
+    origin.state.mailer.deliver(notice(&origin, true).await);
+    provider.wait_for(1).await;
+    let beside = origin.beside(|config| {
+        config.notify.email = Channel::Off;
+        config.notify.sms = Channel::Http(provider.hook());
+        config.sms.defend = Some(false);
+    });
+    let beside = beside.await.unwrap();
+    origin.advance(179);
+    assert_eq!(notices::send_due(&beside.state).await.unwrap(), 0);
+    origin.advance(1);
+    assert_eq!(notices::send_due(&beside.state).await.unwrap(), 1);
+    quiet(&beside.state.mailer).await;
+    assert_eq!(provider.calls().len(), 2);
+    assert_eq!(beside.state.mailer.standing().await.unwrap().waiting, 0);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_of_a_notice_that_is_not_there_any_more() {
+    let provider = Provider::start(&[]).await;
+    let origin = origin(provider.hook()).await;
+    let kept = notice(&origin, false).await;
+    origin.state.mailer.deliver(kept);
+    quiet(&origin.state.mailer).await;
+    assert_eq!(provider.calls().len(), 0);
+}
+
+/// A token that expired or an address with a mistake in it is mended by an operator; what people
+/// were to be told meanwhile is not lost.
+#[tokio::test]
+async fn a_notice_outlives_a_provider_that_refuses_who_asks_and_not_what() {
+    for (status, left) in [
+        (307, 1),
+        (401, 1),
+        (402, 1),
+        (403, 1),
+        (404, 1),
+        (405, 1),
+        (407, 1),
+        (400, 0),
+        (410, 0),
+        (422, 0),
+    ] {
+        let provider = Provider::start(&[Answer::Status(status)]).await;
+        let origin = origin(provider.hook()).await;
+        let state = &origin.state;
+        state.mailer.deliver(notice(&origin, true).await);
+        quiet(&state.mailer).await;
+        assert_eq!(provider.calls().len(), 1, "{status}");
+        let standing = state.mailer.standing().await.unwrap();
+        assert_eq!(standing.waiting, left, "{status}");
+        origin.advance(30);
+        let taken = notices::send_due(state).await.unwrap();
+        assert_eq!(i64::try_from(taken).unwrap(), left, "{status}");
+        quiet(&state.mailer).await;
+        assert_eq!(provider.calls().len(), 1 + taken, "{status}");
+        assert_eq!(counted(&state.mailer, Delivery::sent), taken as u64);
+        let standing = state.mailer.standing().await.unwrap();
+        assert_eq!(standing.waiting, 0, "{status}");
+    }
 }
 
 #[tokio::test]

@@ -132,6 +132,41 @@ async fn a_refused_password_leaves_the_link_as_good_as_it_was() {
         .expect(200, "");
 }
 
+/// Whoever has a link must not take the pool of hashes with it.
+#[tokio::test]
+async fn estimates_behind_a_link_count_for_the_address() {
+    let origin = Origin::with(|config| {
+        config.registration.verify_url = Some(PAGE.to_owned());
+        config.limits.per_ip = true;
+    })
+    .await;
+    let token = register(&origin, wanted()).await;
+    let follow = async |address: &str, password: &str| {
+        let body = json!({"token": token, "password": password});
+        origin
+            .post_from(address, &[], "/register/verify", &body)
+            .await
+    };
+    // What is refused without an estimate does not count …
+    for _ in 0..20 {
+        follow("198.51.100.7", "iloveyou")
+            .await
+            .expect(400, "request_invalid");
+    }
+    for _ in 0..10 {
+        follow("198.51.100.7", "aaaaaaaaaaaa")
+            .await
+            .expect(400, "request_invalid");
+    }
+    for password in ["aaaaaaaaaaaa", "Four wild geese, north."] {
+        follow("198.51.100.7", password)
+            .await
+            .expect(429, "rate_limited");
+    }
+    // … nor what was registered, which is not estimated again.
+    follow("198.51.100.7", PASSWORD).await.expect(200, "");
+}
+
 #[tokio::test]
 async fn a_link_lives_as_long_as_its_code_and_outlives_wrong_guesses_of_it() {
     for (seconds, status, code) in [(299, 200, ""), (300, 400, "code_expired")] {

@@ -461,6 +461,44 @@ async fn a_changed_password_is_told_although_the_mail_server_and_the_process_wer
 }
 
 #[tokio::test]
+async fn a_notice_outlives_wrong_credentials_and_a_server_without_the_tls_that_was_asked_for() {
+    let server = |port: u16, password: &str| {
+        MailServer::start(json!({"user": "edgekeep", "password": password, "port": port}))
+    };
+    for (tls, password) in [(SmtpTls::None, "wrong"), (SmtpTls::Starttls, "right")] {
+        let refusing = server(0, "right");
+        let port = refusing.port;
+        let origin = origin(Smtp {
+            host: "localhost".to_owned(),
+            tls,
+            username: Some("edgekeep".to_owned()),
+            password: Some(Secret::new(password.to_owned())),
+            ..refusing.settings()
+        })
+        .await;
+        let user = person(&origin, "ada@example.org").await;
+        let mut tx = origin.state.db.write().await.unwrap();
+        let notice = notice("ada@example.org", "It happened");
+        let kept = origin.state.mailer.keep(&mut tx, user, [notice]).await;
+        tx.commit().await.unwrap();
+        origin.state.mailer.deliver(kept.unwrap());
+        settled(&origin).await;
+        assert_eq!(waiting(&origin).await, 1, "{tls:?}");
+        if tls != SmtpTls::None {
+            continue;
+        }
+        drop(refusing);
+        let mended = server(port, password);
+        origin.advance(30);
+        assert_eq!(send_due(&origin).await, 1);
+        settled(&origin).await;
+        assert_eq!(mended.event().await["event"], "login");
+        assert_eq!(mended.event().await["to"], json!(["ada@example.org"]));
+        assert_eq!(waiting(&origin).await, 0);
+    }
+}
+
+#[tokio::test]
 async fn a_notice_is_told_of_what_was_committed_once_whoever_looks() {
     let server = MailServer::start(json!({}));
     let origin = origin(server.settings()).await;

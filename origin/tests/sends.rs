@@ -15,6 +15,7 @@ use edgekeep_origin::accounts::{self, Identifier, NewAccount};
 use edgekeep_origin::app::{self, State};
 use edgekeep_origin::clock::Clock;
 use edgekeep_origin::config::{Channel, Config, DataDir, HttpHook, Mode};
+use edgekeep_origin::ids::UserId;
 use edgekeep_origin::metrics::{Delivery, RefusalLabels};
 use edgekeep_origin::notify::{Medium, Message, Sort, notices};
 use edgekeep_origin::random::Random;
@@ -144,6 +145,144 @@ async fn notices_to_a_hundred_neighbours_are_twenty_and_strangers_take_none_of_t
     );
 }
 
+/// Whoever has `number`, for notices to them.
+async fn owner(origin: &Origin, number: &str) -> UserId {
+    let state = &origin.state;
+    let new = NewAccount {
+        identifiers: &[(Identifier::phone(number, None).unwrap(), true)],
+        ..NewAccount::default()
+    };
+    let mut tx = state.db.write().await.unwrap();
+    let user = accounts::create(state, &mut tx, &new).await.unwrap();
+    tx.commit().await.unwrap();
+    user
+}
+
+/// Tells `user` something, and waits until it was sent, or refused.
+async fn tell(origin: &Origin, user: UserId, message: Message) {
+    let state = &origin.state;
+    let mut tx = state.db.write().await.unwrap();
+    let kept = state.mailer.keep(&mut tx, user, [message]).await.unwrap();
+    tx.commit().await.unwrap();
+    state.mailer.deliver(kept);
+    quiet(&state.mailer).await;
+}
+
+async fn waiting(origin: &Origin) -> i64 {
+    origin.state.mailer.standing().await.unwrap().waiting
+}
+
+#[tokio::test]
+async fn what_is_used_up_delays_a_notice_and_loses_none() {
+    type Rule = fn(&mut Config);
+    let rules: [(&str, u64, Rule); 4] = [
+        ("number", 86_400, |config| config.sms.per_number_per_day = 1),
+        ("prefix", 3_600, |config| config.sms.per_prefix_per_hour = 1),
+        ("hour", 3_600, |config| config.sms.per_hour = 1),
+        ("day", 86_400, |config| config.sms.per_day = 1),
+    ];
+    for (rule, seconds, change) in rules {
+        let provider = Provider::start(&[]).await;
+        let origin = origin(&provider, |config| {
+            loosen(config);
+            change(config);
+        })
+        .await;
+        let number = "+41791234567";
+        let user = owner(&origin, number).await;
+        for text in ["Your password was changed.", "A factor was removed."] {
+            tell(&origin, user, provider::message(number, text)).await;
+        }
+        assert_eq!(provider.calls().len(), 1, "{rule}");
+        assert_eq!(refused(&origin, "sms", rule), 1, "{rule}");
+        assert_eq!(counted(&origin.state.mailer, Delivery::refused), 0);
+        assert_eq!(waiting(&origin).await, 1, "{rule}");
+        origin.advance(seconds);
+        assert_eq!(notices::send_due(&origin.state).await.unwrap(), 1);
+        quiet(&origin.state.mailer).await;
+        let calls = provider.calls();
+        assert_eq!(calls.len(), 2, "{rule}");
+        assert_eq!(calls[1].form()["Body"], "A factor was removed.");
+        assert_eq!(waiting(&origin).await, 0, "{rule}");
+    }
+}
+
+#[tokio::test]
+async fn a_notice_to_a_number_that_nothing_may_go_to_is_given_up() {
+    let provider = Provider::start(&[]).await;
+    let origin = origin(&provider, |config| {
+        config.sms.countries = Some(vec!["CH".to_owned()]);
+    })
+    .await;
+    for (number, reason) in [
+        ("+491701234567", "country"),
+        ("+41443640000", "number_type"),
+    ] {
+        let user = owner(&origin, number).await;
+        tell(&origin, user, provider::message(number, "It was.")).await;
+        assert_eq!(refused(&origin, "sms", reason), 1, "{reason}");
+        assert_eq!(waiting(&origin).await, 0, "{reason}");
+    }
+    assert_eq!(counted(&origin.state.mailer, Delivery::refused), 2);
+    assert_eq!(provider.calls().len(), 0);
+}
+
+/// Each share has its own, so what one side can spend is known, and the other side's is left.
+#[tokio::test]
+async fn what_strangers_spend_is_not_taken_from_what_people_are_told() {
+    let provider = Provider::start(&[]).await;
+    let origin = origin(&provider, |config| {
+        loosen(config);
+        config.sms.per_hour = 3;
+    })
+    .await;
+    for number in 0..5 {
+        ask(&origin, &format!("+417912345{number:02}"), address(number))
+            .await
+            .expect(200, "");
+    }
+    quiet(&origin.state.mailer).await;
+    assert_eq!(
+        (provider.calls().len(), refused(&origin, "sms", "hour")),
+        (3, 2)
+    );
+    for number in 50..55 {
+        let number = format!("+417912345{number}");
+        let notice = provider::message(&number, "Your password was changed.");
+        origin.state.mailer.send(notice);
+    }
+    quiet(&origin.state.mailer).await;
+    assert_eq!(
+        (provider.calls().len(), refused(&origin, "sms", "hour")),
+        (6, 4)
+    );
+}
+
+/// Strangers cause warnings, by wrong passwords.
+#[tokio::test]
+async fn warnings_use_up_neither_notices_nor_codes() {
+    let provider = Provider::start(&[]).await;
+    let origin = origin(&provider, |config| {
+        loosen(config);
+        config.sms.per_number_per_day = 2;
+    })
+    .await;
+    let number = "+41791234567";
+    for _ in 0..4 {
+        origin.state.mailer.send(Message {
+            sort: Sort::Warned,
+            ..provider::message(number, "Wrong passwords were tried.")
+        });
+    }
+    quiet(&origin.state.mailer).await;
+    assert_eq!(provider.calls().len(), 2);
+    let user = owner(&origin, number).await;
+    tell(&origin, user, provider::message(number, "It was changed.")).await;
+    ask(&origin, number, address(0)).await.expect(200, "");
+    quiet(&origin.state.mailer).await;
+    assert_eq!(provider.calls().len(), 4);
+}
+
 /// A notice that a provider could not deliver comes again, and is one message all the same.
 #[tokio::test]
 async fn a_notice_that_comes_again_counts_once() {
@@ -154,17 +293,9 @@ async fn a_notice_that_comes_again_counts_once() {
     })
     .await;
     let (state, number) = (&origin.state, "+41791234567");
-    let new = NewAccount {
-        identifiers: &[(Identifier::phone(number, None).unwrap(), true)],
-        ..NewAccount::default()
-    };
-    let mut tx = state.db.write().await.unwrap();
-    let user = accounts::create(state, &mut tx, &new).await.unwrap();
+    let user = owner(&origin, number).await;
     let notice = provider::message(number, "Your password was changed.");
-    let kept = state.mailer.keep(&mut tx, user, [notice]).await.unwrap();
-    tx.commit().await.unwrap();
-    state.mailer.deliver(kept);
-    quiet(&state.mailer).await;
+    tell(&origin, user, notice).await;
     assert_eq!(provider.calls().len(), 3);
     origin.advance(30);
     assert_eq!(notices::send_due(state).await.unwrap(), 1);

@@ -309,7 +309,7 @@ pub(crate) async fn many_networks(
         && let Some((kind, _, to)) = contact
         && let Some(message) = messages::many_failures(kind, &to, state.clock.now())
     {
-        state.mailer.send(message);
+        state.mailer.send(message.asked_by(caller.address));
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Connection as _;
 
 use super::{Blind, Identifier, Kind, NewAccount};
-use crate::abuse::{captcha, sends};
+use crate::abuse::{Limit, captcha, sends};
 use crate::app::State;
 use crate::error::Error;
 use crate::events::{self, Actor, Event};
@@ -221,6 +221,9 @@ async fn follow(
                 email: Some(&pending.spelling),
                 ..Person::default()
             };
+            strength::screen(state, password, person)?;
+            // Whoever has a link must not have as many estimates as they like, as when registering.
+            state.limiter.by_address(caller, Limit::SendsByAddress)?;
             strength::judge(state, password, person).await?;
             pending.phc = Some(state.hasher.hash(password).await?);
         }

@@ -16,8 +16,9 @@ pub const LOGIN_WINDOW: Duration = Duration::from_mins(15);
 pub struct Limits {
     /// Whether anything is counted by IP address.
     pub per_ip: bool,
-    /// Requests that send a code, registering among them, from one address in an hour. How many
-    /// one recipient gets is `otp.sends_per_hour`.
+    /// Requests that send a code, registering among them, and new passwords by the link of a
+    /// registration, from one address in an hour. How many one recipient gets is
+    /// `otp.sends_per_hour`.
     pub otp_send_per_ip_per_hour: u32,
     /// Codes sent in a minute, to everybody.
     pub otp_send_per_minute: u32,

@@ -40,9 +40,10 @@ pub struct Sms {
     /// Messages in an hour that one network asked for (an IPv4 address, an IPv6 /64); not counted
     /// without `limits.per_ip`.
     pub per_network_per_hour: u32,
-    /// What all messages of an hour may cost, in the unit of `prices`.
+    /// What all messages of an hour may cost, in the unit of `prices`. What people are told of
+    /// their accounts has as much again for itself.
     pub per_hour: u64,
-    /// What all messages of a day may cost, in the unit of `prices`.
+    /// What all messages of a day may cost, in the unit of `prices`, likewise.
     pub per_day: u64,
     /// What one message costs, by ISO 3166 code, in a unit of your choice (thousandths of a euro,
     /// say). A country that is not named costs 1, so without prices budgets count messages.

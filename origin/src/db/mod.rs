@@ -131,6 +131,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "lock_status",
         include_str!("../../migrations/0122_lock_status.sql"),
     ),
+    (
+        125,
+        "notice_leases",
+        include_str!("../../migrations/0125_notice_leases.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

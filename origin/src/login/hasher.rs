@@ -5,6 +5,7 @@
 //! that is kept ([`turns`](super::turns)): freed blocks of that size stay with the allocator, once
 //! for each thread that ever hashed, and would soon be a gigabyte.
 
+use std::hint::black_box;
 use std::time::Instant;
 
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -13,7 +14,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
-use super::turns::Turns;
+use super::turns::{Memory, Turns};
 use crate::config::Password;
 use crate::error::Error;
 use crate::random::Random;
@@ -101,8 +102,11 @@ impl Hasher {
         let salt: [u8; SALT_BYTES] = self.random.bytes();
         let params = self.params.clone();
         let hash = self
-            .run(password, version, salt.to_vec(), params.clone())
+            .run(password, version, move |keyed, memory| {
+                argon2id(keyed, &salt, params, memory)
+            })
             .await?;
+        let params = &self.params;
         Ok(format!(
             "{version}$argon2id$v=19$m={},t={},p={}${}${}",
             params.m_cost(),
@@ -114,6 +118,10 @@ impl Hasher {
     }
 
     /// Compares `password` with `stored`; without one it works as long and does not match.
+    ///
+    /// A wrong password takes what today's parameters take also where `stored` was made with cheaper
+    /// ones: otherwise the time would tell accounts of before they were raised from no account. One
+    /// that was made with dearer parameters takes longer still.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when too many wait already; when what is stored is not a hash.
@@ -131,8 +139,17 @@ impl Hasher {
                     self.params.t_cost(),
                     self.params.p_cost(),
                 );
-        let hash = self.run(password, version, salt, params).await?;
-        let same: bool = hash.as_slice().ct_eq(&expected).into();
+        let padding = padding(&params, &self.params);
+        // In one turn: a second one would wait, and tell, once there is a queue.
+        let same = self.run(password, version, move |keyed, memory| {
+            let hash = argon2id(keyed, &salt, params, memory)?;
+            let same: bool = hash.as_slice().ct_eq(&expected).into();
+            if let (false, Some(padding)) = (same, padding) {
+                black_box(argon2id(keyed, &salt, padding, memory)?);
+            }
+            Ok(same)
+        });
+        let same = same.await?;
         Ok(Comparison {
             matches: same && stored.is_some(),
             outdated,
@@ -144,13 +161,13 @@ impl Hasher {
         self.turns.taken()
     }
 
-    async fn run(
+    /// Does work on the keyed hash of `password` when its turn comes.
+    async fn run<T: Send + 'static>(
         &self,
         password: &Secret,
         version: u8,
-        salt: Vec<u8>,
-        params: Params,
-    ) -> Result<Zeroizing<[u8; HASH_BYTES]>, Error> {
+        work: impl FnOnce(&[u8], &mut Memory) -> Result<T, argon2::Error> + Send + 'static,
+    ) -> Result<T, Error> {
         // The pepper: what argon2 sees cannot be computed without the master key. It also gives
         // every password the same length.
         let keyed = Zeroizing::new(self.vault.mac_with(
@@ -159,13 +176,9 @@ impl Hasher {
             &[password.expose().as_bytes()],
         )?);
         let started = Instant::now();
-        let hashed = self.turns.take(move |memory| {
-            let mut hash = Zeroizing::new([0; HASH_BYTES]);
-            let blocks = memory.blocks(params.block_count());
-            Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-                .hash_password_into_with_memory(keyed.as_slice(), &salt, hash.as_mut(), blocks)
-                .map(|()| hash)
-        });
+        let hashed = self
+            .turns
+            .take(move |memory| work(keyed.as_slice(), memory));
         let hashed = hashed.await?;
         tracing::debug!(
             elapsed_us = started.elapsed().as_micros(),
@@ -184,6 +197,34 @@ impl Hasher {
     ) -> Result<T, Error> {
         self.turns.take(|_| work()).await
     }
+}
+
+type Hash = Zeroizing<[u8; HASH_BYTES]>;
+
+fn argon2id(
+    keyed: &[u8],
+    salt: &[u8],
+    params: Params,
+    memory: &mut Memory,
+) -> Result<Hash, argon2::Error> {
+    let mut hash = Zeroizing::new([0; HASH_BYTES]);
+    let blocks = memory.blocks(params.block_count());
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into_with_memory(keyed, salt, hash.as_mut(), blocks)
+        .map(|()| hash)
+}
+
+/// Parameters of the work that `stored` ones lack to `today`'s, where they lack any worth a hash.
+///
+/// What argon2 takes is memory times passes (RFC 9106 §3.1). As few passes as do, over as much
+/// memory as that needs: less of it would fit into caches and be faster.
+fn padding(stored: &Params, today: &Params) -> Option<Params> {
+    let work = |params: &Params| u64::from(params.m_cost()) * u64::from(params.t_cost());
+    let lacking = work(today).checked_sub(work(stored))?;
+    let passes = lacking.div_ceil(u64::from(today.m_cost())).max(1);
+    let memory = u32::try_from(lacking / passes).ok()?;
+    let passes = u32::try_from(passes).ok()?;
+    Params::new(memory, passes, today.p_cost(), Some(HASH_BYTES)).ok()
 }
 
 fn parse(stored: &str) -> Option<(u8, Params, Vec<u8>, Vec<u8>)> {
@@ -293,6 +334,48 @@ mod tests {
         );
     }
 
+    #[test]
+    fn padding_is_the_work_that_is_lacking() {
+        for (stored, today, expected) in [
+            ((19_456, 2), (19_456, 2), None),
+            ((65_536, 3), (19_456, 2), None),
+            // Less than the least that argon2 does.
+            ((19_455, 1), (19_456, 1), None),
+            ((64, 1), (128, 1), Some((64, 1))),
+            ((19_456, 1), (19_456, 2), Some((19_456, 1))),
+            ((19_456, 2), (65_536, 2), Some((46_080, 2))),
+            ((9_728, 2), (19_456, 2), Some((19_456, 1))),
+            ((64, 1), (19_456, 4), Some((19_440, 4))),
+            ((8, 1), (4_194_304, 16), Some((4_194_303, 16))),
+        ] {
+            let params = |(m, t)| Params::new(m, t, 1, Some(HASH_BYTES)).unwrap();
+            let padding = padding(&params(stored), &params(today));
+            let padding = padding.map(|params| (params.m_cost(), params.t_cost()));
+            assert_eq!(padding, expected, "{stored:?} {today:?}");
+        }
+    }
+
+    /// The least of several times, so that what else the machine does stays out of it: without
+    /// padding one takes two hundred times the other.
+    #[tokio::test]
+    async fn a_wrong_password_takes_as_long_with_cheaper_parameters_as_without_an_account() {
+        let stored = hasher(1, 64).await.hash(&secret("pass phrase")).await;
+        let stored = stored.unwrap();
+        let today = hasher(1, 16_384).await;
+        let mut least = [std::time::Duration::MAX; 2];
+        for _ in 0..8 {
+            for (least, stored) in least.iter_mut().zip([None, Some(stored.as_str())]) {
+                let started = Instant::now();
+                let compared = today.compare(&secret("another phrase"), stored).await;
+                *least = started.elapsed().min(*least);
+                assert!(!compared.unwrap().matches);
+            }
+        }
+        let [nobody, somebody] = least;
+        assert!(somebody * 4 > nobody, "{nobody:?} {somebody:?}");
+        assert!(nobody * 4 > somebody, "{nobody:?} {somebody:?}");
+    }
+
     #[tokio::test]
     async fn without_account_nothing_matches() {
         let hasher = hasher(1, 64).await;
@@ -325,6 +408,19 @@ mod tests {
     }
 
     proptest::proptest! {
+        #[test]
+        fn no_padding_is_more_than_what_is_lacking(
+            stored in (64_u32..70_000, 1_u32..8), today in (64_u32..70_000, 1_u32..8),
+        ) {
+            let params = |(m, t)| Params::new(m, t, 1, Some(HASH_BYTES)).unwrap();
+            let work = |params: &Params| u64::from(params.m_cost()) * u64::from(params.t_cost());
+            let (stored, today) = (params(stored), params(today));
+            let done = work(&stored) + padding(&stored, &today).map_or(0, |params| work(&params));
+            proptest::prop_assert!(done <= work(&today).max(work(&stored)));
+            // Short of it by less than the least that argon2 does, or a block of each pass.
+            proptest::prop_assert!(done + 8 > work(&today));
+        }
+
         #[test]
         fn no_stored_text_panics(text in ".{0,120}", costs in "m=[0-9]{0,11},t=[0-9]{0,11},p=[0-9]{0,11}", salt in "[A-Za-z0-9+/=]{0,30}") {
             proptest::prop_assert!(parse(&text).is_none());

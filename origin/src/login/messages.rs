@@ -191,13 +191,12 @@ pub fn many_failures(kind: Kind, to: &str, at: Timestamp) -> Option<Message> {
          them was right. If you use the password elsewhere, set another one.",
         date(at)
     );
-    message(
-        kind,
-        to,
-        "Somebody tries passwords of your account",
-        text,
-        None,
-    )
+    let subject = "Somebody tries passwords of your account";
+    let message = message(kind, to, subject, text, None)?;
+    Some(Message {
+        sort: Sort::Warned,
+        ..message
+    })
 }
 
 /// The code that completes a login.

@@ -20,6 +20,9 @@ pub(super) enum Failure {
         /// As long as the provider asks to wait.
         wait: Option<Duration>,
     },
+    /// The provider refuses us or what is configured, not this message: nothing changes until an
+    /// operator sees to it.
+    Misconfigured { cause: String },
     /// The same message will fail again.
     Final { cause: String },
 }
@@ -29,6 +32,12 @@ impl Failure {
         Self::Transient {
             cause: cause.into(),
             wait: None,
+        }
+    }
+
+    pub(super) fn misconfigured(cause: impl Into<String>) -> Self {
+        Self::Misconfigured {
+            cause: cause.into(),
         }
     }
 
@@ -86,14 +95,15 @@ impl Answer {
     pub(super) fn failure(&self, name: Option<&str>) -> Failure {
         let name = name.map(|name| format!(", {name}")).unwrap_or_default();
         let cause = format!("provider answered {}{name}", self.status);
-        let transient = matches!(self.status.as_u16(), 408 | 425 | 429 | 500 | 502..=504);
-        if transient {
-            Failure::Transient {
+        match self.status.as_u16() {
+            408 | 425 | 429 | 500 | 502..=504 => Failure::Transient {
                 cause,
                 wait: self.wait,
-            }
-        } else {
-            Failure::Final { cause }
+            },
+            // An address that moved or is wrong, credentials, a bill that is not paid, a proxy's
+            // credentials: all of it about whoever asks.
+            300..=399 | 401..=405 | 407 => Failure::Misconfigured { cause },
+            _ => Failure::Final { cause },
         }
     }
 }

@@ -8,8 +8,9 @@
 //! Notices, which the database holds, have places of their own: what strangers cause takes none of
 //! them. One that finds no place, or that cannot be delivered now, is taken up again later.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::AnyConnection;
@@ -64,6 +65,7 @@ pub(crate) type MessageId = [u8; 16];
 pub struct Mailer {
     post: Post,
     notices: Notices,
+    with_place: Places,
     clock: Clock,
     random: Random,
     code_life: Duration,
@@ -110,6 +112,18 @@ struct Job {
     message: Message,
     standard: Standard,
     _place: OwnedSemaphorePermit,
+    /// Of a notice.
+    _only: Option<OnlyPlace>,
+}
+
+/// The notices that have a place in a queue.
+#[derive(Clone, Default)]
+struct Places(Arc<Mutex<HashSet<MessageId>>>);
+
+/// The one place of a notice.
+struct OnlyPlace {
+    id: MessageId,
+    all: Places,
 }
 
 /// A message was not delivered, and might be later.
@@ -162,6 +176,7 @@ impl Mailer {
         Ok(Self {
             post,
             notices,
+            with_place: Places::default(),
             clock: clock.clone(),
             random: random.clone(),
             code_life: Duration::from_secs(config.otp.ttl_seconds),
@@ -215,6 +230,11 @@ impl Mailer {
         self.hand_over(id, message, Standard::Notice);
     }
 
+    /// Whether a notice waits to be sent, or is on its way.
+    pub(super) fn has_place(&self, id: &MessageId) -> bool {
+        self.with_place.lock().contains(id)
+    }
+
     /// The notices in the database, where there are any.
     pub(super) fn notices(&self) -> Option<&Notices> {
         matches!(self.post, Post::Queues { .. }).then_some(&self.notices)
@@ -243,7 +263,15 @@ impl Mailer {
             Post::Queues { email, .. } if channel == Medium::Email => email,
             Post::Queues { sms, .. } => sms,
         };
-        if queue.take_in(id, message, standard) {
+        let only = match standard {
+            Standard::Notice => match self.with_place.take(id) {
+                // It keeps the place that it has.
+                None => return,
+                only => only,
+            },
+            Standard::Once | Standard::Sham => None,
+        };
+        if queue.take_in((id, only), message, standard) {
             return;
         }
         match standard {
@@ -323,7 +351,12 @@ impl Queue {
     }
 
     /// Whether there was a place for `message`.
-    fn take_in(&self, id: MessageId, message: Message, standard: Standard) -> bool {
+    fn take_in(
+        &self,
+        (id, only): (MessageId, Option<OnlyPlace>),
+        message: Message,
+        standard: Standard,
+    ) -> bool {
         let places = match standard {
             Standard::Notice => &self.for_notices,
             Standard::Once | Standard::Sham => &self.places,
@@ -336,6 +369,7 @@ impl Queue {
             message,
             standard,
             _place: place,
+            _only: only,
         };
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok())
@@ -358,6 +392,27 @@ impl Queue {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
+    }
+}
+
+impl Places {
+    fn lock(&self) -> MutexGuard<'_, HashSet<MessageId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The only place of `id`; none where it is taken.
+    fn take(&self, id: MessageId) -> Option<OnlyPlace> {
+        let is_first = self.lock().insert(id);
+        is_first.then(|| OnlyPlace {
+            id,
+            all: self.clone(),
+        })
+    }
+}
+
+impl Drop for OnlyPlace {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.id);
     }
 }
 
@@ -416,8 +471,13 @@ impl Sender {
         for (job, verdict) in jobs.into_iter().zip(verdicts) {
             match verdict {
                 Ok(()) => admitted.push(job),
+                Err(refusal) if job.standard == Standard::Notice && !refusal.is_final() => {
+                    self.note_refusal(&job.message, refusal);
+                    self.notices.postpone(job.id).await;
+                }
                 Err(refusal) => {
-                    self.refuse(&job.message, refusal);
+                    self.note_refusal(&job.message, refusal);
+                    count(&self.counts, job.message.channel, Delivery::refused);
                     if job.standard == Standard::Notice {
                         self.notices.done(job.id).await;
                     }
@@ -427,7 +487,7 @@ impl Sender {
         admitted
     }
 
-    fn refuse(&self, message: &Message, refusal: Refusal) {
+    fn note_refusal(&self, message: &Message, refusal: Refusal) {
         let channel = message.channel.as_str();
         let reason = refusal.as_str();
         tracing::info!(
@@ -436,13 +496,15 @@ impl Sender {
             reason,
             "a message was refused"
         );
-        count(&self.counts, message.channel, Delivery::refused);
         self.refusals
             .get_or_create(&RefusalLabels { channel, reason })
             .inc();
     }
 
     async fn deliver(&self, job: &Job) {
+        if job.standard == Standard::Notice && !self.notices.begin(job.id).await {
+            return;
+        }
         let outcome = match self.attempt(job).await {
             Ok(outcome) => outcome,
             Err(Later) if job.standard == Standard::Notice => {
@@ -482,7 +544,9 @@ impl Sender {
                     tokio::time::sleep(wait.min(LONGEST_PAUSE)).await;
                     pause *= 4;
                 }
-                Err(Failure::Transient { cause, .. }) => {
+                // Asked again at once it would answer the same; a notice rests until that may be
+                // mended.
+                Err(Failure::Transient { cause, .. } | Failure::Misconfigured { cause }) => {
                     tracing::error!(channel, to, cause, "a message was not sent");
                     return Err(Later);
                 }

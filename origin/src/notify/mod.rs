@@ -61,6 +61,8 @@ pub enum Sort {
     Link,
     /// Tells what was done in the reader's name.
     Told,
+    /// Warns of what strangers do to the reader's account, so they cause it.
+    Warned,
     /// Tells of a change of the account's addresses, with a token that takes it back. Whoever makes
     /// the change has every reason to keep it from its reader, so nothing that others use up, and
     /// nothing that is spent, holds it up.
@@ -113,10 +115,10 @@ impl Message {
     }
 
     /// Whether a stranger can cause such messages, as many as they like: those with a code or a
-    /// link that is asked for, and those that say so.
+    /// link that is asked for, warnings, and those that say so.
     pub fn is_solicited(&self) -> bool {
         match self.sort {
-            Sort::Code | Sort::Link => true,
+            Sort::Code | Sort::Link | Sort::Warned => true,
             Sort::Told => self.asked_by.is_some(),
             Sort::Undo => false,
         }

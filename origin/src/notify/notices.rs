@@ -6,6 +6,10 @@
 //! for three days. So it is delivered at least once: a provider that took it just before the process
 //! was killed gets it again, under the same id.
 //!
+//! However long it waits for its turn, it has one place in the queue of a process, and whoever sends
+//! it takes it for themselves first ([`Notices::begin`]): a slow provider is not given it again and
+//! again, nor one that was delivered or whose person is gone.
+//!
 //! [`Mailer::keep`]: super::Mailer::keep
 //! [`Mailer::deliver`]: super::Mailer::deliver
 
@@ -26,8 +30,8 @@ use crate::error::Error;
 use crate::ids::UserId;
 use crate::vault::{Purpose, Vault};
 
-/// How long a notice is its taker's: longer than all attempts of the queue with the longest pauses
-/// that a provider may ask for, so that nobody else sends it meanwhile.
+/// How long a notice is its taker's, and its sender's: longer than all attempts of the queue with
+/// the longest pauses that a provider may ask for, so that nobody else sends it meanwhile.
 const TAKEN: Duration = Duration::from_mins(3);
 
 /// The pause after the queue has given up for the first time, doubled each time.
@@ -155,8 +159,12 @@ impl Notices {
         Ok(())
     }
 
-    /// Takes up notices that are due; the oldest first.
-    async fn take(&self) -> Result<Vec<(MessageId, Message)>, Error> {
+    /// Takes up notices that are due; the oldest first. One that still has a place in the queue here
+    /// keeps it, and is looked at again later.
+    async fn take(
+        &self,
+        has_place: impl Fn(&MessageId) -> bool,
+    ) -> Result<Vec<(MessageId, Message)>, Error> {
         let now = self.clock.now();
         let mut reader = self.db.read().await?;
         let due = sqlx::query(
@@ -170,14 +178,17 @@ impl Notices {
         let mut taken = Vec::with_capacity(due.len());
         for row in due {
             let (id, due_at): (Vec<u8>, Timestamp) = (row.try_get("id")?, row.try_get("due_at")?);
+            let message_id = MessageId::try_from(id.as_slice()).ok();
+            let waits = message_id.as_ref().is_some_and(&has_place);
             let mut tx = self.db.write().await?;
             let row = sqlx::query(
-                "UPDATE notices SET due_at = $3, attempts = attempts + 1
+                "UPDATE notices SET due_at = $3, attempts = attempts + $4
                  WHERE id = $1 AND due_at = $2 RETURNING message, created_at",
             )
             .bind(id.as_slice())
             .bind(due_at)
             .bind(now + TAKEN)
+            .bind(i64::from(!waits))
             .fetch_optional(&mut *tx)
             .await?;
             let message = match row {
@@ -188,11 +199,11 @@ impl Notices {
                     delete(&mut tx, &id).await?;
                     None
                 }
+                Some(_) if waits => None,
                 Some(row) => self.open(&mut tx, &id, row.try_get("message")?).await?,
             };
             tx.commit().await?;
-            let id = MessageId::try_from(id.as_slice());
-            if let (Some(message), Ok(id)) = (message, id) {
+            if let (Some(message), Some(id)) = (message, message_id) {
                 taken.push((id, message));
             }
         }
@@ -225,6 +236,30 @@ impl Notices {
         }
     }
 
+    /// Takes a notice whose turn it is for oneself; whether it is there and nobody else sends it.
+    /// Nobody does for the time that its attempts may take, unless they were cut off.
+    pub(super) async fn begin(&self, id: MessageId) -> bool {
+        let begun = async {
+            let now = self.clock.now();
+            let mut tx = self.db.write().await?;
+            let row = sqlx::query(
+                "UPDATE notices SET sending_until = $3, due_at = $3
+                 WHERE id = $1 AND sending_until <= $2 RETURNING id",
+            )
+            .bind(id.as_slice())
+            .bind(now)
+            .bind(now + TAKEN)
+            .fetch_optional(&mut *tx)
+            .await?;
+            tx.commit().await?;
+            Ok::<_, Error>(row.is_some())
+        };
+        begun.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a notice waits: it could not be taken");
+            false
+        })
+    }
+
     /// Forgets a notice: it was delivered, or never will be. At worst it is delivered again.
     pub(super) async fn done(&self, id: MessageId) {
         let done = async {
@@ -248,7 +283,7 @@ impl Notices {
             // Its person may be gone meanwhile.
             let Some(row) = row else { return Ok(()) };
             let due_at = self.clock.now() + pause(row.try_get("attempts")?);
-            sqlx::query("UPDATE notices SET due_at = $2 WHERE id = $1")
+            sqlx::query("UPDATE notices SET due_at = $2, sending_until = 0 WHERE id = $1")
                 .bind(id.as_slice())
                 .bind(due_at)
                 .execute(&mut *tx)
@@ -306,7 +341,7 @@ pub async fn send_due(state: &State) -> Result<usize, Error> {
     let Some(notices) = state.mailer.notices() else {
         return Ok(0);
     };
-    let taken = notices.take().await?;
+    let taken = notices.take(|id| state.mailer.has_place(id)).await?;
     let count = taken.len();
     for (id, message) in taken {
         state.mailer.deliver_one(id, message);

@@ -13,6 +13,10 @@ use crate::config::{Smtp, SmtpTls};
 /// For a connection, and for each command: a server that takes longer is tried again.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
+/// 5xx that refuse whoever sends and not the mail: a server that takes none (RFC 7504 §3), and what
+/// authentication is refused with (RFC 4954 §6).
+const OURS: [&str; 5] = ["521", "530", "534", "535", "538"];
+
 type Client = AsyncSmtpTransport<Tokio1Executor>;
 
 pub(super) struct Server {
@@ -66,8 +70,11 @@ impl Server {
             let status = status.as_deref().unwrap_or("none");
             let cause = format!("smtp failed, status {status}");
             // 5xx (RFC 5321 §4.2.1): the same mail will be refused again. Without a status the
-            // server was not reached, or something broke off.
-            if error.is_permanent() || error.is_client() {
+            // server was not reached, or something broke off; or it does not offer what is asked
+            // of it, TLS above all, which says nothing about the mail.
+            if error.is_client() || OURS.contains(&status) {
+                Failure::misconfigured(cause)
+            } else if error.is_permanent() {
                 Failure::fatal(cause)
             } else {
                 Failure::transient(cause)

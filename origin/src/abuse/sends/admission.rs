@@ -40,6 +40,20 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether the same message will be refused whenever it comes. What is used up is not, nor is
+    /// a breaker open for ever.
+    pub(crate) const fn is_final(self) -> bool {
+        match self {
+            Self::Country | Self::NumberType => true,
+            Self::Conversion
+            | Self::Number
+            | Self::Prefix
+            | Self::Network
+            | Self::Hour
+            | Self::Day => false,
+        }
+    }
+
     /// The word in metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -216,7 +230,7 @@ impl Rules {
         } else if sent.network.is_some() && over(counts.network_hour, sms.per_network_per_hour) {
             Some(Refusal::Network)
         } else if share == Share::Undo {
-            // The caps of its number bound it; the budget is what others spend.
+            // The caps of its number bound it; the budgets are what others spend.
             None
         } else if overspent(counts.spent_hour, sms.per_hour) {
             Some(Refusal::Hour)
@@ -286,6 +300,7 @@ impl Rules {
 fn share(message: &Message) -> Share {
     match message.sort {
         Sort::Undo => Share::Undo,
+        Sort::Warned => Share::Warned,
         _ if message.is_solicited() => Share::Asked,
         _ => Share::Told,
     }

@@ -27,13 +27,16 @@ pub use admission::{Admission, Refusal};
 pub use breaker::{Scope, reset};
 pub use status::{BreakerState, BreakerStatus, Status, status};
 
-/// Words of messages that anybody can have sent to anybody: codes to register and codes to log in.
-/// Those of the one that nobody gave back count for the other, so that strangers cause no more by
-/// asking for both.
+/// Words of messages that do the same for whoever asks, to prove an address and log in: codes to
+/// register and codes to log in. Those of the one that nobody gave back count for the other, so that
+/// strangers cause no more by asking for both.
 ///
-/// What needs a password or a session first is counted by itself (a stranger must not be able to use
-/// that up, and keep the owner out), and so are links to a new password, which have a limit of
-/// their own, and the codes of captchas, which go before one of these.
+/// They are not all that anybody can have sent to anybody. Codes of captchas, which go before one of
+/// these, codes of addresses that are added, for which an account of one's own is enough, and links to
+/// a new password, which have a limit of their own, are counted each by itself: what a stranger uses
+/// up of one of them must not keep the owner from the others. So a recipient may get the limit of each
+/// in an hour; a number besides waits longer after each of any ([`pace`]). Codes that need the
+/// owner's own password or session are counted by themselves for the same reason.
 const ASKED: [&str; 2] = ["register", "login"];
 
 const HOUR: Duration = Duration::from_hours(1);

@@ -50,7 +50,7 @@ pub async fn status(admission: &Admission) -> Result<Status, Error> {
     let settled = now - admission.settle();
     let rules = &admission.sms().conversion;
     let mut reader = admission.db().read().await?;
-    let (spent_hour, spent_day) = store::spent(&mut reader, now).await?;
+    let (spent_hour, spent_day) = store::spent(&mut reader, None, now).await?;
     let mut scopes = vec![ALL.to_owned()];
     scopes.extend(store::regions(&mut reader).await?);
     let mut breakers = Vec::with_capacity(scopes.len());

@@ -22,6 +22,9 @@ pub(super) enum Share {
     Asked = 1,
     /// What takes a change back.
     Undo = 2,
+    /// Warnings of what strangers do: they cause those too, which must use up neither what a person
+    /// is told nor their codes.
+    Warned = 3,
 }
 
 /// A row of `sent_messages`.
@@ -150,7 +153,12 @@ pub(super) async fn counts(
     .bind(now - DAY)
     .fetch_one(&mut *connection)
     .await?;
-    let (spent_hour, spent_day) = spent(connection, now).await?;
+    // What strangers spend is not taken from what people are told: that has as much for itself.
+    let of = match sent.share {
+        Share::Told => Some(Share::Told),
+        Share::Asked | Share::Undo | Share::Warned => None,
+    };
+    let (spent_hour, spent_day) = spent(connection, of, now).await?;
     Ok(Counts {
         number_hour: row.try_get("number_hour")?,
         number_day: row.try_get("number_day")?,
@@ -161,9 +169,10 @@ pub(super) async fn counts(
     })
 }
 
-/// What the SMS of the last hour cost, and those of the last day.
+/// What the SMS of the last hour cost, and those of the last day; all, or those of a share.
 pub(super) async fn spent(
     connection: &mut AnyConnection,
+    share: Option<Share>,
     now: Timestamp,
 ) -> Result<(i64, i64), Error> {
     // The sum of BIGINTs is NUMERIC on PostgreSQL.
@@ -171,10 +180,12 @@ pub(super) async fn spent(
         "SELECT CAST(COALESCE(SUM(CASE WHEN sent_at > $1 THEN price ELSE 0 END), 0) AS BIGINT)
                   AS hour,
                 CAST(COALESCE(SUM(price), 0) AS BIGINT) AS day
-         FROM sent_messages WHERE channel = 'sms' AND sent_at > $2",
+         FROM sent_messages
+         WHERE channel = 'sms' AND sent_at > $2 AND ($3 < 0 OR solicited = $3)",
     )
     .bind(now - HOUR)
     .bind(now - DAY)
+    .bind(share.map_or(-1, |share| share as i64))
     .fetch_one(connection)
     .await?;
     Ok((row.try_get("hour")?, row.try_get("day")?))
