@@ -38,7 +38,7 @@ mod store;
 mod totp;
 
 pub(crate) use loss::reset_factors;
-pub(super) use mailed::send;
+pub(super) use mailed::{Request, send};
 
 use super::codes;
 use super::messages;
@@ -200,7 +200,7 @@ impl Proof {
 }
 
 /// Compares `code` with what `method` expects of the account, after counting the guess. A sent
-/// code is looked for among those that were sent for `token`.
+/// code is looked for among those that were sent for `request`.
 ///
 /// # Errors
 /// [`Error::CodeInvalid`] whatever is wrong with it; [`Error::CodeExpired`] of a sent one.
@@ -209,13 +209,13 @@ pub(super) async fn guess(
     user_id: UserId,
     method: Method,
     code: &Secret,
-    token: Option<&Secret>,
+    request: Option<Request<'_>>,
 ) -> Result<Proof, Error> {
-    match (method, method.kind(), token) {
+    match (method, method.kind(), request) {
         (Method::Totp, ..) => guess_totp(state, user_id, &digits(code)).await,
         (Method::RecoveryCode, ..) => guess_recovery_code(state, user_id, code).await,
-        (_, Some(kind), Some(token)) => {
-            let guess = mailed::guess(state, kind, token, &digits(code)).await?;
+        (_, Some(kind), Some(request)) => {
+            let guess = mailed::guess(state, kind, request, &digits(code)).await?;
             Ok(Proof::Sent(kind, guess))
         }
         _ => Err(Error::CodeInvalid("no code is sent for this")),
