@@ -45,7 +45,9 @@ fn user_id(reply: &Reply) -> String {
 const IDENTITIES: &str = "/api/v1/auth/social/identities";
 
 async fn identities(origin: &Origin, bearer: &str) -> Vec<Value> {
-    let reply = origin.call(Method::GET, IDENTITIES, Some(bearer), None).await;
+    let reply = origin
+        .call(Method::GET, IDENTITIES, Some(bearer), None)
+        .await;
     reply.expect(200, "").body["identities"]
         .as_array()
         .unwrap()

@@ -8,8 +8,6 @@
 //! they are, by the access token that they have.
 
 use axum::extract::State as Shared;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -20,7 +18,7 @@ use webauthn_rs::prelude::PublicKeyCredential;
 use super::factors::{self, Method};
 use super::passkeys::routes::{PasskeyChallenge, checked_token, read_credential};
 use super::passkeys::{self, For};
-use super::{checked_code, hasher, password};
+use super::{checked_code, codes, hasher, password};
 use crate::abuse::Limit;
 use crate::accounts::Kind;
 use crate::app::State;
@@ -404,8 +402,7 @@ async fn send_code(
     let kind = kind.ok_or(Error::Conflict(
         "Such codes are no second factor of the account, or prove nothing more in this session.",
     ))?;
-    let random: [u8; 32] = state.random.bytes();
-    let token = Secret::new(format!("eko_{}", URL_SAFE_NO_PAD.encode(random)));
+    let token = codes::new_token(&state);
     let request = factors::Request::Session(session.session_id, &token);
     factors::send(&state, &caller, session.user_id, kind, request).await?;
     Ok(Json(ReauthenticationCode {

@@ -10,7 +10,7 @@ use crate::app::State;
 use crate::error::Error;
 use crate::events::{self, Event, Outcome};
 use crate::ids::{SessionId, UserId};
-use crate::login::codes::{self, CodeFor, Key};
+use crate::login::codes::{self, Bond, CodeFor, Key};
 use crate::login::messages;
 use crate::request::Caller;
 use crate::vault::Secret;
@@ -62,13 +62,19 @@ pub(in crate::login) async fn send(
     state.limiter.message()?;
     let subject = Subject::factor(&state.vault, user_id, kind.as_str())?;
     let deliverable = !guesses::suspended(&mut tx, &subject).await?;
+    let token = request.bound(kind);
+    // The request is a login or a session, which is a device's already.
+    let bond = Bond {
+        token: &token,
+        device: None,
+    };
     let code = codes::issue_bound(
         state,
         &mut tx,
         CodeFor::SecondFactor,
         &blind,
         &[],
-        &request.bound(kind),
+        bond,
         deliverable,
     )
     .await?;
