@@ -344,6 +344,7 @@ async fn second_factors_and_proofs_within_a_session_leave_their_events() {
     }
     trail.origin.advance(30);
     let code = app.code(&trail.origin, 0);
+    let mut last = trail.call(Method::GET, "/session", &bearer, None).await;
     for (body, outcome, reason) in [
         (
             json!({"method": "password", "password": "wrong horse battery"}),
@@ -374,7 +375,7 @@ async fn second_factors_and_proofs_within_a_session_leave_their_events() {
     ] {
         let method = body["method"].as_str().unwrap().to_owned();
         let call = trail.call(Method::POST, "/reauthenticate", &bearer, Some(body));
-        call.await;
+        last = call.await;
         let told = (
             "reauthentication",
             outcome,
@@ -384,6 +385,24 @@ async fn second_factors_and_proofs_within_a_session_leave_their_events() {
             true,
         );
         trail.expect(&method, &[told]).await;
+    }
+    let bearer = last.expect(200, "").text("access_token").to_owned();
+    let chosen = trail.call(Method::PUT, "/mfa/email", &bearer, None).await;
+    chosen.expect(200, "");
+    trail.skip().await;
+    let body = json!({"method": "email"});
+    let route = "/reauthenticate/code";
+    let sent = trail.call(Method::POST, route, &bearer, Some(body)).await;
+    let asked = ("code", "success", "reauthentication", "email", "user", true);
+    trail.expect("a code within the session", &[asked]).await;
+    let code = trail.origin.code(EMAIL);
+    let body = json!({"method": "email", "otp_token": sent.text("otp_token"), "code": code});
+    for (outcome, reason) in [("success", ""), ("failure", "code_invalid")] {
+        let body = Some(body.clone());
+        let call = trail.call(Method::POST, "/reauthenticate", &bearer, body);
+        call.await;
+        let told = ("reauthentication", outcome, reason, "email", "user", true);
+        trail.expect("a sent code", &[told]).await;
     }
 }
 

@@ -93,6 +93,12 @@ const ROUTES: &[(&str, &str, bool, &str)] = &[
         true,
         r#"{"binding":"token"}"#,
     ),
+    (
+        "POST",
+        "/reauthenticate/code",
+        true,
+        r#"{"method":"email"}"#,
+    ),
     ("POST", "/social/link", true, r#"{"code":"c"}"#),
 ];
 

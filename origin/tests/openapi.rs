@@ -108,6 +108,7 @@ const ROUTES: &[&str] = &[
     "post /api/v1/auth/passkeys",
     "post /api/v1/auth/passkeys/registration",
     "post /api/v1/auth/reauthenticate",
+    "post /api/v1/auth/reauthenticate/code",
     "post /api/v1/auth/reauthenticate/passkey",
     "post /api/v1/auth/refresh",
     "post /api/v1/auth/register",
@@ -644,11 +645,20 @@ async fn walk_through_factors(walk: &Walk) {
             walk.step(status, post.clone(), "/login/mfa/send", None, Some(body))
                 .await;
         }
+        for (status, method) in [(200, "email"), (400, "totp")] {
+            let path = "/reauthenticate/code";
+            let body = json!({"method": method});
+            walk.step(status, post.clone(), path, bearer, Some(body))
+                .await;
+        }
         for path in ["/mfa/email", "/mfa/sms", "/mfa/totp"] {
             let body = json!({"end_other_sessions": true});
             walk.step(204, delete.clone(), path, bearer, Some(body))
                 .await;
         }
+        let path = "/reauthenticate/code";
+        let body = json!({"method": "email"});
+        walk.step(409, post.clone(), path, bearer, Some(body)).await;
     }
 }
 

@@ -42,9 +42,12 @@ fn user_id(reply: &Reply) -> String {
     reply.body["user"]["id"].as_str().unwrap().to_owned()
 }
 
+const IDENTITIES: &str = "/api/v1/auth/social/identities";
+
 async fn identities(origin: &Origin, bearer: &str) -> Vec<Value> {
-    let path = "/api/v1/auth/social/identities";
-    let reply = origin.call(Method::GET, path, Some(bearer), None).await;
+    let reply = origin
+        .call(Method::GET, IDENTITIES, Some(bearer), None)
+        .await;
     reply.expect(200, "").body["identities"]
         .as_array()
         .unwrap()
@@ -52,10 +55,7 @@ async fn identities(origin: &Origin, bearer: &str) -> Vec<Value> {
 }
 
 async fn remove(origin: &Origin, bearer: &str, identity: &Value) -> Reply {
-    let path = format!(
-        "/api/v1/auth/social/identities/{}",
-        identity["id"].as_str().unwrap()
-    );
+    let path = format!("{IDENTITIES}/{}", identity["id"].as_str().unwrap());
     origin.call(Method::DELETE, &path, Some(bearer), None).await
 }
 
@@ -466,6 +466,70 @@ async fn changing_how_one_logs_in_asks_for_a_recent_login() {
     remove(&origin, fresh.text("access_token"), &linked.body)
         .await
         .expect(204, "");
+}
+
+#[tokio::test]
+async fn a_change_of_links_ends_the_other_sessions_where_that_is_wished() {
+    let (idp, origin) = acme(|_| {}).await;
+    let ada = register(&origin, "ada@example.org").await;
+    let bearer = ada.text("access_token");
+    let path = "/api/v1/auth/session";
+    let body = json!({"identifier": "ada@example.org", "password": "correct horse"});
+    let elsewhere = async || {
+        let reply = origin.post("/login", body.clone()).await.expect(200, "");
+        reply.text("access_token").to_owned()
+    };
+    let finish = async |flow: &Flow, body: Value| {
+        let authorization = format!("Bearer {bearer}");
+        let headers = [
+            ("cookie", flow.cookie.as_deref().unwrap()),
+            ("authorization", &authorization),
+        ];
+        let path = "/api/v1/auth/social/link";
+        idp::send(&origin, Method::POST, path, &headers, Some(body)).await
+    };
+    let lives = async |bearer: &str| {
+        let reply = origin.call(Method::GET, path, Some(bearer), None).await;
+        reply.status == 200
+    };
+    for (wish, others_live) in [
+        (json!({}), true),
+        (json!({"end_other_sessions": false}), true),
+        (json!({"end_other_sessions": true}), false),
+    ] {
+        let other = elsewhere().await;
+        let (flow, code) = idp.link(&origin, "acme", bearer, "1").await;
+        let mut body = wish.clone();
+        body["code"] = code.into();
+        let linked = finish(&flow, body).await.expect(200, "");
+        assert_eq!(lives(&other).await, others_live, "link {wish}");
+        assert!(lives(bearer).await);
+
+        let other = elsewhere().await;
+        let route = format!("{IDENTITIES}/{}", linked.text("id"));
+        let reply = origin.call(Method::DELETE, &route, Some(bearer), Some(wish.clone()));
+        reply.await.expect(204, "");
+        assert_eq!(lives(&other).await, others_live, "removal {wish}");
+        assert!(lives(bearer).await);
+    }
+    // What comes to nothing ends nothing.
+    let other = elsewhere().await;
+    let wish = json!({"end_other_sessions": true});
+    let route = format!("{IDENTITIES}/{}", "01890000-0000-7000-8000-000000000000");
+    let reply = origin.call(Method::DELETE, &route, Some(bearer), Some(wish));
+    reply.await.expect(404, "not_found");
+    let mut body = json!({"code": "eks_nothing", "end_other_sessions": true});
+    let route = "/api/v1/auth/social/link";
+    let refused = origin.call(Method::POST, route, Some(bearer), Some(body.clone()));
+    refused.await.expect(400, "code_invalid");
+    // Somebody else's identity.
+    let bob = register(&origin, "bob@example.org").await;
+    let bob = bob.text("access_token");
+    link(&idp, &origin, bob, "2").await.expect(200, "");
+    let (flow, code) = idp.link(&origin, "acme", bearer, "2").await;
+    body["code"] = code.into();
+    finish(&flow, body).await.expect(409, "conflict");
+    assert!(lives(&other).await);
 }
 
 /// A session that has ended finishes no link that it began.

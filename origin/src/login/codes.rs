@@ -63,6 +63,25 @@ pub struct Issued {
     pub token: Secret,
 }
 
+/// What a code is bound to besides its purpose.
+#[derive(Clone, Copy)]
+pub struct Bond<'a> {
+    /// The token that it comes back with; no other code may be bound to it.
+    pub token: &'a Secret,
+    /// The device that asked for it, where that has a name.
+    pub device: Option<&'a str>,
+}
+
+/// The device on which a code is given back.
+#[derive(Clone, Copy, Default)]
+pub struct On<'a> {
+    /// The token of a device that may be trusted.
+    pub token: Option<&'a Secret>,
+    /// The names that the request has for it: a client may say one in its headers and another in the
+    /// body.
+    pub names: [Option<&'a str>; 2],
+}
+
 /// By what a code is found.
 pub enum Key<'a> {
     /// The address that it was sent to.
@@ -98,24 +117,31 @@ pub async fn issue(
     payload: &[u8],
     deliverable: bool,
 ) -> Result<Issued, Error> {
-    let token = Secret::new(format!(
-        "eko_{}",
-        URL_SAFE_NO_PAD.encode(state.random.bytes::<32>())
-    ));
+    let token = new_token(state);
+    let bond = Bond {
+        token: &token,
+        device: None,
+    };
     let code = issue_bound(
         state,
         connection,
         purpose,
         recipient,
         payload,
-        &token,
+        bond,
         deliverable,
     )
     .await?;
     Ok(Issued { code, token })
 }
 
-/// [`issue`], of a code that is bound to `token`, which no other code may be bound to.
+/// A token of 256 random bits for a code to be bound to.
+pub fn new_token(state: &State) -> Secret {
+    let random: [u8; 32] = state.random.bytes();
+    Secret::new(format!("eko_{}", URL_SAFE_NO_PAD.encode(random)))
+}
+
+/// [`issue`], of a code that is bound to what the caller says.
 ///
 /// # Errors
 /// When the database fails.
@@ -125,14 +151,14 @@ pub async fn issue_bound(
     purpose: CodeFor,
     recipient: &Blind,
     payload: &[u8],
-    token: &Secret,
+    bond: Bond<'_>,
     deliverable: bool,
 ) -> Result<Secret, Error> {
     let now = state.clock.now();
     let code = Secret::new(state.random.six_digits());
-    let token_hash = hash_token(state, token)?;
+    let token_hash = hash_token(state, bond.token)?;
     let nothing: [u8; 32] = state.random.bytes();
-    let code_mac = mac(state, purpose, &token_hash, &code)?;
+    let code_mac = mac(state, purpose, &token_hash, &code, bond.device)?;
     let sealed = state
         .vault
         .seal(Purpose::Registration, &aad(purpose, recipient), payload)?;
@@ -228,7 +254,7 @@ pub async fn guess(
     key: Key<'_>,
     code: &Secret,
 ) -> Result<Guess, Error> {
-    guess_by(state, purpose, key, code, (None, None)).await
+    guess_by(state, purpose, key, code, (On::default(), None)).await
 }
 
 /// [`guess`] of a second factor, which must not come too soon.
@@ -242,11 +268,12 @@ pub async fn guess_delayed(
     code: &Secret,
     guessed: Option<&Guessed>,
 ) -> Result<Guess, Error> {
-    guess_by(state, purpose, key, code, (None, guessed)).await
+    guess_by(state, purpose, key, code, (On::default(), guessed)).await
 }
 
-/// [`guess`] on a device that may be trusted: then it is counted there, and neither do strangers'
-/// guesses hold it up nor its own anybody else.
+/// [`guess`] on a device, which must be the one that asked for the code where that had a name. Where it
+/// is trusted, the guess is counted there: neither do strangers' guesses hold it up nor its own anybody
+/// else.
 ///
 /// # Errors
 /// As [`guess`].
@@ -255,9 +282,9 @@ pub async fn guess_on(
     purpose: CodeFor,
     key: Key<'_>,
     code: &Secret,
-    device_token: Option<&Secret>,
+    on: On<'_>,
 ) -> Result<Guess, Error> {
-    guess_by(state, purpose, key, code, (device_token, None)).await
+    guess_by(state, purpose, key, code, (on, None)).await
 }
 
 async fn guess_by(
@@ -265,7 +292,7 @@ async fn guess_by(
     purpose: CodeFor,
     key: Key<'_>,
     code: &Secret,
-    (device_token, guessed): (Option<&Secret>, Option<&Guessed>),
+    (on, guessed): (On<'_>, Option<&Guessed>),
 ) -> Result<Guess, Error> {
     let text = code.expose();
     if text.len() != 6 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -308,7 +335,7 @@ async fn guess_by(
     let sealed: Vec<u8> = row.try_get("payload")?;
     let (subject, holder) = subject(state, &mut tx, purpose, &recipient).await?;
     let user_id = holder.map(|(_, user_id)| user_id);
-    let device = match device_token {
+    let device = match on.token {
         Some(token) => devices::count(state, &mut tx, token, user_id).await?,
         None => None,
     };
@@ -341,7 +368,7 @@ async fn guess_by(
             return Err(Error::CodeInvalid("codes are off for the account"));
         }
     };
-    if !mac(state, purpose, &token_hash, code)?.matches(&code_mac) {
+    if !is_right(state, purpose, &token_hash, code, on.names, &code_mac)? {
         if let Some(device) = &device {
             devices::failed(state, device).await?;
         }
@@ -562,15 +589,43 @@ fn hash_token(state: &State, token: &Secret) -> Result<[u8; 32], Error> {
         .mac(Purpose::Code, &[b"token", token.expose().as_bytes()])?)
 }
 
-/// Binds a code to its purpose and to the request that it was sent for.
-fn mac(state: &State, purpose: CodeFor, token_hash: &[u8], code: &Secret) -> Result<Digest, Error> {
-    let parts = [
+/// Binds a code to its purpose, to the request that it was sent for, and to the device that asked for
+/// it where that has a name (ASVS 6.6.2).
+fn mac(
+    state: &State,
+    purpose: CodeFor,
+    token_hash: &[u8],
+    code: &Secret,
+    device: Option<&str>,
+) -> Result<Digest, Error> {
+    let mut parts = vec![
         b"code",
         purpose.as_str().as_bytes(),
         token_hash,
         code.expose().as_bytes(),
     ];
+    // Each part is written with its length, so that no name makes one code out of another.
+    if let Some(device) = device {
+        parts.extend([b"device", device.as_bytes()]);
+    }
     Ok(Digest::new(state.vault.mac(Purpose::Code, &parts)?))
+}
+
+/// Whether `code` is the one with this MAC: of a request that named no device, or one of `names`. All are
+/// compared whichever matches, so that the time says nothing of which it is.
+fn is_right(
+    state: &State,
+    purpose: CodeFor,
+    token_hash: &[u8],
+    code: &Secret,
+    names: [Option<&str>; 2],
+    stored: &[u8],
+) -> Result<bool, Error> {
+    let mut is_right = false;
+    for device in [None, names[0], names[1]] {
+        is_right |= mac(state, purpose, token_hash, code, device)?.matches(stored);
+    }
+    Ok(is_right)
 }
 
 /// Opens what waits beside the code of `recipient`.

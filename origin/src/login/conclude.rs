@@ -103,6 +103,7 @@ pub async fn conclude(
         let mut session =
             NewSession::first_party(state, user_id, first.caller, first.device_id, first.amr);
         session.second_factor_at = is_two.then_some(now);
+        session.sent_to = first.sent_to;
         if let Some(at) = first.proved_at {
             session.auth_time = session.auth_time.min(at);
         }

@@ -215,6 +215,23 @@ pub fn second_factor_code(kind: Kind, to: &str, code: &Secret) -> Option<Message
     )
 }
 
+/// The code that proves within a session who somebody is.
+pub fn reauthentication_code(kind: Kind, to: &str, code: &Secret) -> Option<Message> {
+    let text = format!(
+        "{} is your code to confirm that it is you. If you did not ask for it, somebody else is \
+         logged in to your account: end your other sessions, change your password, and give the \
+         code to nobody.",
+        code.expose()
+    );
+    message(
+        kind,
+        to,
+        "Your code to confirm that it is you",
+        text,
+        Some(code),
+    )
+}
+
 /// After a second factor was added; `factor` is what people call it.
 pub fn factor_added(kind: Kind, to: &str, factor: &str, at: Timestamp) -> Option<Message> {
     let text = format!(

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::codes::{self, CodeFor, Key};
+use super::codes::{self, Bond, CodeFor, Key, On};
 use super::conclude::{FirstFactor, LoggedIn, conclude};
 use super::messages;
 use crate::abuse::{Subject, captcha, devices, guesses, sends};
@@ -30,7 +30,8 @@ pub(super) struct Device {
 }
 
 /// Sends a code; the token that it is bound to comes back whether or not anything was sent. Codes
-/// that strangers' guesses have turned off are still sent to a device that is trusted.
+/// that strangers' guesses have turned off are still sent to a device that is trusted. Where the device
+/// has a name, the code is good on no other.
 pub(super) async fn send(
     state: &State,
     caller: &Caller,
@@ -60,19 +61,26 @@ pub(super) async fn send(
         spelling: looked_up.spelling(state, address)?,
     };
     let payload = serde_json::to_vec(&recipient).map_err(|_| Error::internal("address as JSON"))?;
-    let issued = codes::issue(
+    let token = codes::new_token(state);
+    let named = device.id.as_deref().or(caller.device_id.as_deref());
+    let bond = Bond {
+        token: &token,
+        device: named,
+    };
+    let code = codes::issue_bound(
         state,
         &mut tx,
         CodeFor::Login,
         &blind,
         &payload,
+        bond,
         deliverable,
     )
     .await?;
     let asked = (recipient.kind, CodeFor::Login);
     codes::note_asked(state, &mut tx, caller, asked, looked_up.user_id()).await?;
     tx.commit().await?;
-    if let Some(message) = messages::login_code(recipient.kind, &recipient.spelling, &issued.code) {
+    if let Some(message) = messages::login_code(recipient.kind, &recipient.spelling, &code) {
         let message = message.asked_by(caller.address);
         if deliverable {
             state.mailer.send(message);
@@ -80,7 +88,7 @@ pub(super) async fn send(
             state.mailer.pretend(message);
         }
     }
-    Ok(issued.token)
+    Ok(token)
 }
 
 /// Logs in whoever holds the code; what is refused is in the trail.
@@ -105,8 +113,11 @@ async fn prove(
     code: &Secret,
     device: Device,
 ) -> Result<LoggedIn, Error> {
-    let (key, shown) = (Key::Token(token), device.token.as_ref());
-    let guess = codes::guess_on(state, CodeFor::Login, key, code, shown).await?;
+    let on = On {
+        token: device.token.as_ref(),
+        names: [device.id.as_deref(), caller.device_id.as_deref()],
+    };
+    let guess = codes::guess_on(state, CodeFor::Login, Key::Token(token), code, on).await?;
     let recipient: Recipient = serde_json::from_slice(&guess.payload)
         .map_err(|_| Error::internal("stored address is not JSON"))?;
     let mut tx = state.db.write().await?;

@@ -8,7 +8,7 @@
 //! they are, by the access token that they have.
 
 use axum::extract::State as Shared;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -18,8 +18,9 @@ use webauthn_rs::prelude::PublicKeyCredential;
 use super::factors::{self, Method};
 use super::passkeys::routes::{PasskeyChallenge, checked_token, read_credential};
 use super::passkeys::{self, For};
-use super::{checked_code, hasher, password};
+use super::{checked_code, codes, hasher, password};
 use crate::abuse::{Limit, Subject};
+use crate::accounts::Kind;
 use crate::app::State;
 use crate::error::Error;
 use crate::events::{self, Event, Outcome};
@@ -32,7 +33,11 @@ pub(super) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(reauthenticate))
         .routes(routes!(begin_passkey))
+        .routes(routes!(send_code))
 }
+
+/// Longest token that a sent code comes back with, in bytes.
+const MAX_TOKEN: usize = 64;
 
 /// By what somebody proves again who they are.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
@@ -42,10 +47,12 @@ enum Proof {
     Passkey,
     Totp,
     RecoveryCode,
+    Sms,
+    Email,
 }
 
 /// `password` or `passkey_token` and `credential` for the methods of that name, `code` for the
-/// others.
+/// others, with `otp_token` where it was sent.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Reauthenticate {
@@ -55,6 +62,9 @@ struct Reauthenticate {
     password: Option<Secret>,
     #[schema(value_type = Option<String>, max_length = 64)]
     code: Option<Secret>,
+    /// From `POST /reauthenticate/code`.
+    #[schema(value_type = Option<String>, max_length = 64)]
+    otp_token: Option<Secret>,
     /// From `POST /reauthenticate/passkey`.
     #[schema(value_type = Option<String>, max_length = 64)]
     passkey_token: Option<Secret>,
@@ -67,6 +77,11 @@ struct Reauthenticate {
 enum Shown {
     Password(Secret),
     Code(Method, Secret),
+    Sent {
+        method: Method,
+        token: Secret,
+        code: Secret,
+    },
     Passkey(Secret, Box<PublicKeyCredential>),
 }
 
@@ -76,6 +91,7 @@ impl Reauthenticate {
         let given = (
             self.password,
             self.code,
+            self.otp_token,
             self.passkey_token,
             self.credential,
         );
@@ -83,24 +99,41 @@ impl Reauthenticate {
             checked_code(&code)?;
             Ok(Shown::Code(method, code))
         };
+        let sent = |method, token: Secret, code: Secret| {
+            checked_code(&code)?;
+            if !(1..=MAX_TOKEN).contains(&token.expose().len()) {
+                return Err(Error::invalid("otp_token: expected 1 to 64 bytes."));
+            }
+            Ok(Shown::Sent {
+                method,
+                token,
+                code,
+            })
+        };
         match (method, given) {
-            (Proof::Password, (Some(password), None, None, None)) => {
+            (Proof::Password, (Some(password), None, None, None, None)) => {
                 let length = password.expose().len();
                 if !(1..=hasher::MAX_BYTES).contains(&length) {
                     return Err(Error::invalid("password: expected 1 to 1024 bytes."));
                 }
                 Ok(Shown::Password(password))
             }
-            (Proof::Passkey, (None, None, Some(token), Some(credential))) => {
+            (Proof::Passkey, (None, None, None, Some(token), Some(credential))) => {
                 checked_token(&token)?;
                 Ok(Shown::Passkey(
                     token,
                     Box::new(read_credential(credential)?),
                 ))
             }
-            (Proof::Totp, (None, Some(given), None, None)) => code(Method::Totp, given),
-            (Proof::RecoveryCode, (None, Some(given), None, None)) => {
+            (Proof::Totp, (None, Some(given), None, None, None)) => code(Method::Totp, given),
+            (Proof::RecoveryCode, (None, Some(given), None, None, None)) => {
                 code(Method::RecoveryCode, given)
+            }
+            (Proof::Sms, (None, Some(given), Some(token), None, None)) => {
+                sent(Method::Sms, token, given)
+            }
+            (Proof::Email, (None, Some(given), Some(token), None, None)) => {
+                sent(Method::Email, token, given)
             }
             (Proof::Password, _) => Err(Error::invalid("Expected password, and nothing else.")),
             (Proof::Passkey, _) => Err(Error::invalid(
@@ -109,6 +142,9 @@ impl Reauthenticate {
             (Proof::Totp | Proof::RecoveryCode, _) => {
                 Err(Error::invalid("Expected code, and nothing else."))
             }
+            (Proof::Sms | Proof::Email, _) => Err(Error::invalid(
+                "Expected otp_token and code, and nothing else.",
+            )),
         }
     }
 }
@@ -118,7 +154,7 @@ impl Shown {
     const fn word(&self) -> &'static str {
         match self {
             Self::Password(_) => "password",
-            Self::Code(method, _) => method.as_str(),
+            Self::Code(method, _) | Self::Sent { method, .. } => method.as_str(),
             Self::Passkey(..) => Method::Passkey.as_str(),
         }
     }
@@ -132,7 +168,7 @@ impl Shown {
     request_body = Reauthenticate,
     responses(
         (status = 200, description = "The session's new tokens.", body = Tokens),
-        (status = 400, description = "`request_invalid`, `code_invalid`"),
+        (status = 400, description = "`request_invalid`, `code_invalid`, `code_expired`"),
         (status = 401, description = "`credentials_invalid`, or the access token is not accepted"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
         (status = 429, description = "`rate_limited`"),
@@ -148,13 +184,18 @@ async fn reauthenticate(
     let shown = body.shown()?;
     let limit = match &shown {
         Shown::Password(_) => Limit::LoginFailuresByAddress,
-        Shown::Code(..) | Shown::Passkey(..) => Limit::CodeFailuresByAddress,
+        Shown::Code(..) | Shown::Sent { .. } | Shown::Passkey(..) => Limit::CodeFailuresByAddress,
     };
     let attempt = state.limiter.attempt(&caller, limit).await?;
     let word = shown.word();
     let outcome = match shown {
         Shown::Password(password) => by_password(&state, &session, &caller, &password).await,
         Shown::Code(method, code) => by_code(&state, &session, &caller, method, &code).await,
+        Shown::Sent {
+            method,
+            token,
+            code,
+        } => by_sent_code(&state, &session, &caller, method, (&token, &code)).await,
         Shown::Passkey(token, credential) => {
             by_passkey(&state, &session, &caller, &token, &credential).await
         }
@@ -162,7 +203,9 @@ async fn reauthenticate(
     attempt.settle(&outcome);
     // A lock refuses without a comparison, as often as anybody asks: an event for each would let them
     // fill the trail.
-    if let Err(refusal @ (Error::CredentialsInvalid | Error::CodeInvalid(_))) = &outcome {
+    if let Err(refusal @ (Error::CredentialsInvalid | Error::CodeInvalid(_) | Error::CodeExpired)) =
+        &outcome
+    {
         let failure = event(&session, &caller, Outcome::Failure).by(word);
         let mut tx = state.db.write().await?;
         events::record(&state, &mut tx, &failure.because(refusal.code().0)).await?;
@@ -208,6 +251,44 @@ async fn by_code(
     // Recovery codes alone are no second factor, and go with the last one.
     let proof = factors::guess(state, session.user_id, method, code, None, Some(caller)).await?;
     settle(state, session, caller, &proof, &[proof.amr()]).await
+}
+
+async fn by_sent_code(
+    state: &State,
+    session: &Authenticated,
+    caller: &Caller,
+    method: Method,
+    (token, code): (&Secret, &Secret),
+) -> Result<Tokens, Error> {
+    // As it stands now: what was chosen when the code was sent may be gone.
+    sendable(state, session, method)
+        .await?
+        .ok_or(Error::CodeInvalid("a method that proves nothing here"))?;
+    let request = factors::Request::Session(session.session_id, token);
+    let guess = factors::guess(
+        state,
+        session.user_id,
+        method,
+        code,
+        Some(request),
+        Some(caller),
+    );
+    let proof = guess.await?;
+    settle(state, session, caller, &proof, &[proof.amr()]).await
+}
+
+/// The kind of address that a code goes to, where such codes are a second factor of the account and
+/// prove more than what the session rests on.
+async fn sendable(
+    state: &State,
+    session: &Authenticated,
+    method: Method,
+) -> Result<Option<Kind>, Error> {
+    let mut reader = state.db.read().await?;
+    let offered = factors::offered(state, &mut reader, session.user_id, None).await?;
+    let same = sessions::rests_on_codes_to(state, &mut reader, session.session_id).await?;
+    let kind = method.kind().filter(|_| offered.contains(&method));
+    Ok(kind.filter(|kind| !same.contains(kind)))
 }
 
 async fn by_passkey(
@@ -280,4 +361,63 @@ async fn begin_passkey(
         Err(Error::CodeInvalid(_)) => Err(Error::Conflict("The account has no passkey.")),
         Err(error) => Err(error),
     }
+}
+
+/// By which way a code is to come.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SendReauthenticationCode {
+    /// `sms` or `email`, where the person chose it as second factor.
+    method: Method,
+}
+
+/// What the code is given back with.
+#[derive(Serialize, ToSchema)]
+struct ReauthenticationCode {
+    /// For `POST /reauthenticate`, in the same session.
+    otp_token: String,
+    /// Seconds for which the code is good.
+    expires_in: u64,
+}
+
+#[utoipa::path(
+    post, path = "/reauthenticate/code", tag = "login", security(("bearer" = [])),
+    operation_id = "send_reauthentication_code",
+    summary = "Send a code that proves who one is, within the session",
+    description = "For those who chose codes by mail or SMS as second factor; the code goes to \
+                   `POST /reauthenticate` with that method, in the same session. A new code ends the \
+                   one before.",
+    request_body = SendReauthenticationCode,
+    responses(
+        (status = 200, description = "A code is on its way.", body = ReauthenticationCode),
+        (status = 400, description = "`request_invalid`, `code_invalid`: the address is gone"),
+        (status = 409, description = "`conflict`: the account has no such second factor, or the \
+                                      session rests on a code to the same kind of address"),
+        (status = 429, description = "`rate_limited`"),
+    ),
+)]
+/// `POST /reauthenticate/code`
+async fn send_code(
+    Shared(state): Shared<State>,
+    session: Authenticated,
+    caller: Caller,
+    Json(body): Json<SendReauthenticationCode>,
+) -> Result<Json<ReauthenticationCode>, Error> {
+    let method = body.method;
+    if method.kind().is_none() {
+        return Err(Error::invalid("method: expected `sms` or `email`."));
+    }
+    state.limiter.by_address(&caller, Limit::SendsByAddress)?;
+    let kind = sendable(&state, &session, method).await?;
+    // Whose account it is may know.
+    let kind = kind.ok_or(Error::Conflict(
+        "Such codes are no second factor of the account, or prove nothing more in this session.",
+    ))?;
+    let token = codes::new_token(&state);
+    let request = factors::Request::Session(session.session_id, &token);
+    factors::send(&state, &caller, session.user_id, kind, request).await?;
+    Ok(Json(ReauthenticationCode {
+        otp_token: token.expose().to_owned(),
+        expires_in: state.config.otp.ttl_seconds,
+    }))
 }

@@ -162,6 +162,10 @@ struct OtpSend {
     email: Option<String>,
     phone_number: Option<String>,
     country_code: Option<String>,
+    /// A name for the device, in the place of the header `X-Device-ID`: the code is then good on no
+    /// other.
+    #[schema(max_length = 128)]
+    device_id: Option<String>,
     /// What an earlier login on this device has answered: codes come to it though strangers' guesses
     /// have turned them off.
     #[schema(value_type = Option<String>)]
@@ -197,11 +201,12 @@ async fn otp_send(
     Json(body): Json<OtpSend>,
 ) -> Result<Json<OtpSent>, Error> {
     let address = accounts::address(body.email, body.phone_number, body.country_code.as_deref())?;
+    let id = checked_device_id(body.device_id)?;
     let answer = body.captcha.as_ref();
     captcha::admit(&state, &caller, CaptchaFor::Otp, &address, answer).await?;
     state.limiter.by_address(&caller, Limit::SendsByAddress)?;
     let device = otp::Device {
-        id: None,
+        id,
         token: body.device_token,
     };
     let token = otp::send(&state, &caller, &address, &device).await?;
@@ -220,7 +225,8 @@ struct OtpVerify {
     /// Six digits.
     #[schema(value_type = String)]
     code: Secret,
-    /// A name for the device, which its session then carries.
+    /// A name for the device, which its session then carries. That, or `X-Device-ID`, is the one that
+    /// asked for the code, where that request named one.
     #[schema(max_length = 128)]
     device_id: Option<String>,
     /// As at `POST /login`: the guess is then counted at the device.

@@ -61,6 +61,8 @@ pub struct NewSession {
     pub auth_time: Timestamp,
     /// When they proved a second factor, if they did.
     pub second_factor_at: Option<Timestamp>,
+    /// To what kind of address a code was sent, where the first factor was that.
+    pub sent_to: Option<accounts::Kind>,
     /// Where they are.
     pub seen: Option<Seen>,
 }
@@ -86,6 +88,7 @@ impl NewSession {
             amr: amr.iter().map(|&word| word.to_owned()).collect(),
             auth_time: now,
             second_factor_at: None,
+            sent_to: None,
             seen: Some(anomaly::seen(caller, now)),
         }
     }
@@ -108,6 +111,9 @@ struct Details {
     user_agent: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     app_version: Option<String>,
+    /// To what kind of address a code was sent, where it began with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sent_to: Option<accounts::Kind>,
     /// Where its owner was last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     seen: Option<Seen>,
@@ -165,6 +171,7 @@ pub async fn open(
         address: new.address,
         user_agent: new.user_agent,
         app_version: new.app_version,
+        sent_to: new.sent_to,
         seen: new.seen,
     };
     let absolute_expires_at = now + Duration::from_secs(rules.absolute_seconds);
@@ -292,6 +299,30 @@ pub async fn step_up(
         .await?
         .ok_or(Error::SessionEnded)?;
     answer(state, connection, &session, user).await
+}
+
+/// The kinds of address to which a code is no second factor in a session, because a code to the same
+/// kind is all that it rests on: that would be the same proof twice.
+///
+/// # Errors
+/// [`Error::SessionEnded`] when there is no such session; when the database or the vault fails.
+pub(crate) async fn rests_on_codes_to(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: SessionId,
+) -> Result<Vec<accounts::Kind>, Error> {
+    let session = store::find(connection, id).await?;
+    let session = session.ok_or(Error::SessionEnded)?;
+    let amr: Vec<String> =
+        serde_json::from_str(&session.amr).map_err(|_| Error::internal("amr of a session"))?;
+    if amr.iter().any(|word| word != "otp" && word != "sms") {
+        return Ok(Vec::new());
+    }
+    Ok(match Details::of(state, &session)?.sent_to {
+        Some(kind) => vec![kind],
+        // It began before this was kept.
+        None => vec![accounts::Kind::Email, accounts::Kind::Phone],
+    })
 }
 
 /// Where the owner of these sessions was last, and in which.

@@ -343,20 +343,21 @@ pub(super) async fn exchange(
     Ok((conclude(state, tx, first).await?, tag))
 }
 
-/// Exchanges a code for a link to the account of `owner`, who has asked for it in this session; what
-/// is refused is in the trail.
+/// Exchanges a code for a link to the account of `owner`, who has asked for it in this session, and
+/// ends their other sessions where they wish it; what is refused is in the trail.
 ///
 /// # Errors
 /// [`Error::CodeInvalid`]; [`Error::Conflict`] when the identity is another account's.
 pub(super) async fn link(
     state: &State,
     caller: &Caller,
-    owner: Owner,
+    (owner, end_other_sessions): (Owner, bool),
     code: &Secret,
     flow_token: Option<&Secret>,
     headers: &HeaderMap,
 ) -> Result<(View, String), Error> {
-    let outcome = link_taken(state, owner, code, flow_token, headers).await;
+    let wish = (owner, end_other_sessions);
+    let outcome = link_taken(state, wish, code, flow_token, headers).await;
     let event = Event::own(events::Kind::Identity, Outcome::Failure, owner.user_id)
         .session(owner.session_id)
         .by("social")
@@ -371,7 +372,7 @@ pub(super) async fn link(
 
 async fn link_taken(
     state: &State,
-    owner: Owner,
+    (owner, end_other_sessions): (Owner, bool),
     code: &Secret,
     flow_token: Option<&Secret>,
     headers: &HeaderMap,
@@ -385,6 +386,9 @@ async fn link_taken(
         ..
     } = taken;
     let linked = identities::link(state, &mut tx, owner.user_id, provider, &person).await?;
+    if linked.is_ok() && end_other_sessions {
+        identities::end_other_sessions(state, &mut tx, owner).await?;
+    }
     tx.commit().await?;
     let (view, notice) = linked?;
     state.mailer.deliver(notice);

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 
 use super::provider::Provider;
-use super::store::{self, Identity};
+use super::store::{self, Identity, Owner};
 use crate::accounts::{self, Identifier, Kind, NewAccount};
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -20,6 +20,7 @@ use crate::ids::{IdentityId, UserId};
 use crate::login::codes::{self, CodeFor};
 use crate::login::messages;
 use crate::notify::Kept;
+use crate::sessions::{self, Ending};
 use crate::vault::Purpose;
 
 /// Links of one account: more than there are providers, less than a list that nobody reads.
@@ -195,11 +196,17 @@ pub(crate) async fn list(
         .collect()
 }
 
-/// Removes a link, and tells its owner.
+/// Removes a link, ends its owner's other sessions where they wish it, and tells them.
 ///
 /// # Errors
 /// [`Error::NotFound`] for another's; [`Error::Conflict`] for the last way in.
-pub(super) async fn remove(state: &State, user_id: UserId, id: IdentityId) -> Result<(), Error> {
+pub(super) async fn remove(
+    state: &State,
+    owner: Owner,
+    id: IdentityId,
+    ends_others: bool,
+) -> Result<(), Error> {
+    let user_id = owner.user_id;
     let mut tx = state.db.write().await?;
     let removed = store::remove_identity(&mut tx, user_id, id, state.clock.now()).await?;
     let Some(name) = removed else {
@@ -210,6 +217,9 @@ pub(super) async fn remove(state: &State, user_id: UserId, id: IdentityId) -> Re
             Error::NotFound
         });
     };
+    if ends_others {
+        end_other_sessions(state, &mut tx, owner).await?;
+    }
     let known = state.social.provider(&name).ok();
     let called = known.map_or(&*name, Provider::display_name);
     note(state, &mut tx, user_id, (&name, "unlinked")).await?;
@@ -219,6 +229,16 @@ pub(super) async fn remove(state: &State, user_id: UserId, id: IdentityId) -> Re
     tx.commit().await?;
     state.mailer.deliver(notice);
     Ok(())
+}
+
+/// Ends every session of an account but the one in which its ways to log in change (ASVS 7.4.3).
+pub(super) async fn end_other_sessions(
+    state: &State,
+    connection: &mut AnyConnection,
+    owner: Owner,
+) -> Result<(), Error> {
+    let rest = Ending::AllBut(owner.session_id);
+    sessions::end_of_user(state, connection, owner.user_id, rest, "identity").await
 }
 
 /// Records that a way to log in came or went.

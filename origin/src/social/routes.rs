@@ -19,7 +19,7 @@ use crate::app::State;
 use crate::error::Error;
 use crate::ids::{IdentityId, SessionId, UserId};
 use crate::login::{FreshlyAuthenticated, LoggedIn};
-use crate::request::{Caller, Json, checked_device_id};
+use crate::request::{Caller, Json, OptionalJson, checked_device_id};
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
@@ -335,6 +335,29 @@ async fn exchange(
     Ok(response)
 }
 
+/// As for an exchange, and what may be wished for with a link.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SocialLink {
+    #[schema(value_type = String)]
+    code: Secret,
+    /// Left out: the cookie is looked at.
+    #[schema(value_type = Option<String>)]
+    flow_token: Option<Secret>,
+    /// Whether to end every session of the account but the caller's.
+    #[serde(default)]
+    end_other_sessions: bool,
+}
+
+/// What may be wished for with the removal of a link.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RemoveSocialIdentity {
+    /// Whether to end every session of the account but the caller's.
+    #[serde(default)]
+    end_other_sessions: bool,
+}
+
 const fn owner(user_id: UserId, session_id: SessionId) -> Owner {
     Owner {
         user_id,
@@ -384,7 +407,7 @@ async fn link_start(
     operation_id = "link_social_identity",
     summary = "Link the identity that came back to the caller's account",
     description = "By the session that began it. The person is told by mail.",
-    request_body = SocialExchange,
+    request_body = SocialLink,
     responses(
         (status = 200, description = "Linked.", body = View),
         (status = 400, description = "`request_invalid`, `code_invalid`"),
@@ -398,12 +421,13 @@ async fn link(
     caller: Caller,
     authenticated: Authenticated,
     headers: HeaderMap,
-    Json(body): Json<SocialExchange>,
+    Json(body): Json<SocialLink>,
 ) -> Result<Response, Error> {
     state.limiter.by_address(&caller, Limit::SocialByAddress)?;
     let token = body.flow_token.as_ref();
     let owner = owner(authenticated.user_id, authenticated.session_id);
-    let (view, tag) = flow::link(&state, &caller, owner, &body.code, token, &headers).await?;
+    let wish = (owner, body.end_other_sessions);
+    let (view, tag) = flow::link(&state, &caller, wish, &body.code, token, &headers).await?;
     let mut response = Json(view).into_response();
     if token.is_none() {
         set_cookie(&state, &mut response, &tag, "", Duration::ZERO)?;
@@ -439,8 +463,10 @@ async fn list(
     summary = "Remove a link",
     description = "Asks for a login within the last five minutes. The person is told by mail.",
     params(("id" = String, Path, format = "uuid", description = "As the list has it")),
+    request_body = Option<RemoveSocialIdentity>,
     responses(
         (status = 204, description = "Removed."),
+        (status = 400, description = "`request_invalid`"),
         (status = 401, description = "`step_up_required`, or the access token is not accepted"),
         (status = 404, description = "`not_found`: none of the caller's"),
         (status = 409, description = "`conflict`: nothing else would let them in"),
@@ -451,8 +477,10 @@ async fn remove(
     Shared(state): Shared<State>,
     caller: FreshlyAuthenticated,
     Path(id): Path<String>,
+    OptionalJson(wish): OptionalJson<RemoveSocialIdentity>,
 ) -> Result<StatusCode, Error> {
     let id: IdentityId = id.parse().map_err(|_| Error::NotFound)?;
-    identities::remove(&state, caller.user_id, id).await?;
+    let owner = owner(caller.user_id, caller.session_id);
+    identities::remove(&state, owner, id, wish.end_other_sessions).await?;
     Ok(StatusCode::NO_CONTENT)
 }

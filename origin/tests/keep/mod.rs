@@ -41,6 +41,7 @@ pub(crate) async fn open(state: &State, user_id: UserId) -> Tokens {
         amr: vec!["pwd".to_owned()],
         auth_time: state.clock.now(),
         second_factor_at: None,
+        sent_to: None,
         seen: None,
     };
     let opened = sessions::open(state, &mut tx, new).await.unwrap();

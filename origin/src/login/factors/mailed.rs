@@ -1,15 +1,17 @@
 //! Codes by mail and SMS as second factor, for those who chose them.
 //!
-//! Six digits, five minutes and three tries, as for logging in by code; bound to the login that
-//! waits (ASVS 6.6.2): a code that was sent for another login of the same account does not match.
+//! Six digits, five minutes and three tries, as for logging in by code; bound to the request that
+//! asked for it (ASVS 6.6.2): a code that was sent for another login of the same account, or within
+//! another of its sessions, does not match.
 
 use crate::abuse::delay::Guessed;
 use crate::abuse::{Subject, guesses, sends};
 use crate::accounts::{self, Kind};
 use crate::app::State;
 use crate::error::Error;
-use crate::ids::UserId;
-use crate::login::codes::{self, CodeFor, Key};
+use crate::events::{self, Event, Outcome};
+use crate::ids::{SessionId, UserId};
+use crate::login::codes::{self, Bond, CodeFor, Key};
 use crate::login::messages;
 use crate::request::Caller;
 use crate::vault::Secret;
@@ -17,16 +19,37 @@ use crate::vault::Secret;
 /// The word under which these messages are counted.
 const SENDS: &str = CodeFor::SecondFactor.as_str();
 
-/// Sends a code to the account's address of this kind for the login that `token` stands for.
+/// What asks for a code as second factor, and is what the code is bound to.
+#[derive(Clone, Copy)]
+pub(in crate::login) enum Request<'a> {
+    /// The login that waits with this token.
+    Login(&'a Secret),
+    /// A proof within a session, begun with this token.
+    Session(SessionId, &'a Secret),
+}
+
+impl Request<'_> {
+    /// What the code is found by. One request may have one of each kind; a session's id has no form
+    /// that a token has, so that neither request is the other.
+    fn bound(self, kind: Kind) -> Secret {
+        let kind = kind.as_str();
+        Secret::new(match self {
+            Self::Login(token) => format!("{kind}:{}", token.expose()),
+            Self::Session(id, token) => format!("{kind}:{id}:{}", token.expose()),
+        })
+    }
+}
+
+/// Sends a code to the account's address of this kind.
 ///
 /// # Errors
 /// [`Error::RateLimited`] after as many messages as one address gets in an hour.
-pub(crate) async fn send(
+pub(in crate::login) async fn send(
     state: &State,
     caller: &Caller,
     user_id: UserId,
     kind: Kind,
-    token: &Secret,
+    request: Request<'_>,
 ) -> Result<(), Error> {
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
@@ -40,40 +63,63 @@ pub(crate) async fn send(
     state.limiter.message()?;
     let subject = Subject::factor(&state.vault, user_id, kind.as_str())?;
     let deliverable = !guesses::suspended(&mut tx, &subject).await?;
+    let token = request.bound(kind);
+    // The request is a login or a session, which is a device's already.
+    let bond = Bond {
+        token: &token,
+        device: None,
+    };
     let code = codes::issue_bound(
         state,
         &mut tx,
         CodeFor::SecondFactor,
         &blind,
         &[],
-        &bound(kind, token),
+        bond,
         deliverable,
     )
     .await?;
-    let asked = (kind, CodeFor::SecondFactor);
-    codes::note_asked(state, &mut tx, caller, asked, Some(user_id)).await?;
+    match request {
+        Request::Login(_) => {
+            let asked = (kind, CodeFor::SecondFactor);
+            codes::note_asked(state, &mut tx, caller, asked, Some(user_id)).await?;
+        }
+        Request::Session(id, _) => {
+            let asked = Event::own(events::Kind::Code, Outcome::Success, user_id)
+                .session(id)
+                .by(kind.as_str())
+                .because("reauthentication")
+                .from(caller);
+            events::record(state, &mut tx, &asked).await?;
+        }
+    }
     tx.commit().await?;
-    if deliverable && let Some(message) = messages::second_factor_code(kind, &to, &code) {
+    let message = match request {
+        Request::Login(_) => messages::second_factor_code(kind, &to, &code),
+        Request::Session(..) => messages::reauthentication_code(kind, &to, &code),
+    };
+    if deliverable && let Some(message) = message {
         state.mailer.send(message.asked_by(caller.address));
     }
     Ok(())
 }
 
-/// Compares a code with the one that was sent to this kind of address for `token`, unless `guessed`
+/// Compares a code with the one that was sent to this kind of address for `request`, unless `guessed`
 /// comes too soon.
 pub(super) async fn guess(
     state: &State,
     kind: Kind,
-    token: &Secret,
+    request: Request<'_>,
     code: &Secret,
     guessed: Option<&Guessed>,
 ) -> Result<codes::Guess, Error> {
-    let token = bound(kind, token);
-    let key = Key::Token(&token);
-    codes::guess_delayed(state, CodeFor::SecondFactor, key, code, guessed).await
-}
-
-/// What a code is bound to: one login may have one of each kind.
-fn bound(kind: Kind, token: &Secret) -> Secret {
-    Secret::new(format!("{}:{}", kind.as_str(), token.expose()))
+    let key = request.bound(kind);
+    codes::guess_delayed(
+        state,
+        CodeFor::SecondFactor,
+        Key::Token(&key),
+        code,
+        guessed,
+    )
+    .await
 }

@@ -41,7 +41,7 @@ mod store;
 mod totp;
 
 pub(crate) use loss::reset_factors;
-pub(super) use mailed::send;
+pub(super) use mailed::{Request, send};
 pub(crate) use routes::{Factor, list};
 
 use super::codes;
@@ -222,7 +222,7 @@ impl Proof {
 }
 
 /// Compares `code` with what `method` expects of the account, after counting the guess. A sent
-/// code is looked for among those that were sent for `token`. `stranger` is who guesses, where
+/// code is looked for among those that were sent for `request`. `stranger` is who guesses, where
 /// that is not on a device that is trusted: a guess of theirs must not come too soon.
 ///
 /// # Errors
@@ -233,18 +233,18 @@ pub(super) async fn guess(
     user_id: UserId,
     method: Method,
     code: &Secret,
-    token: Option<&Secret>,
+    request: Option<Request<'_>>,
     stranger: Option<&Caller>,
 ) -> Result<Proof, Error> {
     let guessed = stranger
         .map(|caller| Guessed::new(state, caller, user_id, method.counted_as()))
         .transpose()?;
     let guessed = guessed.as_ref();
-    match (method, method.kind(), token) {
+    match (method, method.kind(), request) {
         (Method::Totp, ..) => guess_totp(state, user_id, &digits(code), guessed).await,
         (Method::RecoveryCode, ..) => guess_recovery_code(state, user_id, code, guessed).await,
-        (_, Some(kind), Some(token)) => {
-            let guess = mailed::guess(state, kind, token, &digits(code), guessed).await?;
+        (_, Some(kind), Some(request)) => {
+            let guess = mailed::guess(state, kind, request, &digits(code), guessed).await?;
             Ok(Proof::Sent(kind, guess))
         }
         _ => Err(Error::CodeInvalid("no code is sent for this")),

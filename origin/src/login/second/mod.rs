@@ -54,7 +54,8 @@ async fn send(state: &State, caller: &Caller, token: &Secret, method: Method) ->
     let kind = kind.ok_or(Error::invalid(
         "method: expected one of `methods` that a code is sent for.",
     ))?;
-    factors::send(state, caller, found.user_id, kind, token).await
+    let request = factors::Request::Login(token);
+    factors::send(state, caller, found.user_id, kind, request).await
 }
 
 /// Makes the challenge of a passkey for a login that waits.
@@ -147,7 +148,8 @@ async fn complete(
             // Whoever knows the password does not hold up a device that its owner logged in on.
             let trusted = found.waiting.device_token.is_some();
             let stranger = (!trusted).then_some(caller);
-            factors::guess(state, user_id, *method, code, Some(token), stranger).await?
+            let request = factors::Request::Login(token);
+            factors::guess(state, user_id, *method, code, Some(request), stranger).await?
         }
         Shown::Passkey(challenge, credential) => {
             let what = For::SecondFactor(user_id, token);
@@ -186,6 +188,7 @@ async fn complete(
     let mut session = NewSession::first_party(state, user_id, caller, device_id, &[]);
     session.amr = amr;
     session.second_factor_at = Some(now);
+    session.sent_to = found.waiting.sent_to;
     let named = found.waiting.device_id.as_deref();
     let trusted = found.waiting.device_token.is_some();
     let arriving = anomaly::Arriving {
