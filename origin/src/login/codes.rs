@@ -35,6 +35,9 @@ pub enum CodeFor {
     Registration,
     /// Logging in.
     Login,
+    /// Logging in on a device that is trusted: a code beside the one that strangers can have sent to
+    /// the same address, so that theirs does not end it.
+    TrustedLogin,
     /// Completing a login whose first factor was proved.
     SecondFactor,
     /// Proving an address that is added to an account.
@@ -47,6 +50,7 @@ impl CodeFor {
         match self {
             Self::Registration => "register",
             Self::Login => "login",
+            Self::TrustedLogin => sends::TRUSTED,
             Self::SecondFactor => "mfa",
             Self::Contact => "contact",
         }
@@ -214,6 +218,24 @@ pub async fn amend(
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Which of the two codes to log in with is bound to `token`. A token of nothing is as one for a code
+/// that went to no trusted device.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn login_purpose(state: &State, token: &Secret) -> Result<CodeFor, Error> {
+    let mut reader = state.db.read().await?;
+    let found = sqlx::query("SELECT 1 FROM one_time_codes WHERE purpose = $1 AND token_hash = $2")
+        .bind(CodeFor::TrustedLogin.as_str())
+        .bind(hash_token(state, token)?.as_slice())
+        .fetch_optional(&mut *reader)
+        .await?;
+    Ok(match found {
+        Some(_) => CodeFor::TrustedLogin,
+        None => CodeFor::Login,
+    })
 }
 
 /// Compares `code` with the one that `key` finds, after counting the guess.

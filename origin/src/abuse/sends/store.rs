@@ -22,6 +22,8 @@ pub(super) enum Share {
     Asked = 1,
     /// What takes a change back.
     Undo = 2,
+    /// Codes to log in on a device that is trusted.
+    Trusted = 3,
 }
 
 /// A row of `sent_messages`.
