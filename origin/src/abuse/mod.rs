@@ -62,6 +62,15 @@ impl Subject {
             .map(Self)
     }
 
+    /// The password of an account where somebody who is logged in gives it once more. Only who holds a
+    /// session can use that up, so a lock that strangers cause at the login does not hold it up.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn confirmation(vault: &Vault, user_id: UserId) -> Result<Self, VaultError> {
+        Self::factor(vault, user_id, "confirm")
+    }
+
     /// One identifier, whether or not an account has it.
     ///
     /// # Errors
