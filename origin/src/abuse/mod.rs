@@ -87,6 +87,15 @@ impl Subject {
         vault.mac(Purpose::Abuse, &[b"nobody", blind]).map(Self)
     }
 
+    /// Codes of an address that are guessed without the token that they are bound to, which anybody
+    /// can do: whatever comes of it holds up nobody who has one.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn unbound(vault: &Vault, blind: &[u8; 32]) -> Result<Self, VaultError> {
+        vault.mac(Purpose::Abuse, &[b"unbound", blind]).map(Self)
+    }
+
     /// Where a request comes from, so that the tables do not say it.
     ///
     /// # Errors
@@ -135,6 +144,8 @@ mod tests {
             Subject::account(&vault, other).unwrap(),
             Subject::factor(&vault, id, "totp").unwrap(),
             Subject::factor(&vault, id, "email").unwrap(),
+            Subject::confirmation(&vault, id).unwrap(),
+            Subject::unbound(&vault, &blind).unwrap(),
             Subject::factor(&vault, other, "totp").unwrap(),
             Subject::identifier(&vault, &blind).unwrap(),
             Subject::nobody(&vault, &blind).unwrap(),

@@ -96,6 +96,7 @@ pub fn cors(config: &Browser) -> CorsLayer {
             HeaderName::from_static("x-request-id"),
             HeaderName::from_static("ratelimit"),
             HeaderName::from_static("ratelimit-policy"),
+            HeaderName::from_static("x-registration-token"),
         ])
         .max_age(PREFLIGHT)
 }

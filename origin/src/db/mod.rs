@@ -131,6 +131,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "lock_status",
         include_str!("../../migrations/0122_lock_status.sql"),
     ),
+    (
+        126,
+        "unbound_tries",
+        include_str!("../../migrations/0126_unbound_tries.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

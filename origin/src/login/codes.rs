@@ -68,7 +68,8 @@ pub struct Issued {
 
 /// By what a code is found.
 pub enum Key<'a> {
-    /// The address that it was sent to.
+    /// The address that it was sent to, which anybody may know: such guesses have tries of their own,
+    /// of the code and of the address, and take none from whoever has the token.
     Recipient(&'a Blind),
     /// The token that it is bound to.
     Token(&'a Secret),
@@ -142,11 +143,12 @@ pub async fn issue_bound(
     remove_expired(connection, now).await?;
     sqlx::query(
         "INSERT INTO one_time_codes
-             (purpose, recipient, token_hash, code_mac, payload, tries, sent_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, 0, $6, $7)
+             (purpose, recipient, token_hash, code_mac, payload, tries, unbound_tries, sent_at,
+              expires_at)
+         VALUES ($1, $2, $3, $4, $5, 0, 0, $6, $7)
          ON CONFLICT (purpose, recipient) DO UPDATE SET
-             token_hash = $3, code_mac = $4, payload = $5, tries = 0, sent_at = $6,
-             expires_at = $7, link_hash = NULL",
+             token_hash = $3, code_mac = $4, payload = $5, tries = 0, unbound_tries = 0,
+             sent_at = $6, expires_at = $7, link_hash = NULL",
     )
     .bind(purpose.as_str())
     .bind(recipient.as_slice())
@@ -276,8 +278,8 @@ pub async fn guess_on(
     let mut tx = state.db.write().await?;
     let row = sqlx::query(match column {
         "recipient" => {
-            "UPDATE one_time_codes SET tries = tries + 1
-             WHERE purpose = $1 AND recipient = $2 AND tries < $3 AND expires_at > $4
+            "UPDATE one_time_codes SET unbound_tries = unbound_tries + 1
+             WHERE purpose = $1 AND recipient = $2 AND unbound_tries < $3 AND expires_at > $4
              RETURNING recipient, token_hash, code_mac, payload"
         }
         _ => {
@@ -304,13 +306,20 @@ pub async fn guess_on(
     let code_mac: Vec<u8> = row.try_get("code_mac")?;
     let sealed: Vec<u8> = row.try_get("payload")?;
     let (subject, holder) = subject(state, &mut tx, purpose, &recipient).await?;
+    let is_bound = matches!(key, Key::Token(_));
+    let subject = if is_bound {
+        subject
+    } else {
+        Subject::unbound(&state.vault, &recipient)?
+    };
     let user_id = holder.map(|(_, user_id)| user_id);
     let device = match device_token {
         Some(token) => devices::count(state, &mut tx, token, user_id).await?,
         None => None,
     };
     let bounds = state.config.otp.bounds();
-    let lasting = holder.is_some();
+    // What anybody can turn off, no proof has to turn on again.
+    let lasting = is_bound && holder.is_some();
     let admission = match device {
         Some(_) => None,
         None => Some(guesses::count(&mut tx, bounds, &state.random, &subject, lasting, now).await?),
