@@ -1,4 +1,5 @@
 //! Registration, profile, forgotten and changed passwords.
+#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
 mod support;
 
@@ -72,6 +73,9 @@ async fn a_taken_address_is_answered_alike_and_keeps_its_password() {
         .await
         .expect(202, "");
     assert_eq!(fresh.body, taken.body);
+    for answer in [&fresh, &taken] {
+        assert_eq!(token_of(answer).len(), 47);
+    }
     let message = origin.message(ALICE).unwrap();
     assert!(message.code.is_none(), "{}", message.text);
     // No code of the million opens it: the row matches none, and three tries are all there are.
@@ -86,6 +90,129 @@ async fn a_taken_address_is_answered_alike_and_keeps_its_password() {
     log_in(&origin, ALICE, "another password")
         .await
         .expect(401, "credentials_invalid");
+}
+
+/// The token of a registration.
+fn token_of(registered: &Reply) -> String {
+    let token = registered.headers["x-registration-token"].to_str().unwrap();
+    assert!(token.starts_with("eko_"), "{token}");
+    token.to_owned()
+}
+
+/// A code of six digits that is not `code`.
+fn other_than(code: &str) -> String {
+    format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000)
+}
+
+#[tokio::test]
+async fn a_code_that_strangers_have_used_up_is_good_with_its_token() {
+    let origin = Origin::new().await;
+    let verify = async |body: Value| origin.post("/register/verify", body).await;
+    let mine = register(&origin, ALICE, PASSWORD).await.expect(202, "");
+    let (token, code) = (token_of(&mine), origin.code(ALICE));
+    let guess = json!({"email": ALICE, "code": other_than(&code)});
+    for _ in 0..3 {
+        verify(guess.clone()).await.expect(400, "code_invalid");
+    }
+    // For whoever has the address alone it is used up, and nobody has sent another.
+    let bare = json!({"email": ALICE, "code": code});
+    verify(bare).await.expect(400, "code_invalid");
+    // Two typing errors are left of three.
+    let wrong = json!({"registration_token": token, "code": other_than(&code)});
+    for _ in 0..2 {
+        verify(wrong.clone()).await.expect(400, "code_invalid");
+    }
+    let right = json!({"registration_token": token, "code": code});
+    verify(right.clone()).await.expect(200, "");
+    verify(right).await.expect(400, "code_invalid");
+    log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+}
+
+#[tokio::test]
+async fn with_its_token_a_code_has_three_tries_and_goes_to_one_address() {
+    let origin = Origin::new().await;
+    let verify = async |body: Value| origin.post("/register/verify", body).await;
+    let mine = register(&origin, ALICE, PASSWORD).await.expect(202, "");
+    let (token, code) = (token_of(&mine), origin.code(ALICE));
+    let other = register(&origin, "bob@example.org", PASSWORD).await;
+    let other = token_of(&other.expect(202, ""));
+    // What does not fit together opens nothing.
+    for body in [
+        json!({"registration_token": other, "code": code}),
+        json!({"registration_token": token, "email": "bob@example.org", "code": code}),
+        json!({"registration_token": "eko_nothing", "email": ALICE, "code": code}),
+    ] {
+        verify(body).await.expect(400, "code_invalid");
+    }
+    let both = json!({"registration_token": token, "email": ALICE, "code": code});
+    for body in [
+        json!({"registration_token": "", "code": code}),
+        json!({"registration_token": "x".repeat(65), "code": code}),
+        json!({"registration_token": token}),
+        json!({"registration_token": token, "country_code": "CH", "code": code}),
+        json!({"registration_token": token, "token": "ekl_x"}),
+        json!({"registration_token": token, "code": code, "password": PASSWORD}),
+    ] {
+        verify(body).await.expect(400, "request_invalid");
+    }
+    verify(both).await.expect(200, "");
+    // Of a code that was guessed at three times with the token the fourth guess fails.
+    let mine = register(&origin, "carol@example.org", PASSWORD).await;
+    let (token, code) = (
+        token_of(&mine.expect(202, "")),
+        origin.code("carol@example.org"),
+    );
+    for given in [
+        &other_than(&code),
+        &other_than(&code),
+        &other_than(&code),
+        &code,
+    ] {
+        let body = json!({"registration_token": token, "code": given});
+        verify(body).await.expect(400, "code_invalid");
+    }
+}
+
+#[tokio::test]
+async fn guesses_at_a_registration_hold_no_login_up() {
+    let origin = Origin::with(|config| config.otp.failures_per_day = 3).await;
+    registered(&origin, ALICE).await;
+    let strangers = async |tries: u32| {
+        for _ in 0..tries {
+            let body = json!({"email": ALICE, "code": "000000"});
+            let reply = origin.post("/register/verify", body).await;
+            reply.expect(400, "code_invalid");
+        }
+    };
+    for _ in 0..2 {
+        origin.advance(3_600);
+        register(&origin, ALICE, "another password")
+            .await
+            .expect(202, "");
+        strangers(4).await;
+    }
+    let sent = origin.post("/otp/send", json!({"email": ALICE})).await;
+    let sent = sent.expect(200, "");
+    let body = json!({"otp_token": sent.text("otp_token"), "code": origin.code(ALICE)});
+    origin.post("/otp/verify", body).await.expect(200, "");
+
+    // Nor do they hold a registration up whose owner has its token, however many they are.
+    let bob = "bob@example.org";
+    for _ in 0..2 {
+        origin.advance(3_600);
+        register(&origin, bob, PASSWORD).await.expect(202, "");
+        for _ in 0..3 {
+            let body = json!({"email": bob, "code": other_than(&origin.code(bob))});
+            let reply = origin.post("/register/verify", body).await;
+            reply.expect(400, "code_invalid");
+        }
+    }
+    let mine = register(&origin, bob, PASSWORD).await.expect(202, "");
+    let bare = json!({"email": bob, "code": origin.code(bob)});
+    let reply = origin.post("/register/verify", bare).await;
+    reply.expect(400, "code_invalid");
+    let body = json!({"registration_token": token_of(&mine), "code": origin.code(bob)});
+    origin.post("/register/verify", body).await.expect(200, "");
 }
 
 #[tokio::test]

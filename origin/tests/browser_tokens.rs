@@ -302,3 +302,61 @@ async fn the_browser_is_a_trusted_device_by_its_cookie_alone() {
         .await;
     reply.expect(400, "request_invalid");
 }
+
+#[tokio::test]
+async fn the_browser_is_that_device_however_somebody_logs_in() {
+    let origin = Origin::with(page::serve).await;
+    person::account(&origin).await;
+    let mut browser = Browser::default();
+    let login = json!({"identifier": EMAIL, "password": PASSWORD});
+    let reply = browser.post(&origin, "/login", &login).await;
+    reply.expect(200, "");
+    let device = browser.jar[DEVICE].clone();
+
+    // Strangers use up what they may have sent; a page without the cookie is one of them.
+    let send = json!({"email": EMAIL});
+    for status in [200, 200, 200, 429] {
+        let reply = Browser::default().post(&origin, "/otp/send", &send).await;
+        assert_eq!(reply.status, status);
+    }
+    let sent = browser.post(&origin, "/otp/send", &send).await;
+    let sent = sent.expect(200, "");
+    let code = json!({"otp_token": sent.text("otp_token"), "code": origin.code(EMAIL)});
+    let reply = browser.post(&origin, "/otp/verify", &code).await;
+    let reply = reply.expect(200, "");
+    assert_eq!(cookies(&reply.headers)[DEVICE].value, device);
+
+    let mut passkey = Authenticator::new(7);
+    let bearer = browser.bearer.clone().unwrap();
+    register_passkey(&origin, &bearer, &mut passkey).await;
+    for _ in 0..5 {
+        origin.advance(31);
+        let wrong = json!({"identifier": EMAIL, "password": "wrong password"});
+        Browser::default().post(&origin, "/login", &wrong).await;
+    }
+    let begun = browser
+        .post(&origin, "/login/passkey/begin", &json!({}))
+        .await;
+    let begun = begun.expect(200, "");
+    let credential = passkey.get(&begun.body["options"]);
+    let assertion = json!({
+        "passkey_token": begun.text("passkey_token"), "credential": credential,
+    });
+    let reply = browser.post(&origin, "/login/passkey", &assertion).await;
+    let reply = reply.expect(200, "");
+    assert_eq!(cookies(&reply.headers)[DEVICE].value, device);
+
+    // A body that has one beside is a mistake wherever one is taken.
+    for (route, mut body) in [
+        ("/login", login),
+        ("/otp/send", send),
+        ("/otp/verify", code),
+        ("/login/passkey", assertion),
+    ] {
+        body["device_token"] = json!(device);
+        for mut browser in [browser.clone(), Browser::default()] {
+            let reply = browser.post(&origin, route, &body).await;
+            reply.expect(400, "request_invalid");
+        }
+    }
+}

@@ -389,12 +389,62 @@ async fn changing_the_password_is_no_way_round() {
             .expect(401, "credentials_invalid");
     }
     change(PASSWORD).await.expect(423, "account_locked");
-    // The account's count stands behind each of its identifiers, as a wrong password.
+    // Nor is it a way to lock the login, and no login takes this lock back.
     for identifier in [ALICE, "alice"] {
         log_in(&origin, HOME, identifier, PASSWORD)
             .await
-            .expect(401, "credentials_invalid");
+            .expect(200, "");
     }
+    change(PASSWORD).await.expect(423, "account_locked");
+    // A new password by a link does: what was guessed at is no more.
+    let forgot = json!({"identifier": ALICE});
+    origin
+        .post("/forgot-password", forgot)
+        .await
+        .expect(202, "");
+    let reset = json!({"token": origin.code(ALICE), "password": "the next password"});
+    origin.post("/reset-password", reset).await.expect(204, "");
+    let tokens = log_in(&origin, HOME, ALICE, "the next password").await;
+    let tokens = tokens.expect(200, "");
+    let body = json!({"current_password": "the next password", "new_password": "another password"});
+    let bearer = Some(tokens.text("access_token"));
+    let path = "/api/v1/auth/change-password";
+    let changed = origin.call(Method::POST, path, bearer, Some(body)).await;
+    changed.expect(204, "");
+}
+
+#[tokio::test]
+async fn a_lock_that_strangers_caused_keeps_nobody_from_confirming_a_password() {
+    let origin = origin().await;
+    registered(&origin, ALICE, "alice").await;
+    let tokens = log_in(&origin, HOME, ALICE, PASSWORD).await.expect(200, "");
+    for network in 0..5 {
+        fail(&origin, &format!("203.0.{network}.1"), 1).await;
+        origin.advance(31);
+    }
+    log_in(&origin, HOME, ALICE, PASSWORD)
+        .await
+        .expect(423, "account_locked");
+    let ask = |route: &str, bearer: String, body: Value| {
+        let path = format!("/api/v1/auth{route}");
+        let origin = &origin;
+        async move {
+            origin
+                .call(Method::POST, &path, Some(&bearer), Some(body))
+                .await
+        }
+    };
+    let bearer = tokens.text("access_token").to_owned();
+    let proof = json!({"method": "password", "password": PASSWORD});
+    let proved = ask("/reauthenticate", bearer, proof).await.expect(200, "");
+    let bearer = proved.text("access_token").to_owned();
+    let body = json!({"current_password": PASSWORD, "new_password": "another password"});
+    let changed = ask("/change-password", bearer, body).await;
+    changed.expect(204, "");
+    // The lock holds for whoever caused it.
+    log_in(&origin, HOME, ALICE, "another password")
+        .await
+        .expect(423, "account_locked");
 }
 
 #[tokio::test]

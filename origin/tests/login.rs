@@ -563,3 +563,83 @@ async fn wrong_codes_on_a_trusted_device_are_its_own_and_five_end_its_trust() {
     .await;
     assert_ne!(reply.expect(200, "").text("device_token"), device);
 }
+
+#[tokio::test]
+async fn what_strangers_ask_for_holds_no_trusted_device_up() {
+    let origin = Origin::new().await;
+    let token = send(&origin, ALICE).await;
+    let mine = verify(&origin, &token, &origin.code(ALICE)).await;
+    let device = mine.expect(200, "").text("device_token").to_owned();
+    origin.advance(3_600);
+    // Neither by the one door nor by the other.
+    let log_in = json!({"email": ALICE});
+    let register = json!({"email": ALICE, "password": "another horse battery"});
+    for (route, body) in [
+        ("/otp/send", &log_in),
+        ("/otp/send", &log_in),
+        ("/register", &register),
+    ] {
+        let reply = origin.post(route, body.clone()).await;
+        assert!(reply.status == 200 || reply.status == 202, "{route}");
+    }
+    for token in ["", "ekd_nothing"] {
+        send_on(&origin, token).await.expect(429, "rate_limited");
+    }
+    let reply = send_on(&origin, &device).await.expect(200, "");
+    let code = origin.code(ALICE);
+    let reply = verify_on(&origin, reply.text("otp_token"), &code, &device).await;
+    assert_eq!(reply.expect(200, "").text("device_token"), device);
+    // Its own are as many, and no stranger's.
+    for _ in 0..2 {
+        send_on(&origin, &device).await.expect(200, "");
+    }
+    send_on(&origin, &device).await.expect(429, "rate_limited");
+    origin.advance(3_600);
+    send_on(&origin, &device).await.expect(200, "");
+    for _ in 0..3 {
+        send(&origin, ALICE).await;
+    }
+}
+
+#[tokio::test]
+async fn a_strangers_code_and_that_of_a_trusted_device_leave_each_other_as_they_are() {
+    let origin = Origin::new().await;
+    let token = send(&origin, ALICE).await;
+    let mine = verify(&origin, &token, &origin.code(ALICE)).await;
+    let device = mine.expect(200, "").text("device_token").to_owned();
+    let reply = send_on(&origin, &device).await.expect(200, "");
+    let (token, code) = (reply.text("otp_token").to_owned(), origin.code(ALICE));
+    let theirs = send(&origin, ALICE).await;
+    let their_code = origin.code(ALICE);
+    for n in 0..3 {
+        verify(&origin, &theirs, &other_than(&their_code, n))
+            .await
+            .expect(400, "code_invalid");
+    }
+    // Each is good with its own token alone.
+    let crossed = verify_on(&origin, &token, &their_code, &device).await;
+    crossed.expect(400, "code_invalid");
+    let reply = verify_on(&origin, &token, &code, &device).await;
+    assert_eq!(reply.expect(200, "").text("device_token"), device);
+    // Once.
+    let again = verify_on(&origin, &token, &code, &device).await;
+    again.expect(400, "code_invalid");
+
+    // The other way round.
+    origin.advance(3_600);
+    let elsewhere = send(&origin, ALICE).await;
+    let code = origin.code(ALICE);
+    send_on(&origin, &device).await.expect(200, "");
+    verify(&origin, &elsewhere, &code).await.expect(200, "");
+
+    // Of two for one device the newest ends the older, and its time is as short.
+    let older = send_on(&origin, &device).await.expect(200, "");
+    let code = origin.code(ALICE);
+    let newer = send_on(&origin, &device).await.expect(200, "");
+    let reply = verify_on(&origin, older.text("otp_token"), &code, &device).await;
+    reply.expect(400, "code_invalid");
+    origin.advance(300);
+    let (token, code) = (newer.text("otp_token"), origin.code(ALICE));
+    let reply = verify_on(&origin, token, &code, &device).await;
+    reply.expect(400, "code_expired");
+}

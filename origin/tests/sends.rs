@@ -439,6 +439,51 @@ async fn a_number_waits_longer_each_time_that_it_does_not_answer() {
 }
 
 #[tokio::test]
+async fn a_number_whose_day_strangers_have_used_up_answers_its_trusted_device() {
+    let provider = Provider::start(&[]).await;
+    // Its neighbours' share is theirs, too.
+    let origin = origin(&provider, |config| config.sms.per_prefix_per_hour = 5).await;
+    let number = "+41791234567";
+    let asked = ask(&origin, number, address(0)).await.expect(200, "");
+    quiet(&origin.state.mailer).await;
+    let calls = provider.calls();
+    let code = calls[0].form()["Body"].get(..6).unwrap().to_owned();
+    let body = json!({"otp_token": asked.text("otp_token"), "code": code});
+    let mine = origin.post("/otp/verify", body).await.expect(200, "");
+    let device = mine.text("device_token");
+    origin.advance(86_400);
+    for stranger in 1..=5 {
+        ask(&origin, number, address(stranger))
+            .await
+            .expect(200, "");
+        origin.advance(1_201);
+    }
+    let refused = ask(&origin, number, address(6)).await;
+    refused.expect(429, "rate_limited");
+    quiet(&origin.state.mailer).await;
+    assert_eq!(provider.calls().len(), 6);
+
+    let body = json!({"phone_number": number, "device_token": device});
+    let asked = post(&origin, "/otp/send", &body, address(7)).await;
+    answer(&origin, &provider, number, &asked.expect(200, "")).await;
+    assert_eq!(provider.calls().len(), 7);
+    // Its own pace is that of any number: five a day, and longer each time without an answer.
+    for (wait, status) in [
+        (0, 200),
+        (59, 429),
+        (1, 200),
+        (119, 429),
+        (1, 200),
+        (300, 200),
+        (3_600, 429),
+    ] {
+        origin.advance(wait);
+        let reply = post(&origin, "/otp/send", &body, address(7)).await;
+        assert_eq!(reply.status, status, "after {wait} s");
+    }
+}
+
+#[tokio::test]
 async fn two_hundred_at_once_get_exactly_what_a_number_may() {
     let provider = Provider::start(&[]).await;
     let origin = origin(&provider, |config| {

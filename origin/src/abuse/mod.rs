@@ -64,6 +64,15 @@ impl Subject {
             .map(Self)
     }
 
+    /// The password of an account where somebody who is logged in gives it once more. Only who holds a
+    /// session can use that up, so a lock that strangers cause at the login does not hold it up.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn confirmation(vault: &Vault, user_id: UserId) -> Result<Self, VaultError> {
+        Self::factor(vault, user_id, "confirm")
+    }
+
     /// One identifier, whether or not an account has it.
     ///
     /// # Errors
@@ -78,6 +87,15 @@ impl Subject {
     /// When the vault has no key.
     pub fn nobody(vault: &Vault, blind: &[u8; 32]) -> Result<Self, VaultError> {
         vault.mac(Purpose::Abuse, &[b"nobody", blind]).map(Self)
+    }
+
+    /// Codes of an address that are guessed without the token that they are bound to, which anybody
+    /// can do: whatever comes of it holds up nobody who has one.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn unbound(vault: &Vault, blind: &[u8; 32]) -> Result<Self, VaultError> {
+        vault.mac(Purpose::Abuse, &[b"unbound", blind]).map(Self)
     }
 
     /// Where a request comes from, so that the tables do not say it.
@@ -128,6 +146,8 @@ mod tests {
             Subject::account(&vault, other).unwrap(),
             Subject::factor(&vault, id, "totp").unwrap(),
             Subject::factor(&vault, id, "email").unwrap(),
+            Subject::confirmation(&vault, id).unwrap(),
+            Subject::unbound(&vault, &blind).unwrap(),
             Subject::factor(&vault, other, "totp").unwrap(),
             Subject::identifier(&vault, &blind).unwrap(),
             Subject::nobody(&vault, &blind).unwrap(),

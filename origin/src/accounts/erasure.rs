@@ -58,7 +58,8 @@ pub async fn erase(
     }
     login::reset::withdraw(connection, id).await?;
     let account = Subject::account(&state.vault, id)?;
-    lockout::clear(connection, [&account; 2], None).await?;
+    let confirmation = Subject::confirmation(&state.vault, id)?;
+    lockout::clear(connection, [&account, &confirmation], None).await?;
     if !store::delete_user(connection, id, &guard.role()).await? {
         return Err(guard.refusal());
     }

@@ -68,11 +68,16 @@ impl Pending {
     }
 }
 
-/// Takes a registration in; the caller learns nothing about who has an account.
-pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Result<(), Error> {
+/// Takes a registration in; the caller learns nothing about who has an account. The token that the
+/// code is bound to comes back, sent or not; none for a user name alone, which no code proves.
+pub(super) async fn begin(
+    state: &State,
+    caller: &Caller,
+    wanted: Wanted,
+) -> Result<Option<Secret>, Error> {
     let phc = state.hasher.hash(&wanted.password).await?;
     let Some(address) = wanted.email.as_ref().or(wanted.phone.as_ref()) else {
-        return claim(state, &wanted, &phc).await;
+        return claim(state, &wanted, &phc).await.map(|()| None);
     };
     let require_proof = state.config.registration.require_proof;
     let blind = address.blind(&state.vault)?;
@@ -149,7 +154,15 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
     if let Some(message) = message {
         state.mailer.send(message.asked_by(caller.address));
     }
-    Ok(())
+    Ok(Some(issued.token))
+}
+
+/// By what whoever types a code says which it is.
+pub(super) enum SentTo {
+    /// The token of the registration, with the address where that was named, too.
+    Token(Secret, Option<Identifier>),
+    /// The address alone, which others know: their guesses count with these.
+    Address(Identifier),
 }
 
 /// Makes the account whose address `code` proves, and logs its owner in; what is refused is in the
@@ -157,13 +170,26 @@ pub(super) async fn begin(state: &State, caller: &Caller, wanted: Wanted) -> Res
 pub(super) async fn finish(
     state: &State,
     caller: &Caller,
-    address: &Identifier,
+    sent_to: &SentTo,
     code: &Secret,
     device_id: Option<String>,
 ) -> Result<LoggedIn, Error> {
-    let blind = address.blind(&state.vault)?;
-    let key = codes::Key::Recipient(&blind);
-    let outcome = match codes::guess(state, CodeFor::Registration, key, code).await {
+    let (token, address) = match sent_to {
+        SentTo::Token(token, address) => (Some(token), address.as_ref()),
+        SentTo::Address(address) => (None, Some(address)),
+    };
+    let blind = address
+        .map(|address| address.blind(&state.vault))
+        .transpose()?;
+    let key = || match (token, &blind) {
+        (Some(token), _) => codes::Key::Token(token),
+        // Nobody has the index of zeroes.
+        (None, blind) => codes::Key::Recipient(blind.as_ref().unwrap_or(&[0; 32])),
+    };
+    let outcome = match codes::guess(state, CodeFor::Registration, key(), code).await {
+        Ok(guess) if blind.is_some_and(|blind| blind != guess.recipient) => {
+            Err(Error::CodeInvalid("sent to another address"))
+        }
         Ok(guess) => {
             let proof = Proof::Code(guess);
             let pending = Pending::of(&proof);
@@ -171,7 +197,7 @@ pub(super) async fn finish(
         }
         Err(refusal) => Err(refusal),
     };
-    note(state, caller, &blind, &outcome).await?;
+    note(state, caller, key(), &outcome).await?;
     outcome
 }
 
@@ -192,7 +218,8 @@ pub(super) async fn finish_by_link(
     let sent_to = links::recipient(state, CodeFor::Registration, token).await?;
     let outcome = follow(state, caller, token, password, device_id).await;
     // Nobody has the index of zeroes.
-    note(state, caller, &sent_to.unwrap_or([0; 32]), &outcome).await?;
+    let sent_to = sent_to.unwrap_or([0; 32]);
+    note(state, caller, codes::Key::Recipient(&sent_to), &outcome).await?;
     outcome
 }
 
@@ -234,19 +261,12 @@ async fn follow(
 async fn note(
     state: &State,
     caller: &Caller,
-    recipient: &Blind,
+    key: codes::Key<'_>,
     outcome: &Result<LoggedIn, Error>,
 ) -> Result<(), Error> {
     let what = (events::Kind::Registration, CodeFor::Registration);
     let refusal = outcome.as_ref().err();
-    codes::note_refusal(
-        state,
-        caller,
-        what,
-        codes::Key::Recipient(recipient),
-        refusal,
-    )
-    .await
+    codes::note_refusal(state, caller, what, key, refusal).await
 }
 
 async fn prove(

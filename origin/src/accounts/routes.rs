@@ -1,7 +1,7 @@
 //! The HTTP of accounts.
 
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::registration::{self, Wanted};
+use super::registration::{self, SentTo, Wanted};
 use super::status::By;
 use super::{Identifier, Profile, User, contacts, kyc, leaving, profile};
 use crate::abuse::{Limit, captcha};
@@ -51,6 +51,10 @@ struct Register {
     captcha: Option<captcha::Answer>,
 }
 
+/// The token that the code of a registration is bound to. In a header, because bodies are the same to
+/// the byte whether or not the address is taken.
+const REGISTRATION_TOKEN: HeaderName = HeaderName::from_static("x-registration-token");
+
 /// What registering answers, whoever asks.
 #[derive(Serialize, ToSchema)]
 struct Registered {
@@ -68,7 +72,9 @@ struct Registered {
                    name alone has an account at once, unless somebody has it.",
     request_body = Register,
     responses(
-        (status = 202, description = "A code was sent, if the address is free.", body = Registered),
+        (status = 202, description = "A code was sent, if the address is free.", body = Registered,
+         headers(("X-Registration-Token" = Option<String>,
+                  description = "`eko_…`, for `POST /register/verify`; absent where there is no code"))),
         (status = 400, description = "`request_invalid`, `captcha_invalid`"),
         (status = 403, description = "`captcha_required`"),
         (status = 429, description = "`rate_limited`"),
@@ -113,24 +119,24 @@ async fn register(
     // message may not cause that either. What is refused without one is not counted.
     state.limiter.by_address(&caller, Limit::SendsByAddress)?;
     strength::judge(&state, &wanted.password, person).await?;
-    let has_address = wanted.email.is_some() || wanted.phone.is_some();
-    registration::begin(&state, &caller, wanted).await?;
-    let answer = if has_address {
-        Registered {
-            status: "verification_required",
-            expires_in: Some(state.config.otp.ttl_seconds),
-        }
-    } else {
-        Registered {
+    let Some(token) = registration::begin(&state, &caller, wanted).await? else {
+        let answer = Registered {
             status: "accepted",
             expires_in: None,
-        }
+        };
+        return Ok((StatusCode::ACCEPTED, Json(answer)).into_response());
     };
-    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+    let answer = Registered {
+        status: "verification_required",
+        expires_in: Some(state.config.otp.ttl_seconds),
+    };
+    let token = HeaderValue::from_str(token.expose()).map_err(|_| Error::internal("token"))?;
+    let headers = [(REGISTRATION_TOKEN, token)];
+    Ok((StatusCode::ACCEPTED, headers, Json(answer)).into_response())
 }
 
-/// The address that was registered and the code that was sent to it, or the token of the link in the
-/// same mail.
+/// The code that was sent, with the token of the registration, the address, or both; or the token of
+/// the link in the same mail.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = VerifyRegistration)]
@@ -138,6 +144,10 @@ struct Verify {
     email: Option<String>,
     phone_number: Option<String>,
     country_code: Option<String>,
+    /// What `POST /register` has answered in `X-Registration-Token`. With the address alone a code can be guessed by anybody
+    /// who knows that, and be used up by it.
+    #[schema(value_type = Option<String>, max_length = 64)]
+    registration_token: Option<Secret>,
     /// Six digits.
     #[schema(value_type = Option<String>)]
     code: Option<Secret>,
@@ -153,9 +163,12 @@ struct Verify {
     device_id: Option<String>,
 }
 
+/// Longest token of a registration, in bytes; they have 47.
+const MAX_TOKEN: usize = 64;
+
 /// What shows that somebody reads what is sent to the address.
 enum Shown {
-    Code(Identifier, Secret),
+    Code(SentTo, Secret),
     Link(Secret, Option<Secret>),
 }
 
@@ -165,17 +178,28 @@ impl Verify {
         match (self.code, self.token, self.password) {
             (Some(code), None, None) => {
                 let country = self.country_code.as_deref();
-                Ok(Shown::Code(
-                    address(self.email, self.phone_number, country)?,
-                    code,
-                ))
+                let address = || address(self.email, self.phone_number, country);
+                let sent_to = match self.registration_token {
+                    Some(token) => {
+                        if !(1..=MAX_TOKEN).contains(&token.expose().len()) {
+                            let text = "registration_token: expected 1 to 64 bytes.";
+                            return Err(Error::invalid(text));
+                        }
+                        let named = names || country.is_some();
+                        SentTo::Token(token, if named { Some(address()?) } else { None })
+                    }
+                    None => SentTo::Address(address()?),
+                };
+                Ok(Shown::Code(sent_to, code))
             }
-            (None, Some(token), password) if !names && self.country_code.is_none() => {
+            (None, Some(token), password)
+                if !names && self.country_code.is_none() && self.registration_token.is_none() =>
+            {
                 links::checked_token(&token)?;
                 Ok(Shown::Link(token, password))
             }
             _ => Err(Error::invalid(
-                "Expected either email or phone_number, and code, or token and password.",
+                "Expected code with registration_token, email or phone_number, or token and password.",
             )),
         }
     }
@@ -207,8 +231,8 @@ async fn verify(
         .attempt(&caller, Limit::CodeFailuresByAddress)
         .await?;
     let outcome = match shown {
-        Shown::Code(address, code) => {
-            registration::finish(&state, &caller, &address, &code, device_id).await
+        Shown::Code(sent_to, code) => {
+            registration::finish(&state, &caller, &sent_to, &code, device_id).await
         }
         Shown::Link(token, password) => {
             let password = password.as_ref();

@@ -4,7 +4,8 @@
 //! another origin only after a preflight, which is answered for the listed origins alone; `Origin`
 //! must be one of them besides, and `Sec-Fetch-Site`, where there is one, must not contradict.
 //! Without the header no cookie is looked at. The refresh token's counts for `/refresh` and
-//! `/logout`, the device token's for `/login`, and neither for anything else.
+//! `/logout`, the device token's where somebody logs in ([`device_token`]), and neither for anything
+//! else.
 //!
 //! Every answer with tokens is written here, behind all handlers, so that none can forget to keep
 //! back from a script what outlives its page: the refresh token, and the token by which the
@@ -14,6 +15,7 @@ mod cookies;
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Request, State as Shared};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
@@ -50,6 +52,25 @@ pub struct InBrowser {
     pub device_token: Option<Secret>,
 }
 
+/// The token by which whoever logs in is on a trusted device: of the cookie in browser mode, where no
+/// script has it to put it into a body, else of the body.
+///
+/// Every route that takes one takes it through here: on a route that looked at the body alone a
+/// browser would be a stranger, and become another device with each login.
+///
+/// # Errors
+/// [`Error::RequestInvalid`] where the body of a page in browser mode names one.
+pub fn device_token(
+    given: Option<Secret>,
+    browser: Option<Extension<InBrowser>>,
+) -> Result<Option<Secret>, Error> {
+    match (given, browser) {
+        (given, None) => Ok(given),
+        (None, Some(Extension(page))) => Ok(page.device_token),
+        (Some(_), Some(_)) => Err(Error::invalid("The device token is in the cookie.")),
+    }
+}
+
 /// CORS for the listed origins on the routes for people; administration is for no page.
 pub fn cors(config: &Browser) -> CorsLayer {
     let (origins, credentials) = (config.clone(), config.clone());
@@ -75,6 +96,7 @@ pub fn cors(config: &Browser) -> CorsLayer {
             HeaderName::from_static("x-request-id"),
             HeaderName::from_static("ratelimit"),
             HeaderName::from_static("ratelimit-policy"),
+            HeaderName::from_static("x-registration-token"),
         ])
         .max_age(PREFLIGHT)
 }

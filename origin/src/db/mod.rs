@@ -136,6 +136,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "notice_leases",
         include_str!("../../migrations/0125_notice_leases.sql"),
     ),
+    (
+        126,
+        "unbound_tries",
+        include_str!("../../migrations/0126_unbound_tries.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

@@ -36,6 +36,9 @@ pub enum CodeFor {
     Registration,
     /// Logging in.
     Login,
+    /// Logging in on a device that is trusted: a code beside the one that strangers can have sent to
+    /// the same address, so that theirs does not end it.
+    TrustedLogin,
     /// Completing a login whose first factor was proved.
     SecondFactor,
     /// Proving an address that is added to an account.
@@ -48,6 +51,7 @@ impl CodeFor {
         match self {
             Self::Registration => "register",
             Self::Login => "login",
+            Self::TrustedLogin => sends::TRUSTED,
             Self::SecondFactor => "mfa",
             Self::Contact => "contact",
         }
@@ -84,7 +88,8 @@ pub struct On<'a> {
 
 /// By what a code is found.
 pub enum Key<'a> {
-    /// The address that it was sent to.
+    /// The address that it was sent to, which anybody may know: such guesses have tries of their own,
+    /// of the code and of the address, and take none from whoever has the token.
     Recipient(&'a Blind),
     /// The token that it is bound to.
     Token(&'a Secret),
@@ -165,11 +170,12 @@ pub async fn issue_bound(
     remove_expired(connection, now).await?;
     sqlx::query(
         "INSERT INTO one_time_codes
-             (purpose, recipient, token_hash, code_mac, payload, tries, sent_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, 0, $6, $7)
+             (purpose, recipient, token_hash, code_mac, payload, tries, unbound_tries, sent_at,
+              expires_at)
+         VALUES ($1, $2, $3, $4, $5, 0, 0, $6, $7)
          ON CONFLICT (purpose, recipient) DO UPDATE SET
-             token_hash = $3, code_mac = $4, payload = $5, tries = 0, sent_at = $6,
-             expires_at = $7, link_hash = NULL",
+             token_hash = $3, code_mac = $4, payload = $5, tries = 0, unbound_tries = 0,
+             sent_at = $6, expires_at = $7, link_hash = NULL",
     )
     .bind(purpose.as_str())
     .bind(recipient.as_slice())
@@ -243,6 +249,24 @@ pub async fn amend(
     Ok(())
 }
 
+/// Which of the two codes to log in with is bound to `token`. A token of nothing is as one for a code
+/// that went to no trusted device.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn login_purpose(state: &State, token: &Secret) -> Result<CodeFor, Error> {
+    let mut reader = state.db.read().await?;
+    let found = sqlx::query("SELECT 1 FROM one_time_codes WHERE purpose = $1 AND token_hash = $2")
+        .bind(CodeFor::TrustedLogin.as_str())
+        .bind(hash_token(state, token)?.as_slice())
+        .fetch_optional(&mut *reader)
+        .await?;
+    Ok(match found {
+        Some(_) => CodeFor::TrustedLogin,
+        None => CodeFor::Login,
+    })
+}
+
 /// Compares `code` with the one that `key` finds, after counting the guess.
 ///
 /// # Errors
@@ -306,8 +330,8 @@ async fn guess_by(
     let mut tx = state.db.write().await?;
     let row = sqlx::query(match column {
         "recipient" => {
-            "UPDATE one_time_codes SET tries = tries + 1
-             WHERE purpose = $1 AND recipient = $2 AND tries < $3 AND expires_at > $4
+            "UPDATE one_time_codes SET unbound_tries = unbound_tries + 1
+             WHERE purpose = $1 AND recipient = $2 AND unbound_tries < $3 AND expires_at > $4
              RETURNING recipient, token_hash, code_mac, payload"
         }
         _ => {
@@ -334,13 +358,20 @@ async fn guess_by(
     let code_mac: Vec<u8> = row.try_get("code_mac")?;
     let sealed: Vec<u8> = row.try_get("payload")?;
     let (subject, holder) = subject(state, &mut tx, purpose, &recipient).await?;
+    let is_bound = matches!(key, Key::Token(_));
+    let subject = if is_bound {
+        subject
+    } else {
+        Subject::unbound(&state.vault, &recipient)?
+    };
     let user_id = holder.map(|(_, user_id)| user_id);
     let device = match on.token {
         Some(token) => devices::count(state, &mut tx, token, user_id).await?,
         None => None,
     };
     let bounds = state.config.otp.bounds();
-    let lasting = holder.is_some();
+    // What anybody can turn off, no proof has to turn on again.
+    let lasting = is_bound && holder.is_some();
     let admission = match device {
         Some(_) => None,
         None => Some(guesses::count(&mut tx, bounds, &state.random, &subject, lasting, now).await?),

@@ -29,9 +29,12 @@ pub(super) struct Device {
     pub(super) token: Option<Secret>,
 }
 
-/// Sends a code; the token that it is bound to comes back whether or not anything was sent. Codes
-/// that strangers' guesses have turned off are still sent to a device that is trusted. Where the device
-/// has a name, the code is good on no other.
+/// Sends a code; the token that it is bound to comes back whether or not anything was sent. Where the
+/// device has a name, the code is good on no other.
+///
+/// To a device that is trusted codes are sent though strangers' guesses have turned them off, and are
+/// counted apart from those that strangers ask for, neither of which ends the other: three requests
+/// an hour by anybody must not keep out somebody who has no other way in.
 pub(super) async fn send(
     state: &State,
     caller: &Caller,
@@ -41,20 +44,28 @@ pub(super) async fn send(
     let blind = address.blind(&state.vault)?;
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
-    if address.kind() == Kind::Phone {
-        sends::pace(state, &mut tx, &blind, now).await?;
-    }
-    let limit = state.config.otp.sends_per_hour;
-    sends::count(&mut tx, CodeFor::Login.as_str(), &blind, limit, now).await?;
-    state.limiter.message()?;
     let looked_up = accounts::look_up(&state.vault, &mut tx, address.kind(), &blind).await?;
     let user_id = looked_up.user_id();
-    let subject = Subject::of(&state.vault, user_id, &blind)?;
-    let is_off = guesses::suspended(&mut tx, &subject).await?;
+    // Before anything is counted: what is counted depends on it.
     let trusted = match &device.token {
         Some(token) => devices::is_trusted(state, &mut tx, token, user_id).await?,
         None => false,
     };
+    let purpose = if trusted {
+        CodeFor::TrustedLogin
+    } else {
+        CodeFor::Login
+    };
+    match address.kind() {
+        Kind::Phone if trusted => sends::pace_trusted(state, &mut tx, &blind, now).await?,
+        Kind::Phone => sends::pace(state, &mut tx, &blind, now).await?,
+        Kind::Email | Kind::Username => {}
+    }
+    let limit = state.config.otp.sends_per_hour;
+    sends::count(&mut tx, purpose.as_str(), &blind, limit, now).await?;
+    state.limiter.message()?;
+    let subject = Subject::of(&state.vault, user_id, &blind)?;
+    let is_off = guesses::suspended(&mut tx, &subject).await?;
     let deliverable = looked_up.holder().is_none_or(|holder| holder.active) && (trusted || !is_off);
     let recipient = Recipient {
         kind: address.kind(),
@@ -67,21 +78,18 @@ pub(super) async fn send(
         token: &token,
         device: named,
     };
-    let code = codes::issue_bound(
-        state,
-        &mut tx,
-        CodeFor::Login,
-        &blind,
-        &payload,
-        bond,
-        deliverable,
-    )
-    .await?;
+    let code =
+        codes::issue_bound(state, &mut tx, purpose, &blind, &payload, bond, deliverable).await?;
     let asked = (recipient.kind, CodeFor::Login);
-    codes::note_asked(state, &mut tx, caller, asked, looked_up.user_id()).await?;
+    codes::note_asked(state, &mut tx, caller, asked, user_id).await?;
     tx.commit().await?;
     if let Some(message) = messages::login_code(recipient.kind, &recipient.spelling, &code) {
         let message = message.asked_by(caller.address);
+        let message = if trusted {
+            message.on_trusted_device()
+        } else {
+            message
+        };
         if deliverable {
             state.mailer.send(message);
         } else {
@@ -99,8 +107,9 @@ pub(super) async fn verify(
     code: &Secret,
     device: Device,
 ) -> Result<LoggedIn, Error> {
-    let outcome = prove(state, caller, token, code, device).await;
-    let what = (events::Kind::Login, CodeFor::Login);
+    let purpose = codes::login_purpose(state, token).await?;
+    let outcome = prove(state, caller, (purpose, token), code, device).await;
+    let what = (events::Kind::Login, purpose);
     let refusal = outcome.as_ref().err();
     codes::note_refusal(state, caller, what, Key::Token(token), refusal).await?;
     outcome
@@ -109,7 +118,7 @@ pub(super) async fn verify(
 async fn prove(
     state: &State,
     caller: &Caller,
-    token: &Secret,
+    (purpose, token): (CodeFor, &Secret),
     code: &Secret,
     device: Device,
 ) -> Result<LoggedIn, Error> {
@@ -117,14 +126,14 @@ async fn prove(
         token: device.token.as_ref(),
         names: [device.id.as_deref(), caller.device_id.as_deref()],
     };
-    let guess = codes::guess_on(state, CodeFor::Login, Key::Token(token), code, on).await?;
+    let guess = codes::guess_on(state, purpose, Key::Token(token), code, on).await?;
     let recipient: Recipient = serde_json::from_slice(&guess.payload)
         .map_err(|_| Error::internal("stored address is not JSON"))?;
     let mut tx = state.db.write().await?;
     // Wrong passwords lock passwords: codes have bounds of their own, and whoever can lock the one by
     // failing at it must not bar the other, too.
     let holder = accounts::holder(&mut tx, recipient.kind, &guess.recipient).await?;
-    codes::consume(&mut tx, CodeFor::Login, &guess).await?;
+    codes::consume(&mut tx, purpose, &guess).await?;
     captcha::note_proof(state, &mut tx, caller, recipient.kind, &guess.recipient).await?;
     let user_id = match holder {
         Some(holder) if !holder.active => return Err(Error::CodeInvalid("account not active")),

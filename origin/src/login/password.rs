@@ -227,7 +227,9 @@ impl Confirmed {
     }
 }
 
-/// Compares the password of somebody who is logged in; a wrong one counts as at a login.
+/// Compares the password of somebody who is logged in. Wrong ones have a count of their own, with
+/// the bounds of a login: strangers who lock the login must not keep whoever is in from changing a
+/// password that has become known, and whoever is in locks nobody's login.
 pub(super) async fn confirm(
     state: &State,
     caller: &Caller,
@@ -237,9 +239,9 @@ pub(super) async fn confirm(
     let mut reader = state.db.read().await?;
     let stored = accounts::password(&mut reader, user_id).await?;
     drop(reader);
-    let subject = Subject::account(&state.vault, user_id)?;
+    let subject = Subject::confirmation(&state.vault, user_id)?;
     let guesser = Guesser::new(state, caller, subject, subject)?;
-    // Who is logged in may know that their own account is locked.
+    // Who is logged in may know that this is locked.
     let entry = state.gate.enter(state, &guesser).await?;
     note_lock_end(state, caller, &guesser, &entry, Some(user_id)).await?;
     let Some(proved) = compare(state, password, stored.as_deref()).await? else {

@@ -250,6 +250,8 @@ async fn set(
         events::record(state, &mut tx, &lifted).await?;
     }
     lockout::clear(&mut tx, [&account, &address], None).await?;
+    let confirmation = Subject::confirmation(&state.vault, link.user_id)?;
+    lockout::clear(&mut tx, [&confirmation; 2], None).await?;
     guesses::lift(&mut tx, &account, now).await?;
     // Second factors stay. The proof of the address allows guesses of them again, as any other; a
     // login that waits for one began with the password that was.

@@ -13,7 +13,7 @@ use super::{Asked, LoggedIn, hasher, otp, password, reset};
 use crate::abuse::{Limit, Subject, captcha, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
-use crate::browser::InBrowser;
+use crate::browser::{self, InBrowser};
 use crate::clock::Timestamp;
 use crate::config::CaptchaFor;
 use crate::error::Error;
@@ -72,11 +72,7 @@ async fn login(
     browser: Option<Extension<InBrowser>>,
     Json(body): Json<Login>,
 ) -> Result<LoggedIn, Error> {
-    let device_token = match (body.device_token, browser) {
-        (given, None) => given,
-        (None, Some(Extension(page))) => page.device_token,
-        (Some(_), Some(_)) => return Err(Error::invalid("The device token is in the cookie.")),
-    };
+    let device_token = browser::device_token(body.device_token, browser)?;
     let identifier = Identifier::typed(&body.identifier)?;
     let device_id = checked_device_id(body.device_id)?;
     // A password that cannot be anybody's is not worth a hash, and tells nothing about anybody.
@@ -167,7 +163,8 @@ struct OtpSend {
     #[schema(max_length = 128)]
     device_id: Option<String>,
     /// What an earlier login on this device has answered: codes come to it though strangers' guesses
-    /// have turned them off.
+    /// have turned them off, and are counted apart from those that strangers ask for. Left out in
+    /// browser mode: a cookie holds it.
     #[schema(value_type = Option<String>)]
     device_token: Option<Secret>,
     captcha: Option<captcha::Answer>,
@@ -198,8 +195,10 @@ struct OtpSent {
 async fn otp_send(
     Shared(state): Shared<State>,
     caller: Caller,
+    browser: Option<Extension<InBrowser>>,
     Json(body): Json<OtpSend>,
 ) -> Result<Json<OtpSent>, Error> {
+    let device_token = browser::device_token(body.device_token, browser)?;
     let address = accounts::address(body.email, body.phone_number, body.country_code.as_deref())?;
     let id = checked_device_id(body.device_id)?;
     let answer = body.captcha.as_ref();
@@ -207,7 +206,7 @@ async fn otp_send(
     state.limiter.by_address(&caller, Limit::SendsByAddress)?;
     let device = otp::Device {
         id,
-        token: body.device_token,
+        token: device_token,
     };
     let token = otp::send(&state, &caller, &address, &device).await?;
     Ok(Json(OtpSent {
@@ -250,11 +249,12 @@ struct OtpVerify {
 async fn otp_verify(
     Shared(state): Shared<State>,
     caller: Caller,
+    browser: Option<Extension<InBrowser>>,
     Json(body): Json<OtpVerify>,
 ) -> Result<LoggedIn, Error> {
     let device = otp::Device {
         id: checked_device_id(body.device_id)?,
-        token: body.device_token,
+        token: browser::device_token(body.device_token, browser)?,
     };
     let attempt = state
         .limiter

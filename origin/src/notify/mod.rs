@@ -56,6 +56,9 @@ pub enum Sort {
     /// A code that was asked for, by whoever, and is given back here: by how many come back it is
     /// judged whether they are wanted.
     Code,
+    /// Such a code that was asked for on a device on which its reader logged in before: the caps of
+    /// a number count it apart, so that strangers cannot use them up.
+    TrustedCode,
     /// A link that was asked for, by whoever. It goes only where an account has proved to be, and
     /// many who ask for one remember their password after all.
     Link,
@@ -105,6 +108,15 @@ impl Message {
         }
     }
 
+    /// The same code, asked for on a device that is trusted.
+    #[must_use]
+    pub fn on_trusted_device(self) -> Self {
+        Self {
+            sort: Sort::TrustedCode,
+            ..self
+        }
+    }
+
     /// The same, of use until `at`.
     #[must_use]
     pub fn good_until(self, at: Timestamp) -> Self {
@@ -118,7 +130,7 @@ impl Message {
     /// link that is asked for, warnings, and those that say so.
     pub fn is_solicited(&self) -> bool {
         match self.sort {
-            Sort::Code | Sort::Link | Sort::Warned => true,
+            Sort::Code | Sort::TrustedCode | Sort::Link | Sort::Warned => true,
             Sort::Told => self.asked_by.is_some(),
             Sort::Undo => false,
         }

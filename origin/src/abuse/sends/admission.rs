@@ -195,7 +195,7 @@ impl Rules {
         if share != Share::Asked && store::is_counted(connection, id).await? {
             return Ok(Ok(()));
         }
-        let measured = message.sort == Sort::Code;
+        let measured = matches!(message.sort, Sort::Code | Sort::TrustedCode);
         if measured {
             let (rules, region) = (&sms.conversion, &number.region);
             if !breaker::allows(connection, rules, self.settle, region, now).await? {
@@ -301,6 +301,7 @@ fn share(message: &Message) -> Share {
     match message.sort {
         Sort::Undo => Share::Undo,
         Sort::Warned => Share::Warned,
+        Sort::TrustedCode => Share::Trusted,
         _ if message.is_solicited() => Share::Asked,
         _ => Share::Told,
     }

@@ -39,6 +39,10 @@ pub use status::{BreakerState, BreakerStatus, Status, status};
 /// owner's own password or session are counted by themselves for the same reason.
 const ASKED: [&str; 2] = ["register", "login"];
 
+/// The word of codes to log in on a device that is trusted. Nobody else can cause them, so nothing
+/// that strangers do uses them up, and they use up nothing of what others are sent.
+pub const TRUSTED: &str = "login-trusted";
+
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
@@ -114,16 +118,42 @@ pub async fn pace(
     recipient: &[u8; 32],
     now: Timestamp,
 ) -> Result<(), Error> {
+    pace_among(state, connection, recipient, false, now).await
+}
+
+/// [`pace`] of codes to log in on a device that is trusted, by those alone.
+///
+/// # Errors
+/// As [`pace`].
+pub async fn pace_trusted(
+    state: &State,
+    connection: &mut AnyConnection,
+    recipient: &[u8; 32],
+    now: Timestamp,
+) -> Result<(), Error> {
+    pace_among(state, connection, recipient, true, now).await
+}
+
+async fn pace_among(
+    state: &State,
+    connection: &mut AnyConnection,
+    recipient: &[u8; 32],
+    trusted: bool,
+    now: Timestamp,
+) -> Result<(), Error> {
     let sms = &state.config.sms;
     if !sms.defended(&state.config.notify.sms) {
         return Ok(());
     }
     let rows = sqlx::query(
-        "SELECT sent_at, answered FROM message_sends WHERE recipient = $1 AND sent_at > $2
+        "SELECT sent_at, answered FROM message_sends
+         WHERE recipient = $1 AND sent_at > $2 AND CASE WHEN purpose = $3 THEN 1 ELSE 0 END = $4
          ORDER BY sent_at",
     )
     .bind(recipient.as_slice())
     .bind(now - DAY)
+    .bind(TRUSTED)
+    .bind(i64::from(trusted))
     .fetch_all(connection)
     .await?;
     let mut sent = Vec::with_capacity(rows.len());

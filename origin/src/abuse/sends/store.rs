@@ -25,6 +25,8 @@ pub(super) enum Share {
     /// Warnings of what strangers do: they cause those too, which must use up neither what a person
     /// is told nor their codes.
     Warned = 3,
+    /// Codes to log in on a device that is trusted.
+    Trusted = 4,
 }
 
 /// A row of `sent_messages`.
@@ -156,7 +158,7 @@ pub(super) async fn counts(
     // What strangers spend is not taken from what people are told: that has as much for itself.
     let of = match sent.share {
         Share::Told => Some(Share::Told),
-        Share::Asked | Share::Undo | Share::Warned => None,
+        Share::Asked | Share::Undo | Share::Warned | Share::Trusted => None,
     };
     let (spent_hour, spent_day) = spent(connection, of, now).await?;
     Ok(Counts {

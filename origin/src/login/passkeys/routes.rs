@@ -1,5 +1,6 @@
 //! The HTTP of passkeys.
 
+use axum::Extension;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
@@ -13,6 +14,7 @@ use super::assertion::{self, Device};
 use super::{PasskeyView, ceremony, registration};
 use crate::abuse::Limit;
 use crate::app::State;
+use crate::browser::{self, InBrowser};
 use crate::error::Error;
 use crate::ids::PasskeyId;
 use crate::login::LoggedIn;
@@ -302,7 +304,8 @@ struct LoginPasskey {
     #[schema(max_length = 128)]
     device_id: Option<String>,
     /// What an earlier login on this device has answered: a lock of the account then does not hold
-    /// it up. One that is unknown, foreign or expired is as if absent.
+    /// it up. One that is unknown, foreign or expired is as if absent. Left out in browser mode: a
+    /// cookie holds it.
     #[schema(value_type = Option<String>)]
     device_token: Option<Secret>,
 }
@@ -324,12 +327,13 @@ struct LoginPasskey {
 async fn login(
     Shared(state): Shared<State>,
     caller: Caller,
+    browser: Option<Extension<InBrowser>>,
     Json(body): Json<LoginPasskey>,
 ) -> Result<LoggedIn, Error> {
     checked_token(&body.passkey_token)?;
     let device = Device {
         id: checked_device_id(body.device_id)?,
-        token: body.device_token,
+        token: browser::device_token(body.device_token, browser)?,
     };
     let credential = read_credential(body.credential)?;
     let limit = Limit::LoginFailuresByAddress;
