@@ -314,12 +314,12 @@ async fn the_browser_is_that_device_however_somebody_logs_in() {
     let device = browser.jar[DEVICE].clone();
 
     // Strangers use up what they may have sent; a page without the cookie is one of them.
-    let send = json!({"email": EMAIL});
+    let body = json!({"email": EMAIL});
     for status in [200, 200, 200, 429] {
-        let reply = Browser::default().post(&origin, "/otp/send", &send).await;
+        let reply = Browser::default().post(&origin, "/otp/body", &send).await;
         assert_eq!(reply.status, status);
     }
-    let sent = browser.post(&origin, "/otp/send", &send).await;
+    let sent = browser.post(&origin, "/otp/send", &body).await;
     let sent = sent.expect(200, "");
     let code = json!({"otp_token": sent.text("otp_token"), "code": origin.code(EMAIL)});
     let reply = browser.post(&origin, "/otp/verify", &code).await;

@@ -185,8 +185,8 @@ impl Verify {
                             let text = "registration_token: expected 1 to 64 bytes.";
                             return Err(Error::invalid(text));
                         }
-                        let named = names || country.is_some();
-                        SentTo::Token(token, if named { Some(address()?) } else { None })
+                        let is_named = names || country.is_some();
+                        SentTo::Token(token, if is_named { Some(address()?) } else { None })
                     }
                     None => SentTo::Address(address()?),
                 };
