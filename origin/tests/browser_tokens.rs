@@ -316,7 +316,7 @@ async fn the_browser_is_that_device_however_somebody_logs_in() {
     // Strangers use up what they may have sent; a page without the cookie is one of them.
     let body = json!({"email": EMAIL});
     for status in [200, 200, 200, 429] {
-        let reply = Browser::default().post(&origin, "/otp/body", &send).await;
+        let reply = Browser::default().post(&origin, "/otp/send", &body).await;
         assert_eq!(reply.status, status);
     }
     let sent = browser.post(&origin, "/otp/send", &body).await;
@@ -349,7 +349,7 @@ async fn the_browser_is_that_device_however_somebody_logs_in() {
     // A body that has one beside is a mistake wherever one is taken.
     for (route, mut body) in [
         ("/login", login),
-        ("/otp/send", send),
+        ("/otp/send", body),
         ("/otp/verify", code),
         ("/login/passkey", assertion),
     ] {

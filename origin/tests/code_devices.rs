@@ -18,7 +18,7 @@ async fn origin() -> Origin {
     let origin = Origin::with(|config| {
         config.notify.sms = Channel::Memory;
         config.otp.sends_per_hour = 100;
-        config.sms.interval_seconds = 0;
+        config.sms.delays_seconds = vec![];
     })
     .await;
     account(&origin).await;
