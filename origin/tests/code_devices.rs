@@ -1,5 +1,4 @@
 //! Codes to log in with that a named device asked for: good there and nowhere else.
-#![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
 mod person;
 mod support;

@@ -26,9 +26,18 @@ impl Wrong {
         self.0.is_empty()
     }
 
-    /// A token that opens a door by itself; 128 random bits have 22 characters in base64url. An empty
-    /// variable in a deployment's template is a mistake, not a token.
+    /// A token of somebody else's. An empty variable in a deployment's template is a mistake, not a
+    /// token.
     pub(super) fn expect_token(&mut self, key: &'static str, token: Option<&Secret>) {
+        self.expect(
+            token.is_none_or(|token| !token.expose().is_empty()),
+            key,
+            "expected a token that is not empty",
+        );
+    }
+
+    /// A token that opens a door here by itself; 128 random bits have 22 characters in base64url.
+    pub(super) fn expect_bearer(&mut self, key: &'static str, token: Option<&Secret>) {
         self.expect(
             token.is_none_or(|token| token.expose().len() >= SHORTEST_TOKEN),
             key,

@@ -101,7 +101,7 @@ pub struct Gate {
 
 impl Gate {
     pub(super) fn check(&self, wrong: &mut Wrong) {
-        wrong.expect_token(
+        wrong.expect_bearer(
             "gate.introspection_token",
             self.introspection_token.as_ref(),
         );

@@ -129,8 +129,8 @@ impl Server {
             "server.metrics_token",
             "expected a token, because server.metrics_listen is not a loopback address",
         );
-        wrong.expect_token("server.kv_token", self.kv_token.as_ref());
-        wrong.expect_token("server.metrics_token", self.metrics_token.as_ref());
+        wrong.expect_bearer("server.kv_token", self.kv_token.as_ref());
+        wrong.expect_bearer("server.metrics_token", self.metrics_token.as_ref());
         wrong.expect(
             self.trusted_proxies
                 .iter()

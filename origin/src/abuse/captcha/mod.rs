@@ -198,7 +198,7 @@ pub async fn needed(
     let standing = lockout::standing(&mut reader, &subject, now).await?;
     // A locked identifier is refused whatever was solved.
     let refused_anyway = purpose == CaptchaFor::Login && standing.locked_for.is_some();
-    if standing.told >= settings.failures && !refused_anyway {
+    if standing.failures >= settings.failures && !refused_anyway {
         return Ok(true);
     }
     if identifier.kind() != Kind::Phone || purpose == CaptchaFor::Login {
