@@ -17,7 +17,7 @@ use edgekeep_tests::server::Reply;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::paths::{POLICY as ADMIN_POLICY, SPELLINGS, most_lenient};
+use crate::paths::{SPELLINGS, most_lenient};
 
 /// RFC 8037, appendix A.1: the gate's own key in these tests.
 const ASSERTION_KEY: &str = r#"{"kty":"OKP","crv":"Ed25519",
@@ -316,8 +316,24 @@ pub(crate) fn program(variable: &str, installed: &str) -> OsString {
     std::env::var_os(variable).unwrap_or_else(|| installed.into())
 }
 
-/// The policy of the spellings.
-pub(crate) const SPELLINGS_POLICY: Option<&str> = Some(ADMIN_POLICY);
+/// What holds behind every gateway that `start(policy)` of the module starts.
+macro_rules! every_gateway {
+    (@test $name:ident $policy:expr) => {
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $name() {
+            start($policy).await.$name().await;
+        }
+    };
+    () => {
+        $crate::authz::every_gateway!(@test lets_pass_what_the_policy_allows None);
+        $crate::authz::every_gateway!(@test refuses_the_rest None);
+        $crate::authz::every_gateway!(@test lets_no_claim_of_the_client_pass None);
+        $crate::authz::every_gateway!(@test a_revoked_token_is_turned_away None);
+        $crate::authz::every_gateway!(@test no_spelling_gets_by Some($crate::paths::POLICY));
+        $crate::authz::every_gateway!(@test a_gate_that_is_down_lets_nothing_pass None);
+    };
+}
+pub(crate) use every_gateway;
 
 async fn gate(authz: &str) -> Gate {
     Gate::with(|_, variables| {

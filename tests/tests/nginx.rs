@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::authz::{Gateway, SPELLINGS_POLICY, program};
+use crate::authz::{Gateway, every_gateway, program};
 
 async fn start(policy: Option<&str>) -> Gateway {
     Gateway::start("nginx", policy, "nginx/edgekeep.conf", launch).await
@@ -35,35 +35,4 @@ fn launch(folder: &Path, config: String) -> Command {
     command
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn lets_pass_what_the_policy_allows() {
-    start(None).await.lets_pass_what_the_policy_allows().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn refuses_the_rest() {
-    start(None).await.refuses_the_rest().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn lets_no_claim_of_the_client_pass() {
-    start(None).await.lets_no_claim_of_the_client_pass().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_token_is_turned_away() {
-    start(None).await.a_revoked_token_is_turned_away().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_spelling_gets_by() {
-    start(SPELLINGS_POLICY).await.no_spelling_gets_by().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gate_that_is_down_lets_nothing_pass() {
-    start(None)
-        .await
-        .a_gate_that_is_down_lets_nothing_pass()
-        .await;
-}
+every_gateway!();
