@@ -423,9 +423,9 @@ pub async fn note_end(
     Ok(noted.rows_affected() == 1)
 }
 
-/// Forgets the failures of two subjects, or of one named twice, after a success, within the
-/// caller's transaction: those
-/// in a row, and of those within the window the ones from `source`, or all of them without.
+/// Forgets the failures of two subjects, or of one named twice, after a success, within the caller's
+/// transaction: those in a row, and of those within the window the ones from `source`, or all of them
+/// without.
 ///
 /// The row stays, with the time of the last failure: a row that vanished would tell whoever asks
 /// for the standing that somebody logged in just now.

@@ -583,7 +583,9 @@ pub async fn end_own(
 /// Who ended a session, as far as the reason tells.
 fn ended_by(user_id: UserId, reason: &str) -> Actor {
     match reason {
-        "logout" | "user" | "revoked" | "factor" | "contact" | "undone" => Actor::User(user_id),
+        "logout" | "user" | "revoked" | "factor" | "contact" | "identity" | "undone" => {
+            Actor::User(user_id)
+        }
         "operator" => Actor::Operator,
         _ => Actor::System,
     }
