@@ -61,6 +61,7 @@ const gate :Workerd.Worker = (
     (name = "POLICY", fromEnvironment = "POLICY"),
     (name = "LEEWAY", fromEnvironment = "LEEWAY"),
     (name = "ALGORITHMS", fromEnvironment = "ALGORITHMS"),
+    (name = "ISSUERS", fromEnvironment = "ISSUERS"),
     (name = "AUTHZ", fromEnvironment = "AUTHZ"),
 
     # Secrets.

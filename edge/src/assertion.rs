@@ -73,6 +73,14 @@ impl AssertionKey {
             "iat": now.0,
             "exp": now.plus(ASSERTION_LIFETIME).0,
         });
+        if token.names_issuer() {
+            // Two issuers may call two people by one name (RFC 9493 §3.2.3 and §4.1).
+            payload["sub_id"] = serde_json::json!({
+                "format": "iss_sub",
+                "iss": claims.issuer,
+                "sub": claims.subject,
+            });
+        }
         if let Some(session) = &claims.session_id {
             payload["sid"] = session.as_str().into();
         }

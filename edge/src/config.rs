@@ -10,7 +10,11 @@ use edgekeep_shared::{
     verifier::{MAX_LEEWAY, Verifier},
 };
 
-use crate::{assertion::AssertionKey, authz::Gateway};
+use crate::{
+    assertion::AssertionKey,
+    authz::Gateway,
+    issuers::{self, Foreign},
+};
 
 /// Seconds of clock difference that are tolerated where `LEEWAY` does not say.
 pub const DEFAULT_LEEWAY: u32 = 5;
@@ -40,6 +44,8 @@ pub struct Config {
     pub verifier: Verifier,
     /// `JWKS_URL`, or the issuer's usual place below `ORIGIN_URL`.
     pub jwks_url: String,
+    /// `ISSUERS`: issuers beside the gate's own; mostly none.
+    pub foreign: Vec<Foreign>,
     /// `UPSTREAM_URL`, without a slash at the end.
     pub upstream_url: String,
     /// `ORIGIN_URL`, without a slash at the end.
@@ -135,11 +141,21 @@ impl Config {
                     .ok_or_else(|| error("AUTHZ", "expected `nginx`, `forwarded` or `envoy`"))
             })
             .transpose()?;
+        let mut verifier = Verifier::new(required("ISSUER")?, required("AUDIENCE")?)
+            .with_algorithms(algorithms(optional("ALGORITHMS").as_deref())?)
+            .with_leeway(leeway);
+        let foreign = match optional("ISSUERS") {
+            None => Vec::new(),
+            Some(text) => {
+                verifier = verifier.among_several();
+                issuers::read(&text, (verifier.issuer(), &jwks_url), leeway)
+                    .map_err(|message| error("ISSUERS", message))?
+            }
+        };
         Ok(Self {
-            verifier: Verifier::new(required("ISSUER")?, required("AUDIENCE")?)
-                .with_algorithms(algorithms(optional("ALGORITHMS").as_deref())?)
-                .with_leeway(leeway),
+            verifier,
             jwks_url,
+            foreign,
             upstream_url: base("UPSTREAM_URL", &required("UPSTREAM_URL")?)?,
             origin_url,
             control_keys,
@@ -304,6 +320,21 @@ mod tests {
             ("ASSERTION_KEY", Some(KEY)),
             ("AUTHZ", Some("on")),
             ("AUTHZ", Some("nginx,envoy")),
+            ("ISSUERS", Some("https://a.example")),
+            (
+                "ISSUERS",
+                Some(
+                    r#"[{"issuer":"https://id.example","audience":"api","revocation":"none",
+                        "jwks_url":"https://a.example/keys"}]"#,
+                ),
+            ),
+            (
+                "ISSUERS",
+                Some(
+                    r#"[{"issuer":"https://a.example","audience":"api","revocation":"none",
+                        "jwks_url":"https://id.example/.well-known/jwks.json"}]"#,
+                ),
+            ),
         ] {
             let error = read(&[(variable, value)]).map(|_| ()).unwrap_err();
             assert_eq!(error.variable, variable, "{value:?}");

@@ -91,6 +91,12 @@ impl Gate {
             ),
             Some(RevocationSources::Configured) | None => {}
         }
+        for foreign in config.iter().flat_map(|config| &config.foreign) {
+            console_error!(
+                "ISSUERS: a token of {} passes until it expires: nobody can revoke it",
+                foreign.verifier.issuer()
+            );
+        }
         Self {
             policy: config
                 .as_ref()
@@ -195,15 +201,7 @@ impl Gate {
         let Some(policy) = self.policy(shared, context).await else {
             return incoming.refuse(&unavailable);
         };
-        // Without keys that count, whoever needs them waits for them.
-        let now = js::now();
-        let keys_are_due = {
-            let known = shared.known.borrow();
-            known.keys.usable(now).is_some() && known.keys.is_due(now)
-        };
-        if keys_are_due {
-            shared.refresh_behind(Part::Keys, context);
-        }
+        shared.refresh_due_keys(context);
         match decide(&incoming.parts, &policy, shared, context).await {
             Decision::Forward(forward) => {
                 if forward.list.check {
@@ -344,6 +342,7 @@ impl Incoming<'_> {
         record.code = forward.reported.map(Rejection::code);
         if let Some(token) = &forward.token {
             record.sub = Some(&token.claims().subject);
+            record.iss = token.names_issuer().then_some(&token.claims().issuer);
             record.sid = token.claims().session_id.as_deref();
             record.cached = Some(forward.cached);
             record.stale = forward.list.stale;
@@ -423,6 +422,7 @@ async fn decide<'p, 'r>(
         let decision = {
             let Knowledge {
                 keys,
+                foreign,
                 list,
                 verified,
                 ..
@@ -430,6 +430,7 @@ async fn decide<'p, 'r>(
             let mut knowledge = gate::Knowledge {
                 verifier: &shared.config.verifier,
                 keys,
+                foreign,
                 list,
                 sources: shared.config.sources,
                 verified,
@@ -439,6 +440,10 @@ async fn decide<'p, 'r>(
         match decision {
             Decision::Wait(Need::Keys) if !progress.waited_for_keys => {
                 shared.wait_for(Part::Keys, context).await;
+                progress.waited_for_keys = true;
+            }
+            Decision::Wait(Need::ForeignKeys(index)) if !progress.waited_for_keys => {
+                shared.wait_for(Part::ForeignKeys(index), context).await;
                 progress.waited_for_keys = true;
             }
             Decision::Wait(Need::List) if !progress.waited_for_list => {

@@ -17,6 +17,7 @@ use std::{
 use edgekeep_shared::{
     gate::{
         cache::VerifiedTokens,
+        issuers::ForeignIssuer,
         keys::HeldKeys,
         list::{self, DEADLINE, FRESH, HeldList, KEPT},
         refresh::{Attempts, Millis},
@@ -29,6 +30,7 @@ use worker::{Context, Delay, console_error};
 
 use crate::{
     config::Config,
+    issuers::Foreign,
     js,
     sources::{Feed, FetchedKeys, Sources},
 };
@@ -55,6 +57,8 @@ const POLL: Duration = Duration::from_millis(2);
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {
     Keys,
+    /// The keys of the issuer beside the gate's own with this index.
+    ForeignKeys(usize),
     List,
     Policy,
 }
@@ -62,6 +66,8 @@ pub(crate) enum Part {
 /// What an isolate knows.
 pub(crate) struct Knowledge {
     pub(crate) keys: HeldKeys,
+    /// In the order of the configuration.
+    pub(crate) foreign: Vec<ForeignIssuer>,
     pub(crate) list: HeldList,
     pub(crate) policy: HeldPolicy,
     pub(crate) verified: VerifiedTokens,
@@ -70,9 +76,14 @@ pub(crate) struct Knowledge {
 }
 
 impl Knowledge {
-    fn new() -> Self {
+    fn new(config: &Config) -> Self {
+        let held = |foreign: &Foreign| ForeignIssuer {
+            verifier: foreign.verifier.clone(),
+            keys: HeldKeys::default(),
+        };
         Self {
             keys: HeldKeys::default(),
+            foreign: config.foreign.iter().map(held).collect(),
             list: HeldList::default(),
             policy: HeldPolicy::default(),
             verified: VerifiedTokens::new(CACHED_TOKENS),
@@ -80,9 +91,18 @@ impl Knowledge {
         }
     }
 
+    fn keys_of(&mut self, index: usize) -> Option<&mut HeldKeys> {
+        self.foreign.get_mut(index).map(|issuer| &mut issuer.keys)
+    }
+
     fn attempts(&self, part: Part) -> &Attempts {
         match part {
             Part::Keys => self.keys.attempts(),
+            Part::ForeignKeys(index) => match self.foreign.get(index) {
+                Some(issuer) => issuer.keys.attempts(),
+                // Nobody has an index but from this very list.
+                None => self.keys.attempts(),
+            },
             Part::List => self.list.attempts(),
             Part::Policy => self.policy.attempts(),
         }
@@ -91,6 +111,9 @@ impl Knowledge {
     fn begin(&mut self, part: Part, now: Millis) -> bool {
         match part {
             Part::Keys => self.keys.begin(now, now + ATTEMPT),
+            Part::ForeignKeys(index) => self
+                .keys_of(index)
+                .is_some_and(|keys| keys.begin(now, now + ATTEMPT)),
             Part::List => self.list.begin(now, now + ATTEMPT),
             Part::Policy => self.policy.begin(now, now + ATTEMPT),
         }
@@ -119,9 +142,9 @@ struct Watch {
 impl Shared {
     pub(crate) fn new(config: Config, sources: Sources) -> Self {
         Self {
+            known: RefCell::new(Knowledge::new(&config)),
             config,
             sources,
-            known: RefCell::new(Knowledge::new()),
             list_used_at: Cell::new(Millis::MIN),
             watch: Cell::new(Watch {
                 number: 0,
@@ -188,12 +211,36 @@ impl Shared {
             context.wait_until(async move {
                 match part {
                     Part::Keys => shared.refresh_keys().await,
+                    Part::ForeignKeys(index) => shared.refresh_foreign_keys(index).await,
                     Part::List => shared.refresh_list().await,
                     Part::Policy => shared.refresh_policy().await,
                 }
             });
         }
         begun
+    }
+
+    /// Has every JWK Set refreshed behind the answer whose time it is. Without keys that count,
+    /// whoever needs them waits for them.
+    pub(crate) fn refresh_due_keys(self: &Rc<Self>, context: &Context) {
+        let now = js::now();
+        let is_due = |keys: &HeldKeys| keys.usable(now).is_some() && keys.is_due(now);
+        let own_is_due = is_due(&self.known.borrow().keys);
+        if own_is_due {
+            self.refresh_behind(Part::Keys, context);
+        }
+        for index in 0..self.config.foreign.len() {
+            let foreign_is_due = {
+                let known = self.known.borrow();
+                known
+                    .foreign
+                    .get(index)
+                    .is_some_and(|issuer| is_due(&issuer.keys))
+            };
+            if foreign_is_due {
+                self.refresh_behind(Part::ForeignKeys(index), context);
+            }
+        }
     }
 
     /// Waits until `part` has been refreshed, by whomever, or nobody will.
@@ -228,9 +275,31 @@ impl Shared {
             }
         };
         if changed == Some(true) {
-            known.verified.clear();
+            known.verified.forget(self.config.verifier.issuer());
         }
         known.keys.finish(now, changed.is_some());
+    }
+
+    async fn refresh_foreign_keys(&self, index: usize) {
+        let Some(foreign) = self.config.foreign.get(index) else {
+            return;
+        };
+        let fetched = self.sources.foreign_keys(&foreign.jwks_url).await;
+        let now = js::now();
+        let known = &mut *self.known.borrow_mut();
+        let Some(keys) = known.keys_of(index) else {
+            return;
+        };
+        let changed = match fetched {
+            Some(FetchedKeys::Fresh(set, max_age)) if !set.is_empty() => {
+                Some(keys.offer(set, now, max_age))
+            }
+            _ => None,
+        };
+        keys.finish(now, changed.is_some());
+        if changed == Some(true) {
+            known.verified.forget(foreign.verifier.issuer());
+        }
     }
 
     /// Where there is a feed, it has the word: KV may be minutes behind, so that its list counts as

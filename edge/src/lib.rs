@@ -1,7 +1,7 @@
 //! Edgekeep's gate: a worker that judges access tokens at the CDN edge.
 //!
 //! The decision itself is [`edgekeep_shared::gate`], a pure function. This crate feeds it:
-//! [`config`] reads the bindings, `knowledge` holds what an isolate knows, `sources` fetches keys,
+//! [`config`] and [`issuers`] read the variables, `knowledge` holds what an isolate knows, `sources` fetches keys,
 //! list and policy, `gate` serves a request, `upstream` sends on what may pass, and [`assertion`]
 //! signs who is asking. [`authz`] reads the questions of other gateways. What was decided is a
 //! line of the log ([`record`]) and a count ([`metrics`]).
@@ -12,6 +12,7 @@
 pub mod assertion;
 pub mod authz;
 pub mod config;
+pub mod issuers;
 pub mod metrics;
 pub mod record;
 

@@ -26,6 +26,9 @@ pub struct Record<'a> {
     /// The subject of the verified token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sub: Option<&'a str>,
+    /// The issuer of the verified token, where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub iss: Option<&'a str>,
     /// The session of the verified token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sid: Option<&'a str>,

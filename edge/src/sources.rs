@@ -54,6 +54,7 @@ pub(crate) enum Feed {
 #[derive(Clone)]
 pub(crate) struct Sources {
     origin: Option<Fetcher>,
+    network: Option<Fetcher>,
     kv: Option<KvStore>,
 }
 
@@ -61,13 +62,15 @@ impl Sources {
     pub(crate) fn of(env: &worker::Env) -> Self {
         Self {
             origin: Fetcher::binding(env, "ORIGIN").or_else(Fetcher::network),
+            network: Fetcher::network(),
             kv: env.kv("EDGEKEEP_KV").ok(),
         }
     }
 
     /// The JWK Set from `JWKS_URL`, else the issuer's signed copy in KV.
     pub(crate) async fn keys(&self, config: &Config) -> Option<FetchedKeys> {
-        match within(LIMIT, self.keys_over_http(config)).await.flatten() {
+        let asked = keys_over_http(self.origin.as_ref(), &config.jwks_url);
+        match within(LIMIT, asked).await.flatten() {
             // An empty set verifies nothing: to a cold isolate the copy is worth more.
             Some(FetchedKeys::Fresh(set, max_age)) if !set.is_empty() => {
                 Some(FetchedKeys::Fresh(set, max_age))
@@ -76,21 +79,12 @@ impl Sources {
         }
     }
 
-    async fn keys_over_http(&self, config: &Config) -> Option<FetchedKeys> {
-        let response = self.get(&config.jwks_url, None).await?;
-        if response.status() != 200 {
-            console_warn!(
-                "JWK Set: {} answered {}",
-                config.jwks_url,
-                response.status()
-            );
-            return None;
-        }
-        let control = response.headers().get("cache-control").ok().flatten();
-        let body = read_body(&response, MAX_SET_BYTES).await?;
-        let set = parse_set(&body)?;
-        let max_age = control.as_deref().and_then(max_age);
-        Some(FetchedKeys::Fresh(set, max_age))
+    /// The JWK Set at `url`, of an issuer beside the gate's own: there is no copy of it, and its URL
+    /// is never the keep's binding's to answer.
+    pub(crate) async fn foreign_keys(&self, url: &str) -> Option<FetchedKeys> {
+        within(LIMIT, keys_over_http(self.network.as_ref(), url))
+            .await
+            .flatten()
     }
 
     async fn keys_from_kv(&self, config: &Config) -> Option<FetchedKeys> {
@@ -116,7 +110,7 @@ impl Sources {
             .filter(|_| config.list_from_feed)?;
         let ask = async {
             let url = format!("{origin}/.well-known/revocations");
-            let response = self.get(&url, etag.as_deref()).await?;
+            let response = get(self.origin.as_ref(), &url, etag.as_deref()).await?;
             match response.status() {
                 304 => Some(Feed::Unchanged),
                 200 => {
@@ -203,24 +197,6 @@ impl Sources {
         }
     }
 
-    async fn get(&self, url: &str, etag: Option<&str>) -> Option<Response> {
-        let init = RequestInit::new();
-        init.set_redirect(RequestRedirect::Manual);
-        if let Some(etag) = etag {
-            let headers = Headers::new().ok()?;
-            headers.set("If-None-Match", etag).ok()?;
-            init.set_headers(&headers);
-        }
-        let request = Request::new_with_str_and_init(url, &init).ok()?;
-        match self.origin.as_ref()?.send(&request).await {
-            Ok(response) => Some(response),
-            Err(error) => {
-                console_warn!("{url}: {error:?}");
-                None
-            }
-        }
-    }
-
     async fn kv_bytes(&self, key: &str) -> Option<Vec<u8>> {
         match self
             .kv
@@ -237,6 +213,37 @@ impl Sources {
             }
         }
     }
+}
+
+async fn get(fetcher: Option<&Fetcher>, url: &str, etag: Option<&str>) -> Option<Response> {
+    let init = RequestInit::new();
+    init.set_redirect(RequestRedirect::Manual);
+    if let Some(etag) = etag {
+        let headers = Headers::new().ok()?;
+        headers.set("If-None-Match", etag).ok()?;
+        init.set_headers(&headers);
+    }
+    let request = Request::new_with_str_and_init(url, &init).ok()?;
+    match fetcher?.send(&request).await {
+        Ok(response) => Some(response),
+        Err(error) => {
+            console_warn!("{url}: {error:?}");
+            None
+        }
+    }
+}
+
+async fn keys_over_http(fetcher: Option<&Fetcher>, url: &str) -> Option<FetchedKeys> {
+    let response = get(fetcher, url, None).await?;
+    if response.status() != 200 {
+        console_warn!("JWK Set: {url} answered {}", response.status());
+        return None;
+    }
+    let control = response.headers().get("cache-control").ok().flatten();
+    let body = read_body(&response, MAX_SET_BYTES).await?;
+    let set = parse_set(&body)?;
+    let max_age = control.as_deref().and_then(max_age);
+    Some(FetchedKeys::Fresh(set, max_age))
 }
 
 fn open_list(body: &[u8], config: &Config) -> Option<RevocationList> {

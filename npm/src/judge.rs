@@ -140,6 +140,7 @@ impl Issuer {
         let mut knowledge = Knowledge {
             verifier: &self.verifier,
             keys: &self.keys,
+            foreign: &[],
             list: &self.list,
             sources: self.sources,
             verified: &mut self.verified,
@@ -221,7 +222,10 @@ impl Judge {
                 let token = admission.token;
                 (used, Verdict::Accept { token })
             }
-            Err(Obstacle::Wait(Need::Keys)) => (None, Verdict::Wait { wait: keys }),
+            // Each issuer here is the own one of its knowledge: it has none beside it.
+            Err(Obstacle::Wait(Need::Keys | Need::ForeignKeys(_))) => {
+                (None, Verdict::Wait { wait: keys })
+            }
             Err(Obstacle::Wait(Need::List | Need::Introspection)) => {
                 (None, Verdict::Wait { wait: list })
             }

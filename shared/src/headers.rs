@@ -12,6 +12,7 @@ use crate::error::Rejection;
 /// The header fields that carry a verified identity, as letters and digits only.
 const IDENTITY: &[&[u8]] = &[
     b"xuserid",
+    b"xuserissuer",
     b"xuserroles",
     b"xuserpermissions",
     b"xcustomerid",

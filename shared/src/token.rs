@@ -88,6 +88,15 @@ impl<'a> UnverifiedToken<'a> {
         self.key_id.as_deref()
     }
 
+    /// The claim `iss`, to choose among issuers that are trusted already and for nothing else; none
+    /// where the claims cannot be read.
+    pub fn unverified_issuer(&self) -> Option<&str> {
+        self.claims
+            .as_ref()
+            .ok()
+            .map(|claims| claims.issuer.as_str())
+    }
+
     /// Whether `typ` is `expected`, with or without the prefix `application/`, in any case
     /// (RFC 7515 §4.1.9; media types are case-insensitive).
     pub fn has_type(&self, expected: &str) -> bool {

@@ -26,7 +26,8 @@ pub const MAX_LEEWAY: u32 = 300;
 #[derive(Clone, Debug)]
 pub struct Verifier {
     issuer: String,
-    audience: String,
+    audiences: Vec<String>,
+    names_issuer: bool,
     token_type: String,
     algorithms: Vec<Algorithm>,
     leeway: i64,
@@ -37,6 +38,7 @@ pub struct Verifier {
 pub struct VerifiedToken {
     claims: Claims,
     key_id: String,
+    names_issuer: bool,
 }
 
 impl VerifiedToken {
@@ -49,6 +51,11 @@ impl VerifiedToken {
     pub fn key_id(&self) -> &str {
         &self.key_id
     }
+
+    /// Whether whoever is told of the subject must be told of the issuer, too: it is one of several.
+    pub const fn names_issuer(&self) -> bool {
+        self.names_issuer
+    }
 }
 
 impl Verifier {
@@ -57,11 +64,26 @@ impl Verifier {
     pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> Self {
         Self {
             issuer: issuer.into(),
-            audience: audience.into(),
+            audiences: Vec::from([audience.into()]),
+            names_issuer: false,
             token_type: String::from(ACCESS_TOKEN_TYPE),
             algorithms: Vec::from(Algorithm::ALL),
             leeway: 0,
         }
+    }
+
+    /// Accepts tokens for one of `more`, too.
+    #[must_use]
+    pub fn with_more_audiences(mut self, more: impl IntoIterator<Item = String>) -> Self {
+        self.audiences.extend(more);
+        self
+    }
+
+    /// Says of every token that its issuer is one of several, by which alone its subject is somebody.
+    #[must_use]
+    pub const fn among_several(mut self) -> Self {
+        self.names_issuer = true;
+        self
     }
 
     /// Expects another `typ`.
@@ -90,9 +112,9 @@ impl Verifier {
         &self.issuer
     }
 
-    /// The audience that is expected.
-    pub fn audience(&self) -> &str {
-        &self.audience
+    /// The audiences of which a token must have one.
+    pub fn audiences(&self) -> &[String] {
+        &self.audiences
     }
 
     /// Verifies `token` with the keys of its issuer, at the instant `now`.
@@ -149,6 +171,7 @@ impl Verifier {
         Ok(VerifiedToken {
             claims,
             key_id: String::from(jwk.key_id()),
+            names_issuer: self.names_issuer,
         })
     }
 
@@ -169,7 +192,11 @@ impl Verifier {
         if claims.issuer != self.issuer {
             return Err(Rejection::IssuerMismatch);
         }
-        if !claims.audience.contains(&self.audience) {
+        if !self
+            .audiences
+            .iter()
+            .any(|one| claims.audience.contains(one))
+        {
             return Err(Rejection::AudienceMismatch);
         }
         self.judge_time(claims, now)

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 const OWNED: &[&str] = &[
     "X-User-ID",
+    "X-User-Issuer",
     "X-User-Roles",
     "X-User-Permissions",
     "X-Customer-ID",

@@ -12,6 +12,7 @@ mod bursts;
 mod corpus;
 mod forwarding;
 mod identity;
+mod issuers;
 mod keys;
 mod metrics;
 mod paths;

@@ -60,6 +60,14 @@ impl VerifiedTokens {
         self.younger.insert(hash, token);
     }
 
+    /// Forgets the tokens of `issuer`: the keys that the verdicts rest on have changed. Another
+    /// issuer's stay, or one that changes its keys at every question would spoil them for all.
+    pub fn forget(&mut self, issuer: &str) {
+        for generation in [&mut self.younger, &mut self.older] {
+            generation.retain(|_, token| token.claims().issuer != issuer);
+        }
+    }
+
     /// Forgets everything: the keys that the verdicts rest on have changed.
     pub fn clear(&mut self) {
         self.younger.clear();

@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub mod cache;
+pub mod issuers;
 pub mod keys;
 pub mod list;
 pub mod refresh;
@@ -24,6 +25,7 @@ pub mod refusal;
 pub mod rules;
 
 use cache::{TokenHash, VerifiedTokens};
+use issuers::ForeignIssuer;
 use keys::HeldKeys;
 use list::{Check, HeldList};
 use refresh::Millis;
@@ -66,10 +68,12 @@ pub enum RevocationSources {
 /// What the gate knows.
 #[derive(Debug)]
 pub struct Knowledge<'k> {
-    /// Who is trusted, and for what.
+    /// The gate's own issuer: who is trusted, and for what.
     pub verifier: &'k Verifier,
-    /// The keys.
+    /// Its keys.
     pub keys: &'k HeldKeys,
+    /// Issuers beside it, for rules that name them.
+    pub foreign: &'k [ForeignIssuer],
     /// The list.
     pub list: &'k HeldList,
     /// Whether there is to be a list.
@@ -106,8 +110,10 @@ pub enum Introspection {
 /// Something to fetch before the decision can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
-    /// A newer JWK Set.
+    /// A newer JWK Set of the gate's own issuer.
     Keys,
+    /// A newer JWK Set of the issuer beside it with this index.
+    ForeignKeys(usize),
     /// A checked revocation list.
     List,
     /// The issuer's word on this token.
@@ -268,14 +274,21 @@ fn admit<'p, 's>(
         return Err(Rejection::RevocationUnavailable.into());
     }
     let text = find_token(request, &access.source)?;
-    let admission = judge(text, access.revocation, knowledge, progress, now)?;
-    let missing =
-        access
-            .requirement
-            .check(&admission.token.claims().holder(), parameter, unix(now).0);
-    missing
+    let token = verify(text, knowledge, progress, now)?;
+    // Before anybody is asked about the token, or judged by what another issuer says of them.
+    if !access.takes_issuer(&token.claims().issuer, knowledge.verifier.issuer()) {
+        return Err(Rejection::IssuerMismatch.into());
+    }
+    let list = check_revocation(&token, access.revocation, knowledge, *progress, now)?;
+    access
+        .requirement
+        .check(&token.claims().holder(), parameter, unix(now).0)
         .map_err(|missing| Obstacle::Refuse(Refusal::new(missing.rejection(), Some(missing))))?;
-    Ok(admission)
+    Ok(Admission {
+        token,
+        cached: !progress.verified,
+        list,
+    })
 }
 
 /// Judges a token by itself, for whoever has no route that asks for more: signature, claims and
@@ -293,8 +306,7 @@ pub fn judge(
     progress: &mut Progress,
     now: Millis,
 ) -> Result<Admission, Obstacle<'static>> {
-    let (token, found) = verify(text, knowledge, *progress, now)?;
-    progress.verified |= !found;
+    let token = verify(text, knowledge, progress, now)?;
     let list = check_revocation(&token, revocation, knowledge, *progress, now)?;
     Ok(Admission {
         token,
@@ -318,40 +330,41 @@ fn find_token<'r>(request: &Request<'r>, source: &TokenSource) -> Result<&'r str
     }
 }
 
-/// 4. and 5. The verdict on the token: from the cache, or by its signature.
+/// 4. and 5. The verdict on the token: from the cache, or by the keys of the issuer that it names.
 fn verify(
     text: &str,
     knowledge: &mut Knowledge<'_>,
-    progress: Progress,
+    progress: &mut Progress,
     now: Millis,
-) -> Result<(Rc<VerifiedToken>, bool), Obstacle<'static>> {
+) -> Result<Rc<VerifiedToken>, Obstacle<'static>> {
     let hash = TokenHash::of(text.as_bytes());
-    let usable = knowledge.keys.usable(now);
-    if let Some(keys) = usable
-        && let Some(token) = knowledge.verified.find(&hash)
+    if let Some(token) = knowledge.verified.find(&hash)
+        && let Some((verifier, keys)) = knowledge.usable_keys_of(&token, now)
     {
-        knowledge.verifier.verify_time(&token, unix(now))?;
+        verifier.verify_time(&token, unix(now))?;
         // Whoever changes the keys clears the cache; this holds even if they forget.
         if keys.find(token.key_id()).is_some() {
-            return Ok((token, true));
+            return Ok(token);
         }
     }
-    let may_wait = !progress.waited_for_keys && knowledge.keys.may_ask(now);
     let parsed = UnverifiedToken::parse(text.as_bytes())?;
-    let Some(keys) = usable else {
+    let issuer = knowledge.issuer_of(&parsed);
+    let may_wait = !progress.waited_for_keys && issuer.keys.may_ask(now);
+    let Some(keys) = issuer.keys.usable(now) else {
         return Err(if may_wait {
-            Obstacle::Wait(Need::Keys)
+            Obstacle::Wait(issuer.need)
         } else {
             Rejection::KeysUnavailable.into()
         });
     };
-    match knowledge.verifier.verify_parsed(parsed, keys, unix(now)) {
+    match issuer.verifier.verify_parsed(parsed, keys, unix(now)) {
         Ok(token) => {
             let token = Rc::new(token);
             knowledge.verified.insert(hash, Rc::clone(&token));
-            Ok((token, false))
+            progress.verified = true;
+            Ok(token)
         }
-        Err(Rejection::KeyUnknown) if may_wait => Err(Obstacle::Wait(Need::Keys)),
+        Err(Rejection::KeyUnknown) if may_wait => Err(Obstacle::Wait(issuer.need)),
         Err(rejection) => Err(rejection.into()),
     }
 }
@@ -364,6 +377,15 @@ fn check_revocation(
     progress: Progress,
     now: Millis,
 ) -> Result<ListUse, Obstacle<'static>> {
+    if !knowledge.is_own(token) {
+        // The list speaks for its issuer's tokens alone: its entries of the same names are other
+        // people. Of each issuer beside it the operator has said that there is none; where the
+        // rule asks for an issuer's word on every request, only the own one can give it.
+        return match mode {
+            Revocation::List(_) | Revocation::Off => Ok(ListUse::default()),
+            Revocation::Strict => Err(Rejection::IssuerMismatch.into()),
+        };
+    }
     match mode {
         Revocation::Off => Ok(ListUse::default()),
         Revocation::Strict => match progress.introspection {
@@ -428,8 +450,9 @@ const fn unix(now: Millis) -> UnixTime {
 }
 
 /// The names of [`identity_headers`].
-pub const IDENTITY_HEADERS: [&str; 7] = [
+pub const IDENTITY_HEADERS: [&str; 8] = [
     "X-User-ID",
+    "X-User-Issuer",
     "X-User-Roles",
     "X-User-Permissions",
     "X-Customer-ID",
@@ -457,6 +480,8 @@ pub fn identity_headers(token: &VerifiedToken) -> impl Iterator<Item = (&'static
     let level = claims.kyc_level.map(|level| alloc::format!("{level}"));
     let values = [
         Some(value(&claims.subject)),
+        // Two issuers may call two people by one name.
+        token.names_issuer().then(|| value(&claims.issuer)),
         list(&claims.roles),
         list(&claims.permissions),
         claims.customer_id.as_deref().map(value),

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::host;
+use super::rule::OWN_ISSUER;
 
 /// The most values in one list: a rule that needs more should ask for a role or a wider scope.
 const MAX_LIST: usize = 64;
@@ -259,6 +260,11 @@ pub(super) const TOKEN: Form = Form {
             .all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
     },
 };
+pub(super) const ISSUER: Form = Form {
+    expected: "\"own\" or an issuer exactly as its tokens name it, such as \"https://id.example\", at \
+               most 256 bytes",
+    admits: |text| text == OWN_ISSUER || is_issuer(text),
+};
 pub(super) const NAME: Form = Form {
     expected: "text without control characters, at most 256 bytes",
     admits: |text| !text.chars().any(char::is_control),
@@ -314,13 +320,20 @@ const fn is_tchar(byte: u8) -> bool {
         )
 }
 
+/// Whether `text` can be the name of an issuer: an absolute http or https URL without query and
+/// fragment (RFC 8414 §2), as long as a value may be.
+pub fn is_issuer(text: &str) -> bool {
+    text.len() <= MAX_VALUE_BYTES && is_base_url(text)
+}
+
 /// A URL to put a path behind.
 fn is_base_url(text: &str) -> bool {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));
     rest.is_some_and(|rest| {
-        !rest.starts_with('/')
+        !rest.is_empty()
+            && !rest.starts_with('/')
             && !rest.contains('@')
             && rest
                 .bytes()

@@ -24,11 +24,13 @@ mod requirement;
 mod rule;
 mod upstream;
 
+pub use fields::is_issuer;
 pub use owner::{Owner, OwnerClaim};
 pub use pattern::Pattern;
 pub use requirement::{AUTH_TIME_LEEWAY_SECONDS, FactorKind, Holder, Missing, Requirement};
 pub use rule::{
-    Access, Cors, DEFAULT_MAX_STALE_SECONDS, Revocation, Rule, Staleness, TokenAccess, TokenSource,
+    Access, Cors, DEFAULT_MAX_STALE_SECONDS, OWN_ISSUER, Revocation, Rule, Staleness, TokenAccess,
+    TokenSource,
 };
 
 /// The longest policy text in bytes: 256 KiB.

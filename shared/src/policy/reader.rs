@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 use toml::de::{DeTable, DeValue};
 
 use super::fields::{
-    Fault, Fields, HEADER, HOST, METHOD, NAME, ORIGIN, ORIGIN_OR_ANY, Read, TOKEN, fault, kind,
+    Fault, Fields, HEADER, HOST, ISSUER, METHOD, NAME, ORIGIN, ORIGIN_OR_ANY, Read, Strings, TOKEN,
+    fault, kind,
 };
 use super::owner;
 use super::pattern::Pattern;
@@ -37,6 +38,7 @@ const ROUTE_KEYS: &[&str] = &[
     "hosts",
     "methods",
     "access",
+    "issuer",
     "scopes",
     "any_scope",
     "roles",
@@ -63,6 +65,7 @@ const ROUTE_KEYS: &[&str] = &[
 ];
 /// What a public rule has no use for: nobody's token is looked at.
 const TOKEN_KEYS: &[&str] = &[
+    "issuer",
     "scopes",
     "any_scope",
     "roles",
@@ -226,6 +229,7 @@ fn rule(fields: &Fields<'_, '_>, line: usize) -> Read<Rule> {
         }
         _ => Access::Token(Box::new(TokenAccess {
             requirement: requirement(fields, &pattern)?,
+            issuers: issuers(fields)?,
             revocation: revocation(fields)?,
             source: source(fields, &methods)?,
         })),
@@ -251,6 +255,18 @@ fn rule(fields: &Fields<'_, '_>, line: usize) -> Read<Rule> {
         upstream: upstream::base(fields)?,
         headers: upstream::headers(fields)?,
     })
+}
+
+fn issuers(fields: &Fields<'_, '_>) -> Read<Strings> {
+    let issuers = fields.list("issuer", &ISSUER)?.unwrap_or_default();
+    if issuers.len() > 1
+        && let Some((_, at)) = fields.first_of(&["owner"])
+    {
+        let message = "\"owner\" beside several issuers, which may call two people by one name, \
+                       expected one \"issuer\"";
+        return fault(at, message.to_string());
+    }
+    Ok(issuers)
 }
 
 fn requirement(fields: &Fields<'_, '_>, pattern: &Pattern) -> Read<Requirement> {

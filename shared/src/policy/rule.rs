@@ -47,10 +47,31 @@ pub enum Access {
 pub struct TokenAccess {
     /// What the token must say.
     pub requirement: Requirement,
+    /// The issuers whose tokens are taken, [`OWN_ISSUER`] being the gate's own; empty: that alone.
+    pub issuers: Box<[Box<str>]>,
     /// How revocation is checked.
     pub revocation: Revocation,
     /// Where the token stands in the request.
     pub source: TokenSource,
+}
+
+/// What a rule calls the gate's own issuer, wherever the gate is. No other is called so: an issuer is
+/// a URL (RFC 8414 §2).
+pub const OWN_ISSUER: &str = "own";
+
+impl TokenAccess {
+    /// Whether the rule takes tokens of `issuer`, `own` being the gate's. What another issuer says of
+    /// scopes, roles and people is its own word: a rule takes it only by name.
+    pub fn takes_issuer(&self, issuer: &str, own: &str) -> bool {
+        let is_own = issuer == own;
+        if self.issuers.is_empty() {
+            return is_own;
+        }
+        self.issuers.iter().any(|named| match &**named {
+            OWN_ISSUER => is_own,
+            named => named == issuer,
+        })
+    }
 }
 
 /// How revocation is checked.

@@ -330,6 +330,28 @@ fn says_where_a_policy_is_wrong_and_what_was_expected() {
             "\"owner_or_roles\" has no effect",
         ),
         (
+            route("issuer = [\"own\", \"other\"]"),
+            3,
+            18,
+            "\"issuer\" has \"other\", expected \"own\" or an issuer exactly as its tokens name it",
+        ),
+        (route("issuer = \"https://\""), 3, 10, "\"issuer\" has"),
+        (route("issuer = []"), 3, 10, "\"issuer\" has 0 values"),
+        (
+            route("access = \"public\"\nissuer = \"own\""),
+            4,
+            1,
+            "\"issuer\" contradicts access = \"public\"",
+        ),
+        (
+            "[[route]]\nmatch = \"/{id}\"\nowner = { id = \"sub\" }\n\
+             issuer = [\"own\", \"https://a.example\"]"
+                .into(),
+            3,
+            1,
+            "\"owner\" beside several issuers",
+        ),
+        (
             route("hosts = [\"api.example:8443\"]"),
             3,
             10,

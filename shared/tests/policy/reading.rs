@@ -159,6 +159,26 @@ match = "/plain"
 }
 
 #[test]
+fn takes_the_own_issuer_unless_others_are_named() {
+    const OWN: &str = "https://id.example";
+    const A: &str = "https://a.example";
+    for (key, own, a) in [
+        ("", true, false),
+        ("issuer = \"own\"", true, false),
+        ("issuer = \"https://id.example\"", true, false),
+        ("issuer = \"https://a.example\"", false, true),
+        ("issuer = [\"https://a.example\", \"own\"]", true, true),
+        ("issuer = [\"https://a.example/\"]", false, false),
+    ] {
+        let policy = Policy::parse(&format!("[[route]]\nmatch = \"/a\"\n{key}")).unwrap();
+        let access = token_access(&policy.rules()[0]);
+        assert_eq!(access.takes_issuer(OWN, OWN), own, "{key}");
+        assert_eq!(access.takes_issuer(A, OWN), a, "{key}");
+        assert!(!access.takes_issuer("own", OWN), "{key}");
+    }
+}
+
+#[test]
 fn knows_how_old_a_list_may_be() {
     let staleness = Staleness {
         max_stale: 10,

@@ -3,6 +3,7 @@
 
 mod corpus;
 mod gate;
+mod issuers;
 mod keys;
 mod revocation;
 mod support;

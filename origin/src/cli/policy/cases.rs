@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use edgekeep_shared::error::Rejection;
-use edgekeep_shared::policy::Policy;
+use edgekeep_shared::policy::{OWN_ISSUER, Policy};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use toml::Spanned;
@@ -23,8 +23,8 @@ Cases stand in the policy itself; gates do not look at them:
     expect = \"allow\"                                     # or a code, such as \"insufficient_scope\"
     rule = \"/api/reports/**\"                             # optional: the rule that must decide
 
-A token may have sub, scopes, roles, permissions, customer_id, kyc_level, kyc_status, amr, acr, and
-auth_age (seconds since the person authenticated). `host` is whom the request is for, `origin` is the page that sends the request; `preflight = \"PUT\"` makes
+A token may have issuer (the gate's own unless given), sub, scopes, roles, permissions, customer_id,
+kyc_level, kyc_status, amr, acr, and auth_age (seconds since the person authenticated). `host` is whom the request is for, `origin` is the page that sends the request; `preflight = \"PUT\"` makes
 it a CORS preflight about that method, which is expected to be answered with expect =
 \"preflight\". Tokens are taken as valid and not revoked: what is tested is the policy.";
 
@@ -46,6 +46,7 @@ pub(super) struct Case {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Token {
+    issuer: Option<String>,
     sub: Option<String>,
     scopes: Vec<String>,
     roles: Vec<String>,
@@ -59,6 +60,13 @@ struct Token {
 }
 
 impl Token {
+    /// Whose it is, where it is not the gate's own issuer's.
+    fn foreign_issuer(&self) -> Option<&str> {
+        self.issuer
+            .as_deref()
+            .filter(|issuer| *issuer != OWN_ISSUER)
+    }
+
     fn claims(&self, now: i64) -> Map<String, Value> {
         let mut claims = Map::new();
         let mut add = |name: &str, value: Value| {
@@ -161,10 +169,11 @@ impl Case {
     /// How what happens differs from what was expected; none: it does not.
     fn wrong(&self, judge: &Judge, policy: &Policy) -> anyhow::Result<Option<String>> {
         let (method, target) = split(&self.request).context("a request that is none")?;
+        let issuer = self.token.as_ref().and_then(Token::foreign_issuer);
         let token = self
             .token
             .as_ref()
-            .map(|token| judge.describe(token.claims(judge.now())))
+            .map(|token| judge.describe(issuer, token.claims(judge.now())))
             .transpose()?;
         let verdict = judge.judge(
             policy,
@@ -174,6 +183,7 @@ impl Case {
                 host: self.host.as_deref(),
                 origin: self.origin.as_deref(),
                 preflight_method: self.preflight.as_deref(),
+                foreign_issuer: issuer,
                 token: token.as_deref(),
             },
         );

@@ -62,6 +62,7 @@ fn token(access: &TokenAccess) -> Vec<String> {
             all.push(format!("{what} {}", values.join(", ")));
         }
     };
+    list("the issuer", &access.issuers);
     list("the scopes", scopes);
     list("one of the scopes", any_scope);
     list("one of the roles", roles);

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use edgekeep_shared::base64url;
+use edgekeep_shared::error::Rejection;
 use edgekeep_shared::path;
-use edgekeep_shared::policy::{AUTH_TIME_LEEWAY_SECONDS, Policy};
+use edgekeep_shared::policy::{AUTH_TIME_LEEWAY_SECONDS, Access, Policy};
 use edgekeep_shared::token::MAX_TOKEN_BYTES;
 use edgekeep_shared::verifier::Verifier;
 use serde_json::{Map, Value};
@@ -55,12 +56,20 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
         Some("-") => Some(from_standard_input()?),
         other => other.map(str::to_owned),
     };
+    let mut foreign_issuer = None;
     let (judge, token, vouched) = match (&options.jwks, given) {
         (Some(_), given) => (of_issuer(options)?, given, true),
         (None, None) => (Judge::of_described_tokens(options.now)?, None, true),
         (None, Some(given)) => {
             let judge = Judge::of_described_tokens(options.now)?;
-            let token = judge.describe(claims(&given)?)?;
+            let claims = claims(&given)?;
+            // Which issuer is the gate's own is not said here: one that no rule names is.
+            foreign_issuer = claims
+                .get("iss")
+                .and_then(Value::as_str)
+                .filter(|issuer| is_named(&policy, issuer))
+                .map(str::to_owned);
+            let token = judge.describe(foreign_issuer.as_deref(), claims)?;
             (judge, Some(token), false)
         }
     };
@@ -72,6 +81,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
             host: options.host.as_deref(),
             origin: options.origin.as_deref(),
             preflight_method: None,
+            foreign_issuer: foreign_issuer.as_deref(),
             token: token.as_deref(),
         },
     );
@@ -99,6 +109,14 @@ fn of_issuer(options: &Options) -> anyhow::Result<Judge> {
     let leeway = u32::try_from(AUTH_TIME_LEEWAY_SECONDS).unwrap_or_default();
     let verifier = Verifier::new(&**issuer, &**audience).with_leeway(leeway);
     Ok(Judge::of_keys(verifier, set, options.now))
+}
+
+/// Whether a rule takes tokens of `issuer` by its name.
+fn is_named(policy: &Policy, issuer: &str) -> bool {
+    policy.rules().iter().any(|rule| match rule.access() {
+        Access::Token(access) => access.issuers.iter().any(|named| **named == *issuer),
+        Access::Public => false,
+    })
 }
 
 /// What an unverified token says.
@@ -163,6 +181,8 @@ fn print(options: &Options, policy: &Policy, verdict: &Verdict<'_>, vouched: boo
             );
             if let Some(lacks) = lacks {
                 println!("because  {}", describe::missing(lacks));
+            } else if *rejection == Rejection::IssuerMismatch {
+                println!("because  the rule takes no token of this issuer");
             } else if canonical.is_none() {
                 println!("because  the path has no form that everybody reads alike");
             } else if verdict.rule.is_none() {

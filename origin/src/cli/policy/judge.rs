@@ -2,6 +2,7 @@
 
 use edgekeep_shared::error::Rejection;
 use edgekeep_shared::gate::cache::VerifiedTokens;
+use edgekeep_shared::gate::issuers::ForeignIssuer;
 use edgekeep_shared::gate::keys::HeldKeys;
 use edgekeep_shared::gate::list::HeldList;
 use edgekeep_shared::gate::{
@@ -67,13 +68,15 @@ pub(super) struct Asked<'a> {
     pub(super) origin: Option<&'a str>,
     /// `Access-Control-Request-Method`
     pub(super) preflight_method: Option<&'a str>,
+    /// Whose the token is, where it is described and not of the gate's own issuer.
+    pub(super) foreign_issuer: Option<&'a str>,
     pub(super) token: Option<&'a str>,
 }
 
 /// Whose tokens count, and the clock by which.
 pub(super) struct Judge {
     verifier: Verifier,
-    keys: HeldKeys,
+    set: JwkSet,
     /// The key that describes tokens; none where an issuer's own keys are used.
     signer: Option<SigningKey>,
     now: i64,
@@ -93,18 +96,22 @@ impl Judge {
 
     /// One that takes an issuer's tokens.
     pub(super) fn of_keys(verifier: Verifier, set: JwkSet, now: Option<i64>) -> Self {
-        let now = now.unwrap_or_else(|| Clock::System.now().unix_seconds());
-        let mut keys = HeldKeys::default();
-        let millis = now.saturating_mul(1_000);
-        keys.begin(millis, millis);
-        keys.offer(set, millis, None);
-        keys.finish(millis, true);
         Self {
             verifier,
-            keys,
+            set,
             signer: None,
-            now,
+            now: now.unwrap_or_else(|| Clock::System.now().unix_seconds()),
         }
+    }
+
+    /// The keys as a gate holds them that has just fetched them.
+    fn held_keys(&self) -> HeldKeys {
+        let mut keys = HeldKeys::default();
+        let millis = self.now.saturating_mul(1_000);
+        keys.begin(millis, millis);
+        keys.offer(self.set.clone(), millis, None);
+        keys.finish(millis, true);
+        keys
     }
 
     /// The instant of judgement, in seconds since 1970.
@@ -112,18 +119,23 @@ impl Judge {
         self.now
     }
 
-    /// A token that says what `claims` says, valid now, whatever it says about its own validity.
+    /// A token of `foreign_issuer`, or of the gate's own, that says what `claims` says, valid now,
+    /// whatever it says about its own validity.
     ///
     /// # Errors
     /// When this judge takes an issuer's tokens only.
-    pub(super) fn describe(&self, mut claims: Map<String, Value>) -> Result<String, Error> {
+    pub(super) fn describe(
+        &self,
+        foreign_issuer: Option<&str>,
+        mut claims: Map<String, Value>,
+    ) -> Result<String, Error> {
         let signer = self
             .signer
             .as_ref()
             .ok_or_else(|| Error::internal("no key to sign with"))?;
         claims.remove("nbf");
         for (name, value) in [
-            ("iss", json!(ISSUER)),
+            ("iss", json!(foreign_issuer.unwrap_or(ISSUER))),
             ("aud", json!(AUDIENCE)),
             ("iat", json!(self.now)),
             ("exp", json!(self.now.saturating_add(LIFE))),
@@ -167,9 +179,14 @@ impl Judge {
             preflight_method: asked.preflight_method,
             ..Request::default()
         };
+        let foreign = asked.foreign_issuer.map(|issuer| ForeignIssuer {
+            verifier: Verifier::new(issuer, AUDIENCE),
+            keys: self.held_keys(),
+        });
         let mut knowledge = Knowledge {
             verifier: &self.verifier,
-            keys: &self.keys,
+            keys: &self.held_keys(),
+            foreign: foreign.as_slice(),
             list: &HeldList::default(),
             sources: RevocationSources::None,
             verified: &mut VerifiedTokens::new(1),
