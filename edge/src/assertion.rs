@@ -7,21 +7,13 @@ use core::fmt;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use edgekeep_shared::{
+    assertion::{ASSERTION_ISSUER, ASSERTION_LIFETIME, ASSERTION_TYPE},
     base64url,
     json::{self, Value},
     jwk::VerifyingKey,
     time::UnixTime,
     verifier::VerifiedToken,
 };
-
-/// The `typ` of an assertion.
-pub const ASSERTION_TYPE: &str = "edgekeep-assertion+jwt";
-
-/// The `iss` of an assertion: the gate, not the issuer of access tokens.
-pub const ASSERTION_ISSUER: &str = "edgekeep-gate";
-
-/// Seconds that an assertion lives: one request's way from the edge to the upstream.
-pub const ASSERTION_LIFETIME: i64 = 30;
 
 /// A private Ed25519 key of the gate.
 pub struct AssertionKey {

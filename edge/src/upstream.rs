@@ -12,8 +12,7 @@ use worker::web_sys::{Request, RequestInit, RequestRedirect};
 
 use crate::config::Config;
 
-/// The header of the signed assertion.
-pub(crate) const ASSERTION: &str = "X-Edgekeep-Assertion";
+pub(crate) use edgekeep_shared::assertion::HEADER as ASSERTION;
 
 /// The request that the upstream gets: the same method and body, the canonical path, no identity
 /// but the verified one.

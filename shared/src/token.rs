@@ -15,6 +15,17 @@ use crate::{
 /// arrives intact, and everything after this check costs time in proportion.
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
+/// A compact JWS whose header has been read.
+#[derive(Clone, Debug)]
+pub(crate) struct Jws<'a> {
+    pub(crate) algorithm: Algorithm,
+    media_type: Option<String>,
+    pub(crate) key_id: Option<String>,
+    pub(crate) signing_input: &'a [u8],
+    pub(crate) payload: Vec<u8>,
+    pub(crate) signature: Vec<u8>,
+}
+
 /// A well-formed token whose signature has not been verified.
 ///
 /// Its claims have been read, since whatever cannot be parsed is refused before any cryptography,
@@ -22,25 +33,13 @@ pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 /// them, after the signature.
 #[derive(Clone, Debug)]
 pub struct UnverifiedToken<'a> {
-    algorithm: Algorithm,
-    media_type: Option<String>,
-    key_id: Option<String>,
-    signing_input: &'a [u8],
-    signature: Vec<u8>,
+    jws: Jws<'a>,
     claims: Result<Claims, Rejection>,
 }
 
-impl<'a> UnverifiedToken<'a> {
-    /// Parses a compact JWS.
-    ///
-    /// # Errors
-    ///
-    /// In this order: [`Rejection::TokenTooLarge`]; [`Rejection::TokenMalformed`] for anything but
-    /// three parts of canonical base64url, of which the first is that of a JSON object with unique
-    /// members and `alg`, `typ` and `kid` of the right types; [`Rejection::CriticalHeader`];
-    /// [`Rejection::AlgorithmNotAllowed`]; [`Rejection::TokenMalformed`] again for a payload that
-    /// is not such an object.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, Rejection> {
+impl<'a> Jws<'a> {
+    /// As [`UnverifiedToken::parse`], but for the payload, which is any bytes.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Rejection> {
         if bytes.len() > MAX_TOKEN_BYTES {
             return Err(Rejection::TokenTooLarge);
         }
@@ -65,27 +64,50 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Rejection::CriticalHeader);
         }
         let algorithm = Algorithm::from_name(algorithm).ok_or(Rejection::AlgorithmNotAllowed)?;
-
-        let payload = json::parse_object(&payload).map_err(|_| Rejection::TokenMalformed)?;
-        let claims = Claims::read(&payload);
         Ok(Self {
             algorithm,
             media_type,
             key_id,
             signing_input,
+            payload,
             signature,
-            claims,
         })
+    }
+
+    /// Whether `typ` is `expected`; see [`UnverifiedToken::has_type`].
+    pub(crate) fn has_type(&self, expected: &str) -> bool {
+        let Some(media_type) = &self.media_type else {
+            return false;
+        };
+        bare(media_type).eq_ignore_ascii_case(bare(expected))
+    }
+}
+
+impl<'a> UnverifiedToken<'a> {
+    /// Parses a compact JWS.
+    ///
+    /// # Errors
+    ///
+    /// In this order: [`Rejection::TokenTooLarge`]; [`Rejection::TokenMalformed`] for anything but
+    /// three parts of canonical base64url, of which the first is that of a JSON object with unique
+    /// members and `alg`, `typ` and `kid` of the right types; [`Rejection::CriticalHeader`];
+    /// [`Rejection::AlgorithmNotAllowed`]; [`Rejection::TokenMalformed`] again for a payload that
+    /// is not such an object.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Rejection> {
+        let jws = Jws::parse(bytes)?;
+        let payload = json::parse_object(&jws.payload).map_err(|_| Rejection::TokenMalformed)?;
+        let claims = Claims::read(&payload);
+        Ok(Self { jws, claims })
     }
 
     /// The header's `alg`.
     pub const fn unverified_algorithm(&self) -> Algorithm {
-        self.algorithm
+        self.jws.algorithm
     }
 
     /// The header's `kid`, to look a key up with and for nothing else.
     pub fn unverified_key_id(&self) -> Option<&str> {
-        self.key_id.as_deref()
+        self.jws.key_id.as_deref()
     }
 
     /// The claim `iss`, to choose among issuers that are trusted already and for nothing else; none
@@ -100,18 +122,15 @@ impl<'a> UnverifiedToken<'a> {
     /// Whether `typ` is `expected`, with or without the prefix `application/`, in any case
     /// (RFC 7515 §4.1.9; media types are case-insensitive).
     pub fn has_type(&self, expected: &str) -> bool {
-        let Some(media_type) = &self.media_type else {
-            return false;
-        };
-        bare(media_type).eq_ignore_ascii_case(bare(expected))
+        self.jws.has_type(expected)
     }
 
     pub(crate) const fn signing_input(&self) -> &'a [u8] {
-        self.signing_input
+        self.jws.signing_input
     }
 
     pub(crate) fn signature(&self) -> &[u8] {
-        &self.signature
+        &self.jws.signature
     }
 
     /// For the verifier, once it has verified the signature.

@@ -1,6 +1,8 @@
 //! Identity at the upstream comes from a verified token and from nowhere else.
 
+use edgekeep_shared::assertion::AssertionVerifier;
 use edgekeep_shared::base64url;
+use edgekeep_shared::error::Rejection;
 use edgekeep_shared::jwk::JwkSet;
 use edgekeep_tests::clock;
 use edgekeep_tests::gate::Gate;
@@ -312,6 +314,14 @@ async fn the_assertion_verifies_with_the_published_key_and_is_bound_to_the_reque
     );
     assert!((clock::now().0 - iat).abs() <= 2);
     assert!(exp > iat && exp - iat <= 30, "{exp} - {iat}");
+    // The helper for upstreams says the same.
+    let verifier = AssertionVerifier::new(&*upstream);
+    let verify = |method, path| {
+        let verdict = verifier.verify(assertion.as_bytes(), &set, method, path, clock::now());
+        verdict.map(|asserted| asserted.subject().to_owned())
+    };
+    assert_eq!(verify("POST", "/api/me"), Ok("user-1".to_owned()));
+    assert_eq!(verify("POST", "/api/you"), Err(Rejection::ClaimInvalid));
     // It is no access token.
     assert_eq!(gate.get("/api/me", assertion).await.status, 401);
 

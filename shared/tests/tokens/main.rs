@@ -1,6 +1,7 @@
-//! Tokens, keys, revocation and the gate's decision, from outside the crate.
+//! Tokens, assertions, keys, revocation and the gate's decision, from outside the crate.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod assertion;
 mod corpus;
 mod gate;
 mod issuers;
