@@ -43,6 +43,11 @@ report_only = true
 [[route]]
 name = "the rest"
 match = "/api/**"
+
+[[route]]
+match = "/partner/**"
+issuer = ["own", "https://partner.example"]
+audience = "orders"
 "#;
 
 struct Said {
@@ -128,7 +133,9 @@ fn a_good_policy_is_told_rule_by_rule() {
         "    authentication within 300 s\n",
         "    a token in the cookie __Host-at\n",
         "note: line 24 lets refused requests pass\n",
-        "6 rules, 0 cases",
+        "    the issuer own, https://partner.example\n",
+        "    one of the audiences orders\n",
+        "7 rules, 0 cases",
     ] {
         assert!(answer.out.contains(line), "{line}: {}", answer.out);
     }
@@ -148,6 +155,11 @@ fn cases_hold_what_the_gate_would_do() {
         "request = \"POST /app/x\"\norigin = \"https://evil.example\"\ntoken = {}\nexpect = \"token_missing\"",
         "request = \"OPTIONS /app/x\"\norigin = \"https://app.example\"\npreflight = \"PUT\"\nexpect = \"preflight\"",
         "request = \"GET /tried/x\"\ntoken = {}\nexpect = \"allow\"",
+        "request = \"GET /partner/x\"\ntoken = { audience = [\"orders\"] }\nexpect = \"allow\"",
+        "request = \"GET /partner/x\"\ntoken = { issuer = \"own\" }\nexpect = \"audience_mismatch\"",
+        "request = \"GET /partner/x\"\ntoken = { issuer = \"https://partner.example\", audience = [\"orders\"] }\nexpect = \"allow\"",
+        "request = \"GET /partner/x\"\ntoken = { issuer = \"https://other.example\", audience = [\"orders\"] }\nexpect = \"issuer_mismatch\"",
+        "request = \"GET /api/me\"\ntoken = { issuer = \"https://partner.example\" }\nexpect = \"issuer_mismatch\"",
         "request = \"GET /api/me\"\nexpect = \"token_missing\"",
         "request = \"GET /elsewhere\"\nexpect = \"route_unknown\"",
         "request = \"GET /api/..;/admin\"\nexpect = \"path_invalid\"",
@@ -254,6 +266,42 @@ fn a_token_is_taken_at_its_word_unless_keys_are_given() {
             "{}",
             answer.out
         );
+    }
+}
+
+#[test]
+fn an_explanation_takes_an_issuer_for_the_gate_s_own_unless_a_rule_names_it() {
+    for (issuer, audience, path, said) in [
+        (
+            "https://id.example",
+            "orders",
+            "/partner/x",
+            "verdict  allow\n",
+        ),
+        ("https://id.example", "api", "/api/me", "verdict  allow\n"),
+        (
+            "https://partner.example",
+            "orders",
+            "/partner/x",
+            "verdict  allow\n",
+        ),
+        (
+            "https://partner.example",
+            "orders",
+            "/api/me",
+            "because  the rule takes no token of this issuer\n",
+        ),
+        (
+            "https://id.example",
+            "api",
+            "/partner/x",
+            "because  the token is for another audience\n",
+        ),
+    ] {
+        let claims = claims(&json!({"iss": issuer, "aud": audience})).to_string();
+        let token = format!("e30.{}.x", base64url::encode(claims.as_bytes()));
+        let answer = run(ROUTES, &["explain", "GET", path, &token], "");
+        assert!(answer.out.contains(said), "{said}: {}", answer.out);
     }
 }
 

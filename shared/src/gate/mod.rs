@@ -279,6 +279,9 @@ fn admit<'p, 's>(
     if !access.takes_issuer(&token.claims().issuer, knowledge.verifier.issuer()) {
         return Err(Rejection::IssuerMismatch.into());
     }
+    if !access.takes_audience(&token.claims().audience) {
+        return Err(Rejection::AudienceMismatch.into());
+    }
     let list = check_revocation(&token, access.revocation, knowledge, *progress, now)?;
     access
         .requirement

@@ -39,6 +39,7 @@ const ROUTE_KEYS: &[&str] = &[
     "methods",
     "access",
     "issuer",
+    "audience",
     "scopes",
     "any_scope",
     "roles",
@@ -66,6 +67,7 @@ const ROUTE_KEYS: &[&str] = &[
 /// What a public rule has no use for: nobody's token is looked at.
 const TOKEN_KEYS: &[&str] = &[
     "issuer",
+    "audience",
     "scopes",
     "any_scope",
     "roles",
@@ -230,6 +232,7 @@ fn rule(fields: &Fields<'_, '_>, line: usize) -> Read<Rule> {
         _ => Access::Token(Box::new(TokenAccess {
             requirement: requirement(fields, &pattern)?,
             issuers: issuers(fields)?,
+            audience: fields.list("audience", &NAME)?.unwrap_or_default(),
             revocation: revocation(fields)?,
             source: source(fields, &methods)?,
         })),

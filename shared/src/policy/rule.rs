@@ -49,6 +49,8 @@ pub struct TokenAccess {
     pub requirement: Requirement,
     /// The issuers whose tokens are taken, [`OWN_ISSUER`] being the gate's own; empty: that alone.
     pub issuers: Box<[Box<str>]>,
+    /// Audiences of which the token must be for one, beside the gate's own; empty: whichever.
+    pub audience: Box<[Box<str>]>,
     /// How revocation is checked.
     pub revocation: Revocation,
     /// Where the token stands in the request.
@@ -71,6 +73,15 @@ impl TokenAccess {
             OWN_ISSUER => is_own,
             named => named == issuer,
         })
+    }
+
+    /// Whether the rule takes a token for these.
+    pub fn takes_audience<S: AsRef<str>>(&self, audience: &[S]) -> bool {
+        self.audience.is_empty()
+            || self
+                .audience
+                .iter()
+                .any(|wanted| audience.iter().any(|one| one.as_ref() == &**wanted))
     }
 }
 

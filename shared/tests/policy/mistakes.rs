@@ -351,6 +351,19 @@ fn says_where_a_policy_is_wrong_and_what_was_expected() {
             1,
             "\"owner\" beside several issuers",
         ),
+        (route("audience = []"), 3, 12, "\"audience\" has 0 values"),
+        (
+            route("audience = \"a\\u0000\""),
+            3,
+            12,
+            "\"audience\" has \"a\\0\", expected text without control characters",
+        ),
+        (
+            route("access = \"public\"\naudience = \"reports\""),
+            4,
+            1,
+            "\"audience\" contradicts access = \"public\"",
+        ),
         (
             route("hosts = [\"api.example:8443\"]"),
             3,

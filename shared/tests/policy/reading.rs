@@ -179,6 +179,29 @@ fn takes_the_own_issuer_unless_others_are_named() {
 }
 
 #[test]
+fn takes_tokens_for_one_of_the_audiences() {
+    for (key, audience, expected) in [
+        ("", &["api"][..], true),
+        ("audience = \"reports\"", &["api"], false),
+        ("audience = \"reports\"", &["api", "reports"], true),
+        ("audience = [\"a\", \"b\"]", &["api", "b"], true),
+        (
+            "audience = \"reports\"",
+            &["reports2", "Reports", " reports"],
+            false,
+        ),
+    ] {
+        let policy = Policy::parse(&format!("[[route]]\nmatch = \"/a\"\n{key}")).unwrap();
+        let access = token_access(&policy.rules()[0]);
+        assert_eq!(
+            access.takes_audience(audience),
+            expected,
+            "{key} {audience:?}"
+        );
+    }
+}
+
+#[test]
 fn knows_how_old_a_list_may_be() {
     let staleness = Staleness {
         max_stale: 10,

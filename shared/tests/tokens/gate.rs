@@ -75,6 +75,10 @@ match = "/api/browser/**"
 cors = { origins = ["https://app.example"], methods = ["PUT"], headers = ["content-type"] }
 
 [[route]]
+match = "/api/ledger/**"
+audience = ["ledger", "books"]
+
+[[route]]
 match = "/api/**"
 "#;
 
@@ -642,6 +646,38 @@ fn strict_routes_take_only_the_issuer_s_word() {
     assert_eq!(
         gate.get("/api/payments/x", &token()),
         Outcome::Refuse(KycRequired)
+    );
+}
+
+#[test]
+fn a_rule_may_want_more_of_the_audience_than_the_gate() {
+    let mut gate = Gate::new();
+    let for_these = |audience: &serde_json::Value| {
+        let claims = claims_with("aud", Some(audience.clone()));
+        Key::es256(1).issue(&claims)
+    };
+    for (audience, expected) in [
+        (json!("api"), Outcome::Refuse(AudienceMismatch)),
+        (json!(["api", "ledgers"]), Outcome::Refuse(AudienceMismatch)),
+        // The gate's own is wanted all the same.
+        (json!("ledger"), Outcome::Refuse(AudienceMismatch)),
+        (json!(["api", "ledger"]), FIRST),
+        (json!(["books", "api"]), FIRST),
+    ] {
+        let token = for_these(&audience);
+        assert_eq!(gate.get("/api/ledger/x", &token), expected, "{audience}");
+    }
+    // One that counts for another rule is judged by this one again.
+    assert_eq!(gate.get("/api/x", &token()), AGAIN);
+    assert_eq!(
+        gate.get("/api/ledger/x", &token()),
+        Outcome::Refuse(AudienceMismatch)
+    );
+    // Nobody is told of a token that was refused for it: revoked or not.
+    gate.give_list(2, NOW, &[Entry::Token("token-1")]);
+    assert_eq!(
+        gate.get("/api/ledger/x", &token()),
+        Outcome::Refuse(AudienceMismatch)
     );
 }
 

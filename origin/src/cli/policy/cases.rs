@@ -23,8 +23,8 @@ Cases stand in the policy itself; gates do not look at them:
     expect = \"allow\"                                     # or a code, such as \"insufficient_scope\"
     rule = \"/api/reports/**\"                             # optional: the rule that must decide
 
-A token may have issuer (the gate's own unless given), sub, scopes, roles, permissions, customer_id,
-kyc_level, kyc_status, amr, acr, and auth_age (seconds since the person authenticated). `host` is whom the request is for, `origin` is the page that sends the request; `preflight = \"PUT\"` makes
+A token may have issuer (the gate's own unless given), audience (beside the gate's), sub, scopes,
+roles, permissions, customer_id, kyc_level, kyc_status, amr, acr, and auth_age (seconds since the person authenticated). `host` is whom the request is for, `origin` is the page that sends the request; `preflight = \"PUT\"` makes
 it a CORS preflight about that method, which is expected to be answered with expect =
 \"preflight\". Tokens are taken as valid and not revoked: what is tested is the policy.";
 
@@ -47,6 +47,7 @@ pub(super) struct Case {
 #[serde(default, deny_unknown_fields)]
 struct Token {
     issuer: Option<String>,
+    audience: Vec<String>,
     sub: Option<String>,
     scopes: Vec<String>,
     roles: Vec<String>,
@@ -74,6 +75,7 @@ impl Token {
                 claims.insert(name.to_owned(), value);
             }
         };
+        add("aud", json!(self.audience));
         add("sub", json!(self.sub));
         if !self.scopes.is_empty() {
             add("scope", json!(self.scopes.join(" ")));

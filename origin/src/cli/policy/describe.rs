@@ -63,6 +63,7 @@ fn token(access: &TokenAccess) -> Vec<String> {
         }
     };
     list("the issuer", &access.issuers);
+    list("one of the audiences", &access.audience);
     list("the scopes", scopes);
     list("one of the scopes", any_scope);
     list("one of the roles", roles);

@@ -183,6 +183,8 @@ fn print(options: &Options, policy: &Policy, verdict: &Verdict<'_>, vouched: boo
                 println!("because  {}", describe::missing(lacks));
             } else if *rejection == Rejection::IssuerMismatch {
                 println!("because  the rule takes no token of this issuer");
+            } else if *rejection == Rejection::AudienceMismatch {
+                println!("because  the token is for another audience");
             } else if canonical.is_none() {
                 println!("because  the path has no form that everybody reads alike");
             } else if verdict.rule.is_none() {

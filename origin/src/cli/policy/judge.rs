@@ -134,9 +134,14 @@ impl Judge {
             .as_ref()
             .ok_or_else(|| Error::internal("no key to sign with"))?;
         claims.remove("nbf");
+        let mut audience = vec![json!(AUDIENCE)];
+        match claims.remove("aud") {
+            Some(Value::Array(more)) => audience.extend(more),
+            more => audience.extend(more),
+        }
         for (name, value) in [
             ("iss", json!(foreign_issuer.unwrap_or(ISSUER))),
-            ("aud", json!(AUDIENCE)),
+            ("aud", json!(audience)),
             ("iat", json!(self.now)),
             ("exp", json!(self.now.saturating_add(LIFE))),
         ] {
