@@ -155,6 +155,7 @@ impl Gate {
                 },
             preflight_method: preflight_method.as_deref(),
             preflight_headers: preflight_headers.as_deref(),
+            websocket_protocols: None,
         };
         let incoming = Incoming {
             request: &request,
@@ -202,7 +203,14 @@ impl Gate {
             return incoming.refuse(&unavailable);
         };
         shared.refresh_due_keys(context);
-        match decide(&incoming.parts, &policy, shared, context).await {
+        let protocols = (is_own && policy.takes_websocket_tokens())
+            .then(|| upstream::websocket_protocols(incoming.request))
+            .flatten();
+        let parts = gate::Request {
+            websocket_protocols: protocols.as_deref(),
+            ..incoming.parts
+        };
+        match decide(&parts, &policy, shared, context).await {
             Decision::Forward(forward) => {
                 if forward.list.check {
                     shared.refresh_behind(Part::List, context);

@@ -14,6 +14,17 @@ use crate::config::Config;
 
 pub(crate) use edgekeep_shared::assertion::HEADER as ASSERTION;
 
+/// Where a WebSocket handshake offers its subprotocols.
+const PROTOCOLS: &str = "Sec-WebSocket-Protocol";
+
+/// The subprotocols that a WebSocket handshake offers; of any other request none.
+pub(crate) fn websocket_protocols(incoming: &Request) -> Option<String> {
+    let header = |name| incoming.headers().get(name).ok().flatten();
+    header("upgrade")
+        .filter(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
+        .and_then(|_| header(PROTOCOLS))
+}
+
 /// The request that the upstream gets: the same method and body, the canonical path, no identity
 /// but the verified one.
 pub(crate) fn request(
@@ -57,6 +68,14 @@ pub(crate) fn request(
     }
 
     outgoing.set("X-Request-ID", request_id)?;
+    if forward.rule.takes_websocket_token()
+        && let Some(protocols) = incoming.headers().get(PROTOCOLS)?
+    {
+        match headers::without_websocket_token(&protocols) {
+            Some(others) => outgoing.set(PROTOCOLS, &others)?,
+            None => outgoing.delete(PROTOCOLS)?,
+        }
+    }
     if !forward.rule.forwards_authorization() {
         outgoing.delete("Authorization")?;
     }

@@ -48,6 +48,11 @@ match = "/api/**"
 match = "/partner/**"
 issuer = ["own", "https://partner.example"]
 audience = "orders"
+
+[[route]]
+match = "/live"
+token_from = "websocket"
+allowed_origins = ["https://app.example"]
 "#;
 
 struct Said {
@@ -135,7 +140,8 @@ fn a_good_policy_is_told_rule_by_rule() {
         "note: line 24 lets refused requests pass\n",
         "    the issuer own, https://partner.example\n",
         "    one of the audiences orders\n",
-        "7 rules, 0 cases",
+        "    a token in the subprotocol edgekeep.bearer.… of a WebSocket handshake\n",
+        "8 rules, 0 cases",
     ] {
         assert!(answer.out.contains(line), "{line}: {}", answer.out);
     }
@@ -160,6 +166,8 @@ fn cases_hold_what_the_gate_would_do() {
         "request = \"GET /partner/x\"\ntoken = { issuer = \"https://partner.example\", audience = [\"orders\"] }\nexpect = \"allow\"",
         "request = \"GET /partner/x\"\ntoken = { issuer = \"https://other.example\", audience = [\"orders\"] }\nexpect = \"issuer_mismatch\"",
         "request = \"GET /api/me\"\ntoken = { issuer = \"https://partner.example\" }\nexpect = \"issuer_mismatch\"",
+        "request = \"GET /live\"\norigin = \"https://app.example\"\ntoken = {}\nexpect = \"allow\"",
+        "request = \"GET /live\"\ntoken = {}\nexpect = \"token_missing\"",
         "request = \"GET /api/me\"\nexpect = \"token_missing\"",
         "request = \"GET /elsewhere\"\nexpect = \"route_unknown\"",
         "request = \"GET /api/..;/admin\"\nexpect = \"path_invalid\"",

@@ -341,6 +341,55 @@ pub fn cookie_value<'a>(header: &'a str, name: &str) -> Result<Option<&'a str>, 
     Ok(found.filter(|value| !value.is_empty()))
 }
 
+/// What the subprotocol begins with that carries the token of a WebSocket handshake: browsers let a
+/// page set no other header field of one.
+pub const WEBSOCKET_TOKEN_PREFIX: &str = "edgekeep.bearer.";
+
+/// Takes the token from the subprotocols that a client offers in `Sec-WebSocket-Protocol` (RFC 6455
+/// §11.3.4), of which one is [`WEBSOCKET_TOKEN_PREFIX`] and the token.
+///
+/// # Errors
+/// [`Rejection::TokenMissing`] where none is; [`Rejection::TokenMalformed`] for more than one, and for
+/// one that is empty, has characters of no token, or begins in another case.
+pub fn websocket_token(protocols: &str) -> Result<&str, Rejection> {
+    let mut bearing = subprotocols(protocols).filter(|protocol| bears_token(protocol));
+    let protocol = bearing.next().ok_or(Rejection::TokenMissing)?;
+    if bearing.next().is_some() {
+        return Err(Rejection::TokenMalformed);
+    }
+    protocol
+        .strip_prefix(WEBSOCKET_TOKEN_PREFIX)
+        .filter(|token| !token.is_empty() && token.bytes().all(is_b64token))
+        .ok_or(Rejection::TokenMalformed)
+}
+
+/// The subprotocols that do not carry a token, for the upstream, which is not to choose one that does;
+/// `None` where there are no others.
+pub fn without_websocket_token(protocols: &str) -> Option<String> {
+    let mut others = String::new();
+    for protocol in subprotocols(protocols).filter(|protocol| !bears_token(protocol)) {
+        if !others.is_empty() {
+            others.push_str(", ");
+        }
+        others.push_str(protocol);
+    }
+    (!others.is_empty()).then_some(others)
+}
+
+fn subprotocols(protocols: &str) -> impl Iterator<Item = &str> {
+    protocols
+        .split(',')
+        .map(|protocol| protocol.trim_matches([' ', '\t']))
+        .filter(|protocol| !protocol.is_empty())
+}
+
+/// In any case: what is not taken for a token must not reach the upstream's log as one.
+fn bears_token(protocol: &str) -> bool {
+    protocol
+        .get(..WEBSOCKET_TOKEN_PREFIX.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(WEBSOCKET_TOKEN_PREFIX))
+}
+
 /// `cookie-value` of RFC 6265 §4.1.1.
 fn is_cookie_value(value: &str) -> bool {
     let inner = match value.strip_prefix('"') {

@@ -4,6 +4,7 @@ use edgekeep_shared::error::Rejection;
 use edgekeep_shared::headers::{
     bearer_token, connection_options, cookie_value, decode_list, encode_list, encode_value,
     is_hop_by_hop, is_identity_header, is_removable_by_connection, is_request_override, must_strip,
+    websocket_token, without_websocket_token,
 };
 use proptest::prelude::*;
 
@@ -362,6 +363,67 @@ proptest! {
         }
         if let Ok(Some(value)) = cookie_value(&text, "a") {
             prop_assert!(!value.is_empty() && value.is_ascii());
+        }
+    }
+}
+
+#[test]
+fn takes_one_token_from_the_subprotocols_and_leaves_the_others() {
+    use Rejection::{TokenMalformed, TokenMissing};
+    for (protocols, token, others) in [
+        ("edgekeep.bearer.a.b.c", Ok("a.b.c"), None),
+        ("chat, edgekeep.bearer.a.b.c", Ok("a.b.c"), Some("chat")),
+        (
+            " edgekeep.bearer.a-_.b ,chat,\tv2.chat ,",
+            Ok("a-_.b"),
+            Some("chat, v2.chat"),
+        ),
+        ("", Err(TokenMissing), None),
+        (" , ,", Err(TokenMissing), None),
+        ("chat", Err(TokenMissing), Some("chat")),
+        (
+            "edgekeep.bearer",
+            Err(TokenMissing),
+            Some("edgekeep.bearer"),
+        ),
+        (
+            "xedgekeep.bearer.a",
+            Err(TokenMissing),
+            Some("xedgekeep.bearer.a"),
+        ),
+        ("edgekeep.bearer.", Err(TokenMalformed), None),
+        ("edgekeep.bearer. a", Err(TokenMalformed), None),
+        (
+            "edgekeep.bearer.a b, chat",
+            Err(TokenMalformed),
+            Some("chat"),
+        ),
+        ("edgekeep.bearer.a\"", Err(TokenMalformed), None),
+        ("edgekeep.bearer.\u{e4}", Err(TokenMalformed), None),
+        ("Edgekeep.Bearer.a.b.c", Err(TokenMalformed), None),
+        (
+            "edgekeep.bearer.a, chat, edgekeep.bearer.a",
+            Err(TokenMalformed),
+            Some("chat"),
+        ),
+        (
+            "edgekeep.bearer.a, EDGEKEEP.BEARER.b",
+            Err(TokenMalformed),
+            None,
+        ),
+    ] {
+        assert_eq!(websocket_token(protocols), token, "{protocols:?}");
+        let left = without_websocket_token(protocols);
+        assert_eq!(left.as_deref(), others, "{protocols:?}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_subprotocols_let_a_token_through(protocols in "[ ,a-zA-Z.\u{e4}-]{0,40}|.{0,20}(, ?[eE]dgekeep[.]bearer[.].{0,9}){1,3}") {
+        let _ = websocket_token(&protocols);
+        if let Some(left) = without_websocket_token(&protocols) {
+            prop_assert_eq!(websocket_token(&left), Err(Rejection::TokenMissing));
         }
     }
 }

@@ -48,6 +48,9 @@ pub struct Request<'r> {
     pub origin: Option<&'r str>,
     /// Whether there is an `Upgrade`, as to a WebSocket.
     pub upgrade: bool,
+    /// `Sec-WebSocket-Protocol` of a request with `Upgrade: websocket`, for policies that
+    /// [look there](Policy::takes_websocket_tokens); of any other request none.
+    pub websocket_protocols: Option<&'r str>,
     /// `Access-Control-Request-Method`
     pub preflight_method: Option<&'r str>,
     /// `Access-Control-Request-Headers`
@@ -329,6 +332,12 @@ fn find_token<'r>(request: &Request<'r>, source: &TokenSource) -> Result<&'r str
             }
             let cookies = request.cookie.unwrap_or_default();
             headers::cookie_value(cookies, name)?.ok_or(Rejection::TokenMissing)
+        }
+        TokenSource::WebSocket { .. } => {
+            if !source.admits_origin(request.method, true, request.origin) {
+                return Err(Rejection::TokenMissing);
+            }
+            headers::websocket_token(request.websocket_protocols.unwrap_or_default())
         }
     }
 }

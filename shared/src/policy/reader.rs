@@ -337,7 +337,7 @@ fn revocation(fields: &Fields<'_, '_>) -> Read<Revocation> {
 }
 
 fn source(fields: &Fields<'_, '_>, methods: &[Box<str>]) -> Read<TokenSource> {
-    const EXPECTED: &str = "expected \"header\" or { cookie = \"NAME\" }";
+    const EXPECTED: &str = "expected \"header\", \"websocket\" or { cookie = \"NAME\" }";
     let allowed_origins = fields.list("allowed_origins", &ORIGIN)?;
     let cookie = match fields.value("token_from") {
         None => None,
@@ -345,6 +345,9 @@ fn source(fields: &Fields<'_, '_>, methods: &[Box<str>]) -> Read<TokenSource> {
             let at = value.span().start;
             match value.get_ref() {
                 DeValue::String(text) if text == "header" => None,
+                DeValue::String(text) if text == "websocket" => {
+                    return websocket(allowed_origins, at);
+                }
                 DeValue::String(text) => {
                     return fault(at, format!("\"token_from\" is {text:?}, {EXPECTED}"));
                 }
@@ -366,11 +369,14 @@ fn source(fields: &Fields<'_, '_>, methods: &[Box<str>]) -> Read<TokenSource> {
         (None, None) => Ok(TokenSource::Header),
         (None, Some(_)) => fault(
             fields.position("allowed_origins"),
-            "\"allowed_origins\" has no effect, expected token_from = { cookie = \"NAME\" } beside \
-             it"
-            .to_string(),
+            "\"allowed_origins\" has no effect, expected token_from = { cookie = \"NAME\" } or \
+             \"websocket\" beside it"
+                .to_string(),
         ),
-        (Some(name), Some(allowed_origins)) => Ok(TokenSource::Cookie { name, allowed_origins }),
+        (Some(name), Some(allowed_origins)) => Ok(TokenSource::Cookie {
+            name,
+            allowed_origins,
+        }),
         (Some(name), None) => {
             if methods.is_empty() || !methods.iter().all(|method| is_safe_method(method)) {
                 return fault(
@@ -380,8 +386,23 @@ fn source(fields: &Fields<'_, '_>, methods: &[Box<str>]) -> Read<TokenSource> {
                         .to_string(),
                 );
             }
-            Ok(TokenSource::Cookie { name, allowed_origins: Box::default() })
+            Ok(TokenSource::Cookie {
+                name,
+                allowed_origins: Box::default(),
+            })
         }
+    }
+}
+
+fn websocket(allowed_origins: Option<Strings>, at: usize) -> Read<TokenSource> {
+    match allowed_origins {
+        Some(allowed_origins) => Ok(TokenSource::WebSocket { allowed_origins }),
+        None => fault(
+            at,
+            "a token from a WebSocket handshake, expected \"allowed_origins\" with those whose pages \
+             may open one"
+                .to_string(),
+        ),
     }
 }
 

@@ -130,21 +130,29 @@ pub enum TokenSource {
         /// Origins whose pages may send an unsafe method.
         allowed_origins: Box<[Box<str>]>,
     },
+    /// In a subprotocol of a WebSocket handshake
+    /// ([`WEBSOCKET_TOKEN_PREFIX`](crate::headers::WEBSOCKET_TOKEN_PREFIX)), and in no other request.
+    WebSocket {
+        /// Origins whose pages may open one.
+        allowed_origins: Box<[Box<str>]>,
+    },
 }
 
 impl TokenSource {
     /// Whether a request may use this source: with a cookie, an unsafe method (RFC 9110 §9.2.1)
     /// needs an `Origin` that the rule names, or any site could act as the person (CSRF). So does an
-    /// upgrade: a WebSocket handshake is a `GET`, from any site, and what follows is not.
+    /// upgrade: a WebSocket handshake is a `GET`, from any site, and what follows is not. Only browsers
+    /// have reason to offer a token as a subprotocol, so that one always needs such an `Origin`.
     pub fn admits_origin(&self, method: &str, upgrade: bool, origin: Option<&str>) -> bool {
+        let is_among = |allowed: &[Box<str>]| {
+            origin.is_some_and(|origin| allowed.iter().any(|one| **one == *origin))
+        };
         match self {
             Self::Header => true,
             Self::Cookie {
                 allowed_origins, ..
-            } => {
-                (is_safe_method(method) && !upgrade)
-                    || origin.is_some_and(|o| allowed_origins.iter().any(|allowed| **allowed == *o))
-            }
+            } => (is_safe_method(method) && !upgrade) || is_among(allowed_origins),
+            Self::WebSocket { allowed_origins } => is_among(allowed_origins),
         }
     }
 }
@@ -227,6 +235,12 @@ impl Rule {
     /// Whether everybody may pass without a token.
     pub const fn is_public(&self) -> bool {
         matches!(self.access, Access::Public)
+    }
+
+    /// Whether a token is looked for among the subprotocols of a WebSocket handshake.
+    pub fn takes_websocket_token(&self) -> bool {
+        matches!(&self.access, Access::Token(access)
+            if matches!(access.source, TokenSource::WebSocket { .. }))
     }
 
     /// Whether `Authorization` goes on to the upstream.

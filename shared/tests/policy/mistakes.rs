@@ -539,7 +539,7 @@ fn says_where_a_policy_is_wrong_and_what_was_expected() {
             route("token_from = \"query\""),
             3,
             14,
-            "\"token_from\" is \"query\", expected \"header\" or { cookie",
+            "\"token_from\" is \"query\", expected \"header\", \"websocket\" or { cookie",
         ),
         (
             route("token_from = 1"),
@@ -577,6 +577,24 @@ fn says_where_a_policy_is_wrong_and_what_was_expected() {
             3,
             1,
             "has no effect, expected token_from",
+        ),
+        (
+            route("token_from = \"websocket\""),
+            3,
+            14,
+            "a token from a WebSocket handshake, expected \"allowed_origins\"",
+        ),
+        (
+            route("token_from = \"websocket\"\nallowed_origins = \"*\""),
+            4,
+            19,
+            "\"allowed_origins\" has \"*\", expected an origin",
+        ),
+        (
+            route("token_from = \"WebSocket\""),
+            3,
+            14,
+            "\"token_from\" is \"WebSocket\", expected",
         ),
         (
             route("cors = true"),

@@ -75,6 +75,11 @@ match = "/api/browser/**"
 cors = { origins = ["https://app.example"], methods = ["PUT"], headers = ["content-type"] }
 
 [[route]]
+match = "/api/live/**"
+token_from = "websocket"
+allowed_origins = ["https://app.example"]
+
+[[route]]
 match = "/api/ledger/**"
 audience = ["ledger", "books"]
 
@@ -759,6 +764,64 @@ fn no_other_site_opens_a_websocket_with_a_cookie() {
         );
     }
     assert_eq!(gate.outcome(&handshake(Some("https://app.example"))), FIRST);
+}
+
+#[test]
+fn takes_a_subprotocol_only_where_the_rule_says_and_from_the_pages_it_names() {
+    let protocols = format!("chat, edgekeep.bearer.{}", token());
+    let bearer = format!("Bearer {}", token());
+    let handshake = Request {
+        method: "GET",
+        path: "/api/live/x",
+        upgrade: true,
+        websocket_protocols: Some(&protocols),
+        origin: Some("https://app.example"),
+        ..Request::default()
+    };
+    let mut gate = Gate::new();
+    assert!(gate.policy.takes_websocket_tokens());
+    assert_eq!(gate.outcome(&handshake), FIRST);
+    let missing = Outcome::Refuse(TokenMissing);
+    for origin in [None, Some("https://evil.example"), Some("null")] {
+        let request = Request {
+            origin,
+            ..handshake
+        };
+        assert_eq!(gate.outcome(&request), missing, "{origin:?}");
+    }
+    for request in [
+        // No handshake, or without a token in it; another place is not looked at.
+        Request {
+            websocket_protocols: None,
+            ..handshake
+        },
+        Request {
+            websocket_protocols: Some("chat"),
+            ..handshake
+        },
+        Request {
+            websocket_protocols: None,
+            authorization: Some(&bearer),
+            ..handshake
+        },
+        // A rule that wants the token elsewhere.
+        Request {
+            path: "/api/x",
+            ..handshake
+        },
+        Request {
+            path: "/api/cookie/x",
+            ..handshake
+        },
+    ] {
+        assert_eq!(gate.outcome(&request), missing, "{request:?}");
+    }
+    let twice = format!("{protocols}, {protocols}");
+    let request = Request {
+        websocket_protocols: Some(&twice),
+        ..handshake
+    };
+    assert_eq!(gate.outcome(&request), Outcome::Refuse(TokenMalformed));
 }
 
 #[test]

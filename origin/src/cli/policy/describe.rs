@@ -1,5 +1,6 @@
 //! Rules in words.
 
+use edgekeep_shared::headers::WEBSOCKET_TOKEN_PREFIX;
 use edgekeep_shared::policy::{
     Access, Missing, Owner, Requirement, Revocation, Rule, TokenAccess, TokenSource,
 };
@@ -41,6 +42,9 @@ fn token(access: &TokenAccess) -> Vec<String> {
     let source = match &access.source {
         TokenSource::Header => "a token in Authorization".to_owned(),
         TokenSource::Cookie { name, .. } => format!("a token in the cookie {name}"),
+        TokenSource::WebSocket { .. } => {
+            format!("a token in the subprotocol {WEBSOCKET_TOKEN_PREFIX}… of a WebSocket handshake")
+        }
     };
     let mut all = vec![source];
     let Requirement {

@@ -8,6 +8,7 @@ use edgekeep_shared::gate::list::HeldList;
 use edgekeep_shared::gate::{
     Decision, Introspection, Knowledge, Progress, Request, RevocationSources, decide,
 };
+use edgekeep_shared::headers::WEBSOCKET_TOKEN_PREFIX;
 use edgekeep_shared::jwk::{Jwk, JwkSet};
 use edgekeep_shared::path;
 use edgekeep_shared::policy::{Access, Missing, Policy, Rule, TokenSource};
@@ -163,23 +164,28 @@ impl Judge {
         let found = path::canonicalise(path)
             .ok()
             .and_then(|path| policy.find(asked.host, asked.method, &path));
-        let cookie = match (found.map(Rule::access), asked.token) {
-            (Some(Access::Token(access)), Some(token)) => match &access.source {
-                TokenSource::Cookie { name, .. } => Some(format!("{name}={token}")),
-                TokenSource::Header => None,
-            },
-            _ => None,
-        };
-        let authorization = match (&cookie, asked.token) {
-            (None, Some(token)) => Some(format!("Bearer {token}")),
-            _ => None,
-        };
+        // The token stands where the rule looks for it.
+        let (mut authorization, mut cookie, mut protocols) = (None, None, None);
+        if let Some(token) = asked.token {
+            match found.map(Rule::access) {
+                Some(Access::Token(access)) => match &access.source {
+                    TokenSource::Header => authorization = Some(format!("Bearer {token}")),
+                    TokenSource::Cookie { name, .. } => cookie = Some(format!("{name}={token}")),
+                    TokenSource::WebSocket { .. } => {
+                        protocols = Some(format!("{WEBSOCKET_TOKEN_PREFIX}{token}"));
+                    }
+                },
+                _ => authorization = Some(format!("Bearer {token}")),
+            }
+        }
         let request = Request {
             method: asked.method,
             path,
             host: asked.host,
             authorization: authorization.as_deref(),
             cookie: cookie.as_deref(),
+            upgrade: protocols.is_some(),
+            websocket_protocols: protocols.as_deref(),
             origin: asked.origin,
             preflight_method: asked.preflight_method,
             ..Request::default()
