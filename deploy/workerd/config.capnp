@@ -39,6 +39,10 @@ const config :Workerd.Config = (
   sockets = [
     (name = "http", address = "127.0.0.1:8787", http = (), service = "edgekeep"),
   ],
+
+# extensions = [(modules = [
+#   (name = "edgekeep:limiter", internal = true, esModule = embed "limiter.js"),
+# ])],
 );
 
 const gate :Workerd.Worker = (
@@ -70,6 +74,13 @@ const gate :Workerd.Worker = (
     (name = "METRICS_TOKEN", fromEnvironment = "METRICS_TOKEN"),
 
     (name = "EDGEKEEP_KV", kvNamespace = "kv"),
+
+    # A limiter for rules with rate_limit (docs/policy.md): 100 requests in 60 s. Put
+    # limiter.js beside this file and take the signs away, here and below.
+#   (name = "API_LIMIT", wrapped = (
+#     moduleName = "edgekeep:limiter",
+#     innerBindings = [(name = "limit", json = "100"), (name = "period", json = "60")],
+#   )),
   ],
 
   globalOutbound = "outbound",

@@ -26,6 +26,7 @@ use crate::{
     config::Config,
     js::{self, Fetcher},
     knowledge::{Knowledge, Part, Shared},
+    limiter::Limiters,
     metrics::Gauges,
     record::Record,
     recorder::Recorder,
@@ -53,6 +54,7 @@ pub(crate) struct Gate {
     /// The policy of the variable `POLICY`.
     policy: Option<Rc<Policy>>,
     upstream: Option<Fetcher>,
+    limiters: Limiters,
     recorder: Recorder,
 }
 
@@ -104,6 +106,7 @@ impl Gate {
                 .map(Rc::new),
             shared: config.map(|config| Rc::new(Shared::new(config, Sources::of(env)))),
             upstream: Fetcher::binding(env, "UPSTREAM").or_else(Fetcher::network),
+            limiters: Limiters::of(env),
             recorder: Recorder::of(env),
         }
     }
@@ -211,12 +214,24 @@ impl Gate {
             ..incoming.parts
         };
         match decide(&parts, &policy, shared, context).await {
-            Decision::Forward(forward) => {
+            Decision::Forward(mut forward) => {
                 if forward.list.check {
                     shared.refresh_behind(Part::List, context);
                 }
                 if forward.list.used {
                     shared.watch_list(context);
+                }
+                if forward.rule.rate_limit().is_some()
+                    && forward.reported.is_none()
+                    && let Some(rejection) = self.limiters.refuse(incoming.request, &forward).await
+                {
+                    if !forward.rule.is_report_only() {
+                        return incoming.refuse(&Refusal {
+                            rule: Some(forward.rule),
+                            ..Refusal::new(rejection, None)
+                        });
+                    }
+                    forward.reported = Some(rejection);
                 }
                 if is_own {
                     self.forward(incoming, &forward, shared).await

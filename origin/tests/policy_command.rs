@@ -53,6 +53,7 @@ audience = "orders"
 match = "/live"
 token_from = "websocket"
 allowed_origins = ["https://app.example"]
+rate_limit = { binding = "API_LIMIT", by = "address", header = "X-Real-IP" }
 "#;
 
 struct Said {
@@ -141,6 +142,7 @@ fn a_good_policy_is_told_rule_by_rule() {
         "    the issuer own, https://partner.example\n",
         "    one of the audiences orders\n",
         "    a token in the subprotocol edgekeep.bearer.… of a WebSocket handshake\n",
+        "    no more requests than API_LIMIT allows, counted by the address in X-Real-IP\n",
         "8 rules, 0 cases",
     ] {
         assert!(answer.out.contains(line), "{line}: {}", answer.out);

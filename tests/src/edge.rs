@@ -55,13 +55,28 @@ fn bind_dataset(config: &Path, dataset: SocketAddr) {
     std::fs::write(config, bound).unwrap();
 }
 
+/// Binds the limiter as the configuration says that it is bound: by taking away the signs before what
+/// is left out, behind the head of the file.
+fn bind_limiter(config: &Path, requests: u32) {
+    let text = std::fs::read_to_string(config).unwrap();
+    let (head, body) = text.split_once("\nusing ").unwrap();
+    let bound: Vec<String> = body
+        .replacen("json = \"100\"", &format!("json = \"{requests}\""), 1)
+        .lines()
+        .map(|line| line.strip_prefix('#').unwrap_or(line).to_owned())
+        .collect();
+    std::fs::write(config, format!("{head}\nusing {}\n", bound.join("\n"))).unwrap();
+    let limiter = root().join("deploy/workerd/limiter.js");
+    std::fs::copy(limiter, config.with_file_name("limiter.js")).unwrap();
+}
+
 impl Edge {
     /// Starts a gate that reads its key-value store at `kv`.
     ///
     /// # Panics
     /// When it does not start.
     pub fn start(variables: &Variables, kv: SocketAddr) -> Self {
-        Self::launch(variables, kv, None)
+        Self::launch(variables, kv, |_, _| {})
     }
 
     /// Starts a gate whose Analytics Engine dataset is the HTTP server at `dataset`.
@@ -69,10 +84,26 @@ impl Edge {
     /// # Panics
     /// When it does not start.
     pub fn with_dataset(variables: &Variables, kv: SocketAddr, dataset: SocketAddr) -> Self {
-        Self::launch(variables, kv, Some(dataset))
+        Self::launch(variables, kv, |config, command| {
+            bind_dataset(config, dataset);
+            // workerd's own word for a binding that may still change.
+            command.arg("--experimental");
+        })
     }
 
-    fn launch(variables: &Variables, kv: SocketAddr, dataset: Option<SocketAddr>) -> Self {
+    /// Starts a gate with a limiter `API_LIMIT` that allows `requests` in a minute.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn with_limiter(variables: &Variables, kv: SocketAddr, requests: u32) -> Self {
+        Self::launch(variables, kv, |config, _| bind_limiter(config, requests))
+    }
+
+    fn launch(
+        variables: &Variables,
+        kv: SocketAddr,
+        change: impl FnOnce(&Path, &mut Command),
+    ) -> Self {
         let workerd = from_environment("EDGEKEEP_WORKERD", "the workerd binary");
         let worker = std::env::var_os("EDGEKEEP_EDGE_DIR")
             .map_or_else(|| root().join("build/edge"), PathBuf::from);
@@ -93,11 +124,7 @@ impl Edge {
 
         let mut command = Command::new(workerd);
         command.arg("serve");
-        if let Some(dataset) = dataset {
-            bind_dataset(&folder.path().join("config.capnp"), dataset);
-            // workerd's own word for a binding that may still change.
-            command.arg("--experimental");
-        }
+        change(&folder.path().join("config.capnp"), &mut command);
         command
             .arg(folder.path().join("config.capnp"))
             .args(["--socket-addr", "http=127.0.0.1:0", "--control-fd=1"])

@@ -14,6 +14,7 @@ mod forwarding;
 mod identity;
 mod issuers;
 mod keys;
+mod limits;
 mod metrics;
 mod paths;
 mod policy;

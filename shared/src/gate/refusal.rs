@@ -18,6 +18,10 @@ pub const CONTENT_TYPE: &str = "application/problem+json";
 /// Seconds after which a client may try again what could not be judged now.
 pub const RETRY_AFTER: u32 = 2;
 
+/// Seconds after which a client may try again that has asked too often: the shortest period that the
+/// platform counts over.
+pub const RETRY_AFTER_LIMIT: u32 = 10;
+
 /// Why a request is refused, with what would have helped.
 #[derive(Clone, Copy, Debug)]
 pub struct Refusal<'p> {
@@ -51,7 +55,11 @@ impl<'p> Refusal<'p> {
 
     /// `Retry-After` in seconds, where trying again may help.
     pub fn retry_after(&self) -> Option<u32> {
-        matches!(self.status(), 429 | 503).then_some(RETRY_AFTER)
+        match self.status() {
+            429 => Some(RETRY_AFTER_LIMIT),
+            503 => Some(RETRY_AFTER),
+            _ => None,
+        }
     }
 
     /// The value of `WWW-Authenticate`, where there is one.

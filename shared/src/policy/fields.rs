@@ -273,6 +273,13 @@ pub(super) const HEADER: Form = Form {
     expected: "a name of letters, digits and !#$%&'*+-.^_`|~",
     admits: |text| text.bytes().all(is_tchar),
 };
+pub(super) const BINDING: Form = Form {
+    expected: "a name of letters, digits and _, such as \"API_LIMIT\"",
+    admits: |text| {
+        !text.starts_with(|c: char| c.is_ascii_digit())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    },
+};
 pub(super) const HOST: Form = Form {
     expected: "a host in lower case and without a port, such as \"api.example\", or \
                \"*.example\" for all below it",

@@ -17,6 +17,7 @@ use crate::path::CanonicalPath;
 
 mod fields;
 mod host;
+mod limit;
 mod owner;
 mod pattern;
 mod reader;
@@ -25,6 +26,7 @@ mod rule;
 mod upstream;
 
 pub use fields::is_issuer;
+pub use limit::{LimitedBy, RateLimit};
 pub use owner::{Owner, OwnerClaim};
 pub use pattern::Pattern;
 pub use requirement::{AUTH_TIME_LEEWAY_SECONDS, FactorKind, Holder, Missing, Requirement};

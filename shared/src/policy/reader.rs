@@ -11,7 +11,6 @@ use super::fields::{
     Fault, Fields, HEADER, HOST, ISSUER, METHOD, NAME, ORIGIN, ORIGIN_OR_ANY, Read, Strings, TOKEN,
     fault, kind,
 };
-use super::owner;
 use super::pattern::Pattern;
 use super::requirement::Requirement;
 use super::rule::{
@@ -20,6 +19,7 @@ use super::rule::{
 };
 use super::upstream;
 use super::{MAX_POLICY_BYTES, MAX_RULES, PolicyError};
+use super::{limit, owner};
 
 /// The only version of the language.
 const VERSION: i64 = 1;
@@ -59,6 +59,7 @@ const ROUTE_KEYS: &[&str] = &[
     "token_from",
     "allowed_origins",
     "forward_authorization",
+    "rate_limit",
     "upstream",
     "headers",
     "report_only",
@@ -237,6 +238,7 @@ fn rule(fields: &Fields<'_, '_>, line: usize) -> Read<Rule> {
             source: source(fields, &methods)?,
         })),
     };
+    let rate_limit = limit::read(fields, access == Access::Public)?;
     let cors = match fields.table("cors")? {
         Some(table) => Some(cors(&table, &methods)?),
         None => None,
@@ -254,6 +256,7 @@ fn rule(fields: &Fields<'_, '_>, line: usize) -> Read<Rule> {
         forward_authorization: fields.boolean("forward_authorization")?.unwrap_or(true),
         report_only: fields.boolean("report_only")?.unwrap_or(false),
         cors,
+        rate_limit,
         hosts: fields.list("hosts", &HOST)?.unwrap_or_default(),
         upstream: upstream::base(fields)?,
         headers: upstream::headers(fields)?,

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 
 use super::host;
+use super::limit::RateLimit;
 use super::pattern::Pattern;
 use super::requirement::Requirement;
 use super::upstream::Headers;
@@ -28,6 +29,7 @@ pub struct Rule {
     pub(super) forward_authorization: bool,
     pub(super) report_only: bool,
     pub(super) cors: Option<Cors>,
+    pub(super) rate_limit: Option<RateLimit>,
     pub(super) upstream: Option<Box<str>>,
     /// Names and values.
     pub(super) headers: Headers,
@@ -256,6 +258,11 @@ impl Rule {
     /// What browsers on other origins may do; none: no preflight is answered.
     pub const fn cors(&self) -> Option<&Cors> {
         self.cors.as_ref()
+    }
+
+    /// How often one may ask.
+    pub const fn rate_limit(&self) -> Option<&RateLimit> {
+        self.rate_limit.as_ref()
     }
 
     /// Where what passes is sent, without a slash at the end; none: to the gate's upstream.

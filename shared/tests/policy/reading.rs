@@ -1,8 +1,8 @@
 //! What a policy's keys mean, and where their limits are.
 
 use edgekeep_shared::policy::{
-    MAX_POLICY_BYTES, MAX_RULES, Owner, OwnerClaim, Policy, Requirement, Revocation, Staleness,
-    TokenSource,
+    LimitedBy, MAX_POLICY_BYTES, MAX_RULES, Owner, OwnerClaim, Policy, Requirement, Revocation,
+    Staleness, TokenSource,
 };
 
 use crate::support::{matched, token_access};
@@ -199,6 +199,45 @@ fn takes_tokens_for_one_of_the_audiences() {
             "{key} {audience:?}"
         );
     }
+}
+
+#[test]
+fn reads_who_is_counted_and_by_which_limiter() {
+    let policy = Policy::parse(
+        r#"
+[[route]]
+match = "/a"
+rate_limit = { binding = "API_LIMIT", by = "subject" }
+[[route]]
+match = "/b"
+access = "public"
+rate_limit = { binding = "_l2", by = "address", header = "CF-Connecting-IP" }
+[[route]]
+match = "/c"
+"#,
+    )
+    .unwrap();
+    let [subject, address, none] = [0, 1, 2].map(|index| policy.rules()[index].rate_limit());
+    let subject = subject.unwrap();
+    assert_eq!(
+        (&*subject.binding, &subject.by),
+        ("API_LIMIT", &LimitedBy::Subject)
+    );
+    assert_eq!(
+        subject.key(None, Some("192.0.2.1")),
+        None,
+        "nobody is known"
+    );
+    let address = address.unwrap();
+    let header = "CF-Connecting-IP".into();
+    assert_eq!(
+        (&*address.binding, &address.by),
+        ("_l2", &LimitedBy::Address { header })
+    );
+    let key = address.key(None, Some("192.0.2.1"));
+    assert_eq!(key.as_deref(), Some("192.0.2.1"));
+    assert_eq!(address.key(None, None), None);
+    assert_eq!(none, None);
 }
 
 #[test]

@@ -357,6 +357,24 @@ fn spares_the_signature_and_nothing_else() {
 }
 
 #[test]
+fn a_limit_counts_a_subject_at_its_issuer() {
+    let policy = "[[route]]\nmatch = \"/a\"\nrate_limit = { binding = \"A\", by = \"subject\" }";
+    let policy = Policy::parse(policy).unwrap();
+    let limit = policy.rules()[0].rate_limit().unwrap();
+    let key = |issuer: &str, subject: &str| {
+        let mut claims = claims_with("iss", Some(json!(issuer)));
+        claims["sub"] = json!(subject);
+        let token = Key::es256(1).issue(&claims);
+        let verifier = Verifier::new(issuer, "api");
+        let verdict = verifier.verify(token.as_bytes(), &set(&[&Key::es256(1)]), NOW);
+        limit.key(Some(verdict.unwrap().claims()), None).unwrap()
+    };
+    assert_eq!(key("https://a", "b"), "https://a\nb");
+    assert_ne!(key("https://a", "b\nc"), key("https://a", "b"));
+    assert_ne!(key("https://a", "b"), key("https://b", "b"));
+}
+
+#[test]
 fn keeps_nothing_that_was_refused() {
     let mut gate = Gate::new();
     let forged = Key::es256(2).token(&Key::es256(1).header().to_string(), &claims().to_string());

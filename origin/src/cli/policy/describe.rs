@@ -2,7 +2,8 @@
 
 use edgekeep_shared::headers::WEBSOCKET_TOKEN_PREFIX;
 use edgekeep_shared::policy::{
-    Access, Missing, Owner, Requirement, Revocation, Rule, TokenAccess, TokenSource,
+    Access, LimitedBy, Missing, Owner, RateLimit, Requirement, Revocation, Rule, TokenAccess,
+    TokenSource,
 };
 
 /// `line 7: POST /api/reports/** "reports"`.
@@ -32,6 +33,15 @@ pub(super) fn demands(rule: &Rule) -> Vec<String> {
         Access::Public => vec!["nothing: it is public".to_owned()],
         Access::Token(access) => token(access),
     };
+    if let Some(RateLimit { binding, by }) = rule.rate_limit() {
+        let by = match by {
+            LimitedBy::Subject => "subject".to_owned(),
+            LimitedBy::Address { header } => format!("the address in {header}"),
+        };
+        all.push(format!(
+            "no more requests than {binding} allows, counted by {by}"
+        ));
+    }
     if rule.is_report_only() {
         all.push("nothing yet: report_only records refusals and lets pass".to_owned());
     }
