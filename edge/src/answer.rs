@@ -2,7 +2,7 @@
 
 use edgekeep_shared::{
     gate::{IDENTITY_HEADERS, Refusal, refusal},
-    policy::Cors,
+    policy::{Caching, Cors, OTHER_CACHE_FIELDS},
 };
 use worker::web_sys::{Headers, Response, ResponseInit};
 
@@ -74,6 +74,18 @@ pub(crate) fn allow_origin(headers: &Headers, cors: &Cors, origin: &str) -> Resu
     }
     if !cors.expose.is_empty() {
         headers.set("Access-Control-Expose-Headers", &cors.expose.join(", "))?;
+    }
+    Ok(())
+}
+
+/// Says on an answer who may keep it.
+pub(crate) fn restrict_caching(headers: &Headers, caching: Caching) -> Result<()> {
+    let Some(control) = caching.control(headers.get("Cache-Control")?.as_deref()) else {
+        return Ok(());
+    };
+    headers.set("Cache-Control", &control)?;
+    for name in OTHER_CACHE_FIELDS {
+        headers.delete(name)?;
     }
     Ok(())
 }

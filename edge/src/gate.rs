@@ -9,7 +9,7 @@ use edgekeep_shared::{
         refresh::Millis,
     },
     headers,
-    policy::{Policy, Rule},
+    policy::{Caching, Policy, Rule},
     revocation::RevocationList,
     time::UnixTime,
 };
@@ -331,7 +331,8 @@ impl Gate {
             answer::refuse(&refusal, None, incoming.id)?
         };
         incoming.recorder.record(&record);
-        with_cors(answer, forward.rule, incoming.parts.origin)
+        let answer = with_cors(answer, forward.rule, incoming.parts.origin)?;
+        with_caching(answer, forward.rule)
     }
 }
 
@@ -492,11 +493,7 @@ fn with_cors(answer: Response, rule: &Rule, origin: Option<&str>) -> Result<Resp
     if answer.status() == 101 {
         return Ok(answer);
     }
-    // An answer of the network cannot be changed; its copy can.
-    let answer = Response::new_with_opt_readable_stream_and_init(
-        answer.body().as_ref(),
-        answer.unchecked_ref::<ResponseInit>(),
-    )?;
+    let answer = changeable(&answer)?;
     match origin {
         Some(origin) if cors.allows_origin(origin) => {
             answer::allow_origin(&answer.headers(), cors, origin)?;
@@ -505,6 +502,25 @@ fn with_cors(answer: Response, rule: &Rule, origin: Option<&str>) -> Result<Resp
         _ => answer.headers().append("Vary", "Origin")?,
     }
     Ok(answer)
+}
+
+/// `answer`, kept by nobody whom the rule does not let keep it.
+fn with_caching(answer: Response, rule: &Rule) -> Result<Response> {
+    // What follows a 101 is no answer that anybody keeps.
+    if rule.caching() == Caching::Upstream || answer.status() == 101 {
+        return Ok(answer);
+    }
+    let answer = changeable(&answer)?;
+    answer::restrict_caching(&answer.headers(), rule.caching())?;
+    Ok(answer)
+}
+
+/// An answer of the network cannot be changed; its copy can.
+fn changeable(answer: &Response) -> Result<Response> {
+    Response::new_with_opt_readable_stream_and_init(
+        answer.body().as_ref(),
+        answer.unchecked_ref::<ResponseInit>(),
+    )
 }
 
 /// Path and query as they stand in `url`; the query keeps its question mark.

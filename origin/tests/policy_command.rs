@@ -54,6 +54,7 @@ match = "/live"
 token_from = "websocket"
 allowed_origins = ["https://app.example"]
 rate_limit = { binding = "API_LIMIT", by = "address", header = "X-Real-IP" }
+cache = "no-store"
 "#;
 
 struct Said {
@@ -143,6 +144,7 @@ fn a_good_policy_is_told_rule_by_rule() {
         "    one of the audiences orders\n",
         "    a token in the subprotocol edgekeep.bearer.… of a WebSocket handshake\n",
         "    no more requests than API_LIMIT allows, counted by the address in X-Real-IP\n",
+        "    answers that nobody keeps\n",
         "8 rules, 0 cases",
     ] {
         assert!(answer.out.contains(line), "{line}: {}", answer.out);

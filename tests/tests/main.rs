@@ -9,6 +9,7 @@
 
 mod authz;
 mod bursts;
+mod caching;
 mod corpus;
 mod forwarding;
 mod identity;

@@ -15,6 +15,7 @@ use core::fmt;
 
 use crate::path::CanonicalPath;
 
+mod cache;
 mod fields;
 mod host;
 mod limit;
@@ -25,6 +26,7 @@ mod requirement;
 mod rule;
 mod upstream;
 
+pub use cache::{Caching, OTHER_CACHE_FIELDS};
 pub use fields::is_issuer;
 pub use limit::{LimitedBy, RateLimit};
 pub use owner::{Owner, OwnerClaim};

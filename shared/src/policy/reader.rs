@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use toml::de::{DeTable, DeValue};
 
+use super::cache::Caching;
 use super::fields::{
     Fault, Fields, HEADER, HOST, ISSUER, METHOD, NAME, ORIGIN, ORIGIN_OR_ANY, Read, Strings, TOKEN,
     fault, kind,
@@ -60,6 +61,7 @@ const ROUTE_KEYS: &[&str] = &[
     "allowed_origins",
     "forward_authorization",
     "rate_limit",
+    "cache",
     "upstream",
     "headers",
     "report_only",
@@ -87,6 +89,7 @@ const TOKEN_KEYS: &[&str] = &[
     "allow_stale_for",
     "token_from",
     "allowed_origins",
+    "cache",
     "report_only",
 ];
 const CORS_KEYS: &[&str] = &[
@@ -257,6 +260,11 @@ fn rule(fields: &Fields<'_, '_>, line: usize) -> Read<Rule> {
         report_only: fields.boolean("report_only")?.unwrap_or(false),
         cors,
         rate_limit,
+        caching: match fields.choice("cache", &["upstream", "private", "no-store"])? {
+            Some("private") => Caching::Private,
+            Some("no-store") => Caching::NoStore,
+            _ => Caching::Upstream,
+        },
         hosts: fields.list("hosts", &HOST)?.unwrap_or_default(),
         upstream: upstream::base(fields)?,
         headers: upstream::headers(fields)?,

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 
+use super::cache::Caching;
 use super::host;
 use super::limit::RateLimit;
 use super::pattern::Pattern;
@@ -29,6 +30,7 @@ pub struct Rule {
     pub(super) forward_authorization: bool,
     pub(super) report_only: bool,
     pub(super) cors: Option<Cors>,
+    pub(super) caching: Caching,
     pub(super) rate_limit: Option<RateLimit>,
     pub(super) upstream: Option<Box<str>>,
     /// Names and values.
@@ -258,6 +260,11 @@ impl Rule {
     /// What browsers on other origins may do; none: no preflight is answered.
     pub const fn cors(&self) -> Option<&Cors> {
         self.cors.as_ref()
+    }
+
+    /// Who may keep the answers.
+    pub const fn caching(&self) -> Caching {
+        self.caching
     }
 
     /// How often one may ask.

@@ -657,6 +657,18 @@ fn says_where_a_policy_is_wrong_and_what_was_expected() {
             "by = \"subject\" contradicts access = \"public\"",
         ),
         (
+            route("cache = \"public\""),
+            3,
+            9,
+            "\"cache\" is \"public\", expected one of upstream, private, no-store",
+        ),
+        (
+            route("access = \"public\"\ncache = \"private\""),
+            4,
+            1,
+            "\"cache\" contradicts access = \"public\"",
+        ),
+        (
             route("cors = true"),
             3,
             8,

@@ -1,8 +1,8 @@
 //! What a policy's keys mean, and where their limits are.
 
 use edgekeep_shared::policy::{
-    LimitedBy, MAX_POLICY_BYTES, MAX_RULES, Owner, OwnerClaim, Policy, Requirement, Revocation,
-    Staleness, TokenSource,
+    Caching, LimitedBy, MAX_POLICY_BYTES, MAX_RULES, Owner, OwnerClaim, Policy, Requirement,
+    Revocation, Staleness, TokenSource,
 };
 
 use crate::support::{matched, token_access};
@@ -238,6 +238,19 @@ match = "/c"
     assert_eq!(key.as_deref(), Some("192.0.2.1"));
     assert_eq!(address.key(None, None), None);
     assert_eq!(none, None);
+}
+
+#[test]
+fn reads_who_may_keep_answers() {
+    for (key, expected) in [
+        ("", Caching::Upstream),
+        ("cache = \"upstream\"", Caching::Upstream),
+        ("cache = \"private\"", Caching::Private),
+        ("cache = \"no-store\"", Caching::NoStore),
+    ] {
+        let policy = Policy::parse(&format!("[[route]]\nmatch = \"/a\"\n{key}")).unwrap();
+        assert_eq!(policy.rules()[0].caching(), expected, "{key}");
+    }
 }
 
 #[test]

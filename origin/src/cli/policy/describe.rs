@@ -2,8 +2,8 @@
 
 use edgekeep_shared::headers::WEBSOCKET_TOKEN_PREFIX;
 use edgekeep_shared::policy::{
-    Access, LimitedBy, Missing, Owner, RateLimit, Requirement, Revocation, Rule, TokenAccess,
-    TokenSource,
+    Access, Caching, LimitedBy, Missing, Owner, RateLimit, Requirement, Revocation, Rule,
+    TokenAccess, TokenSource,
 };
 
 /// `line 7: POST /api/reports/** "reports"`.
@@ -41,6 +41,11 @@ pub(super) fn demands(rule: &Rule) -> Vec<String> {
         all.push(format!(
             "no more requests than {binding} allows, counted by {by}"
         ));
+    }
+    match rule.caching() {
+        Caching::Upstream => {}
+        Caching::Private => all.push("answers that the client alone may keep".to_owned()),
+        Caching::NoStore => all.push("answers that nobody keeps".to_owned()),
     }
     if rule.is_report_only() {
         all.push("nothing yet: report_only records refusals and lets pass".to_owned());
