@@ -251,6 +251,50 @@ async fn a_policy_in_kv_is_followed_when_it_changes_and_not_when_it_is_replayed(
     );
 }
 
+/// A newer policy that is signed and cannot be understood, and a store that fails, leave the last good
+/// one in place; what is mended is followed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_good_policy_of_kv_is_kept_whatever_comes_after_it() {
+    // The gate looks once in 30 seconds.
+    const NEXT_LOOK: Duration = Duration::from_secs(33);
+    let gate = gate_on_kv(|issuer| issuer.published().policy = Some(POLICY.to_owned())).await;
+    let good = gate.good_token();
+    assert_eq!(gate.get("/api/me", &good).await.status, 200);
+    let holds = async || {
+        assert_eq!(gate.get("/api/me", &good).await.status, 200);
+        assert_eq!(gate.get("/public/x", "x").await.status, 200);
+        let answer = gate.get("/elsewhere", &good).await;
+        assert_eq!(answer.verdict(), (403, "route_unknown".to_owned()));
+    };
+    gate.issuer.published().policy = Some("[[route]]\nmatch = \"/**\"\nacces = 1\n".to_owned());
+    for behaviour in [Behaviour::Honest, Behaviour::Status(500)] {
+        gate.issuer.set(Door::KvPolicy, behaviour);
+        let asked = gate.issuer.hits(Door::KvPolicy);
+        let read = clock::eventually(NEXT_LOOK, || async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            holds().await;
+            (gate.issuer.hits(Door::KvPolicy) > asked).then_some(())
+        });
+        assert!(read.await.is_some(), "the policy was not asked for");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        holds().await;
+    }
+    let said = |line: &String| line.contains("policy refused: line 3: unknown key");
+    assert!(gate.edge.log().iter().any(said), "the log does not say why");
+
+    gate.issuer.published().policy = Some("[[route]]\nmatch = \"/other/**\"\n".to_owned());
+    gate.issuer.set(Door::KvPolicy, Behaviour::Honest);
+    let followed = clock::eventually(NEXT_LOOK, || async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let answer = gate.get("/api/me", &good).await;
+        (answer.verdict() == (403, "route_unknown".to_owned())).then_some(())
+    });
+    assert!(
+        followed.await.is_some(),
+        "the mended policy is not followed"
+    );
+}
+
 /// One rule for each thing that a policy can say of a request beyond its token.
 const TARGETS: &str = r#"
 [[route]]
