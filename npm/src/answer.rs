@@ -1,6 +1,6 @@
 //! What JavaScript is told about a token: one JSON text.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use edgekeep_shared::{claims::Claims, verifier::VerifiedToken};
 use serde::{Serialize, Serializer};
@@ -30,7 +30,7 @@ pub enum Verdict {
     Accept {
         /// Who and what it speaks of.
         #[serde(serialize_with = "write_token")]
-        token: Rc<VerifiedToken>,
+        token: Arc<VerifiedToken>,
     },
     /// It does not.
     Reject {

@@ -3,7 +3,7 @@
 //! A hit spares the signature and nothing else: time, key, revocation and policy are judged on
 //! every request. Only verified tokens get in, so garbage cannot push anything out.
 
-use alloc::{collections::BTreeMap, rc::Rc};
+use alloc::{collections::BTreeMap, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
@@ -27,8 +27,8 @@ impl TokenHash {
 #[derive(Debug)]
 pub struct VerifiedTokens {
     capacity: usize,
-    younger: BTreeMap<TokenHash, Rc<VerifiedToken>>,
-    older: BTreeMap<TokenHash, Rc<VerifiedToken>>,
+    younger: BTreeMap<TokenHash, Arc<VerifiedToken>>,
+    older: BTreeMap<TokenHash, Arc<VerifiedToken>>,
 }
 
 impl VerifiedTokens {
@@ -43,17 +43,17 @@ impl VerifiedTokens {
     }
 
     /// The token with this hash, if it was verified before.
-    pub fn find(&mut self, hash: &TokenHash) -> Option<Rc<VerifiedToken>> {
+    pub fn find(&mut self, hash: &TokenHash) -> Option<Arc<VerifiedToken>> {
         if let Some(token) = self.younger.get(hash) {
-            return Some(Rc::clone(token));
+            return Some(Arc::clone(token));
         }
         let token = self.older.remove(hash)?;
-        self.insert(*hash, Rc::clone(&token));
+        self.insert(*hash, Arc::clone(&token));
         Some(token)
     }
 
     /// Keeps a verified token.
-    pub fn insert(&mut self, hash: TokenHash, token: Rc<VerifiedToken>) {
+    pub fn insert(&mut self, hash: TokenHash, token: Arc<VerifiedToken>) {
         if self.younger.len() >= self.capacity {
             self.older = core::mem::take(&mut self.younger);
         }

@@ -4,7 +4,7 @@
 //! ([`Decision::Wait`]); the caller fetches it, records in [`Progress`] that it did, and asks
 //! again. Every path through it ends in a forward or a refusal.
 
-use alloc::{rc::Rc, string::String};
+use alloc::{string::String, sync::Arc};
 
 use crate::{
     error::Rejection,
@@ -144,7 +144,7 @@ pub struct Forward<'p, 'r> {
     /// The rule that let it pass.
     pub rule: &'p Rule,
     /// The verified token, on a protected route.
-    pub token: Option<Rc<VerifiedToken>>,
+    pub token: Option<Arc<VerifiedToken>>,
     /// Whether the signature was spared by the cache.
     pub cached: bool,
     /// How the revocation list was used.
@@ -243,7 +243,7 @@ pub fn token_of<'r>(request: &Request<'r>, policy: &Policy) -> Option<&'r str> {
 #[derive(Debug)]
 pub struct Admission {
     /// The token.
-    pub token: Rc<VerifiedToken>,
+    pub token: Arc<VerifiedToken>,
     /// Whether the signature was spared by the cache.
     pub cached: bool,
     /// How the revocation list was used.
@@ -348,7 +348,7 @@ fn verify(
     knowledge: &mut Knowledge<'_>,
     progress: &mut Progress,
     now: Millis,
-) -> Result<Rc<VerifiedToken>, Obstacle<'static>> {
+) -> Result<Arc<VerifiedToken>, Obstacle<'static>> {
     let hash = TokenHash::of(text.as_bytes());
     if let Some(token) = knowledge.verified.find(&hash)
         && let Some((verifier, keys)) = knowledge.usable_keys_of(&token, now)
@@ -371,8 +371,8 @@ fn verify(
     };
     match issuer.verifier.verify_parsed(parsed, keys, unix(now)) {
         Ok(token) => {
-            let token = Rc::new(token);
-            knowledge.verified.insert(hash, Rc::clone(&token));
+            let token = Arc::new(token);
+            knowledge.verified.insert(hash, Arc::clone(&token));
             progress.verified = true;
             Ok(token)
         }

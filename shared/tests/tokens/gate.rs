@@ -1,6 +1,6 @@
 //! The gate's decision: every step, every wait, every refusal.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use edgekeep_shared::{
     control::{ControlKeys, DocumentType, Header},
@@ -966,7 +966,7 @@ fn the_cache_is_bounded_and_never_mixes_people_up() {
     let hot = &tokens[0];
     for (i, text) in tokens.iter().enumerate() {
         let token = verifier().verify(text.as_bytes(), &keys, NOW).unwrap();
-        cache.insert(TokenHash::of(text.as_bytes()), Rc::new(token));
+        cache.insert(TokenHash::of(text.as_bytes()), Arc::new(token));
         assert!(cache.len() <= 20);
         assert!(
             cache.find(&TokenHash::of(hot.as_bytes())).is_some(),
