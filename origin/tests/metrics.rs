@@ -282,7 +282,9 @@ fn a_public_listener_wants_a_token() {
         ),
         (&[("SERVER__METRICS_TOKEN", "")], false),
         (&[("SERVER__METRICS_TOKEN", "twenty-one-characters")], false),
-        (&[("SERVER__METRICS_TOKEN", "twenty-two-characters!")], true),
+        (&[("SERVER__METRICS_TOKEN", "twenty-two-characters.")], true),
+        // No header could bring it.
+        (&[("SERVER__METRICS_TOKEN", "twenty-two-characters!")], false),
         (&[("GATE__INTROSPECTION_TOKEN", "")], false),
     ] {
         assert_eq!(load(pairs).is_ok(), good, "{pairs:?}");

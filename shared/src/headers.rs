@@ -310,6 +310,29 @@ where
     Ok(token)
 }
 
+/// Takes the token from all `Authorization` fields of a request as they came, for servers that hold
+/// them apart and as bytes. Combined first (RFC 9110 §5.3), as they are for who sees one field alone.
+///
+/// # Errors
+/// As [`bearer_token`] of the one combined value.
+pub fn bearer_token_of<'a, I>(fields: I) -> Result<&'a str, Rejection>
+where
+    I: IntoIterator<Item = &'a [u8]>,
+{
+    let fields: Vec<&[u8]> = fields.into_iter().collect();
+    if fields.is_empty() {
+        return Err(Rejection::TokenMissing);
+    }
+    if let [field] = fields[..]
+        && let Ok(field) = core::str::from_utf8(field)
+    {
+        return bearer_token([field]);
+    }
+    let combined = fields.join(&b", "[..]);
+    // Neither the comma nor what stands for a wrong byte is of a token: this is never `Ok`.
+    bearer_token([&*String::from_utf8_lossy(&combined)]).and(Err(Rejection::TokenMalformed))
+}
+
 /// `b64token` of RFC 6750 §2.1.
 const fn is_b64token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')

@@ -2,9 +2,9 @@
 
 use edgekeep_shared::error::Rejection;
 use edgekeep_shared::headers::{
-    bearer_token, connection_options, cookie_value, decode_list, encode_list, encode_value,
-    is_hop_by_hop, is_identity_header, is_removable_by_connection, is_request_override, must_strip,
-    websocket_token, without_websocket_token,
+    bearer_token, bearer_token_of, connection_options, cookie_value, decode_list, encode_list,
+    encode_value, is_hop_by_hop, is_identity_header, is_removable_by_connection,
+    is_request_override, must_strip, websocket_token, without_websocket_token,
 };
 use proptest::prelude::*;
 
@@ -281,6 +281,39 @@ fn takes_the_token_from_exactly_one_place() {
 }
 
 #[test]
+fn takes_the_token_from_fields_as_from_the_one_that_combines_them() {
+    use Rejection::{TokenMalformed, TokenMissing};
+    let table: &[(&[&[u8]], Result<&str, Rejection>)] = &[
+        (&[], Err(TokenMissing)),
+        (&[b""], Err(TokenMissing)),
+        (&[b" Bearer  abc "], Ok("abc")),
+        (&[b"Bearer"], Err(TokenMalformed)),
+        (&[b"Bearer\tabc"], Err(TokenMalformed)),
+        (&[b"Basic eDp5"], Err(TokenMissing)),
+        // Bytes of no text: of a token, of a scheme.
+        (&[b"Bearer a\xffc"], Err(TokenMalformed)),
+        (&[b"Bearer abc\xff"], Err(TokenMalformed)),
+        (&[b"Bearer\xffabc"], Err(TokenMalformed)),
+        (&[b"\xff Bearer abc"], Err(TokenMissing)),
+        (&[b"Bearer abc", b"Bearer abc"], Err(TokenMalformed)),
+        (&[b"Bearer abc", b""], Err(TokenMalformed)),
+        (&[b"", b"Bearer abc"], Err(TokenMalformed)),
+        (&[b"Basic eDp5", b"Bearer abc"], Err(TokenMalformed)),
+        (&[b"Basic eDp5", b"Basic eDp5"], Err(TokenMissing)),
+        (&[b"", b""], Err(TokenMissing)),
+    ];
+    for (fields, expected) in table {
+        let given = bearer_token_of(fields.iter().copied());
+        assert_eq!(given, *expected, "{fields:?}");
+        let combined = fields.join(&b", "[..]);
+        if let Ok(combined) = std::str::from_utf8(&combined) {
+            let combined = (!fields.is_empty()).then_some(combined);
+            assert_eq!(bearer_token(combined), *expected, "{fields:?}");
+        }
+    }
+}
+
+#[test]
 fn takes_a_cookie_strictly() {
     const MALFORMED: Result<Option<&str>, Rejection> = Err(Rejection::TokenMalformed);
     let table: &[(&str, Result<Option<&str>, Rejection>)] = &[
@@ -359,6 +392,11 @@ proptest! {
         let _ = must_strip(&bytes);
         let _ = is_removable_by_connection(&text);
         if let Ok(token) = bearer_token([text.as_str()]) {
+            prop_assert!(!token.is_empty() && token.is_ascii());
+        }
+        let fields: Vec<&[u8]> = bytes.split(|byte| *byte == 0).collect();
+        if let Ok(token) = bearer_token_of(fields.iter().copied()) {
+            prop_assert_eq!(fields.len(), 1);
             prop_assert!(!token.is_empty() && token.is_ascii());
         }
         if let Ok(Some(value)) = cookie_value(&text, "a") {

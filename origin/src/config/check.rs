@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use edgekeep_shared::headers::bearer_token;
+
 use super::{Channel, Config, ConfigError, Mode};
 use crate::vault::Secret;
 
@@ -37,11 +39,18 @@ impl Wrong {
     }
 
     /// A token that opens a door here by itself; 128 random bits have 22 characters in base64url.
+    /// One that no header can bring would open it for nobody.
     pub(super) fn expect_bearer(&mut self, key: &'static str, token: Option<&Secret>) {
+        let fits = |token: &Secret| {
+            let field = Secret::new(format!("Bearer {}", token.expose()));
+            token.expose().len() >= SHORTEST_TOKEN
+                && bearer_token([field.expose()]) == Ok(token.expose())
+        };
         self.expect(
-            token.is_none_or(|token| token.expose().len() >= SHORTEST_TOKEN),
+            token.is_none_or(fits),
             key,
-            "expected a token of at least 22 characters, such as `openssl rand -hex 32` makes",
+            "expected a token of at least 22 characters, of `A-Za-z0-9-._~+/=`, such as \
+             `openssl rand -hex 32` makes",
         );
     }
 }

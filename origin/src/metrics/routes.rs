@@ -34,7 +34,7 @@ pub fn routes() -> OpenApiRouter<State> {
     responses(
         (status = 200, description = "OpenMetrics text.", body = String,
          content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8"),
-        (status = 401, description = "`token_missing`, `credentials_invalid`"),
+        (status = 401, description = "`token_missing`, `token_malformed`, `credentials_invalid`"),
         (status = 404, description = "`not_found`: no token is configured"),
     ),
 )]
@@ -55,8 +55,7 @@ async fn metrics(
 }
 
 fn authorize(expected: &Secret, headers: &HeaderMap) -> Result<(), Error> {
-    let given = std::str::from_utf8(bearer(headers)?).map_err(|_| Error::CredentialsInvalid)?;
-    let given = Secret::new(given.to_owned()).digest();
+    let given = Secret::new(bearer(headers)?.to_owned()).digest();
     if expected.digest().matches(given.as_bytes()) {
         Ok(())
     } else {

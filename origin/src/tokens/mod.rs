@@ -7,8 +7,9 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use edgekeep_shared::error::Rejection;
+use edgekeep_shared::headers::bearer_token_of;
 use edgekeep_shared::time::UnixTime;
 use edgekeep_shared::verifier::{VerifiedToken, Verifier};
 use sqlx::AnyConnection;
@@ -141,7 +142,7 @@ impl FromRequestParts<State> for Authenticated {
         let caller = Caller::of(parts, state);
         // Before anything is verified: whoever floods with garbage is held up, too.
         state.limiter.by_address(&caller, Limit::ApiByAddress)?;
-        let token = judge(state, bearer).await?;
+        let token = judge(state, bearer.as_bytes()).await?;
         let claims = token.claims();
         let session = claims
             .session_id
@@ -160,23 +161,13 @@ impl FromRequestParts<State> for Authenticated {
     }
 }
 
-/// The bearer token of the one `Authorization` header (RFC 6750 §2.1). Tokens in a body or a
-/// query are not looked for: RFC 9700 §4.3.2 wants them nowhere else.
+/// The bearer token of the one `Authorization` header (RFC 6750 §2.1), read as the gate reads it.
+/// Tokens in a body or a query are not looked for: RFC 9700 §4.3.2 wants them nowhere else.
 ///
 /// # Errors
-/// `token_missing` without such a header; `request_invalid` with two.
-pub fn bearer(headers: &HeaderMap) -> Result<&[u8], Error> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let value = values.next().ok_or(Rejection::TokenMissing)?;
-    if values.next().is_some() {
-        return Err(Error::invalid("More than one Authorization header."));
-    }
-    let value = value.as_bytes();
-    let (scheme, rest) =
-        value.split_at(value.iter().position(|&b| b == b' ').unwrap_or(value.len()));
-    let token = rest.trim_ascii();
-    if !scheme.eq_ignore_ascii_case(b"Bearer") || token.is_empty() {
-        return Err(Rejection::TokenMissing.into());
-    }
-    Ok(token)
+/// `token_missing` without such a header; `token_malformed` with two, and for a token that has
+/// characters of none.
+pub fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
+    let fields = headers.get_all(header::AUTHORIZATION).iter();
+    Ok(bearer_token_of(fields.map(HeaderValue::as_bytes))?)
 }

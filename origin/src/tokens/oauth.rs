@@ -70,9 +70,7 @@ impl FromRequestParts<State> for Gate {
 
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Error> {
         let expected = state.config.gate.introspection_token.as_ref();
-        let given =
-            std::str::from_utf8(bearer(&parts.headers)?).map_err(|_| Error::CredentialsInvalid)?;
-        let given = Secret::new(given.to_owned()).digest();
+        let given = Secret::new(bearer(&parts.headers)?.to_owned()).digest();
         if expected.is_some_and(|expected| expected.digest().matches(given.as_bytes())) {
             Ok(Self)
         } else {
@@ -95,7 +93,7 @@ struct Introspect {
     request_body(content = Introspect, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "Active with its claims, or `active: false` alone.", body = Facts),
-        (status = 401, description = "`token_missing`, `credentials_invalid`"),
+        (status = 401, description = "`token_missing`, `token_malformed`, `credentials_invalid`"),
     ),
 )]
 /// `POST /oauth/introspect`: whether an access token would be accepted now.
