@@ -1,7 +1,7 @@
 //! What every answer tells a browser about itself (ASVS 5.0 §3.4).
 //!
 //! Nothing here is meant to be framed, embedded, sniffed or stored. Whoever answers something that
-//! differs (the two pages with a style of their own, the documents that caches may keep) says so
+//! differs (the two pages with a style of their own, the documents that caches or any page may have) says so
 //! itself, and that stands.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};

@@ -21,6 +21,8 @@ enum Is {
     Data,
     /// A document that caches may keep.
     Published,
+    /// One that pages of any origin may read, besides.
+    Public,
     /// HTML with a style of its own.
     Page,
 }
@@ -50,8 +52,22 @@ fn check(what: &str, reply: &Reply, is: Is, is_tls: bool) {
     assert_eq!(one("x-content-type-options"), Some("nosniff"), "{what}");
     assert_eq!(one("referrer-policy"), Some("no-referrer"), "{what}");
     assert_eq!(one("x-frame-options"), Some("DENY"), "{what}");
-    let embedding = one("cross-origin-resource-policy");
-    assert_eq!(embedding, Some("same-origin"), "{what}");
+    let (embedding, reading) = match is {
+        Is::Public => ("cross-origin", Some("*")),
+        _ => ("same-origin", None),
+    };
+    assert_eq!(
+        one("cross-origin-resource-policy"),
+        Some(embedding),
+        "{what}"
+    );
+    // Where CORS let a page in, the test of the page looks at whom it names.
+    let named = one("access-control-allow-origin").filter(|origin| *origin != APP);
+    assert_eq!(named, reading, "{what}");
+    if is == Is::Public {
+        // Not with anybody's cookies, and as the same to all: no cache keeps one for each page.
+        assert_eq!(one("access-control-allow-credentials"), None, "{what}");
+    }
     assert!(one("x-request-id").is_some(), "{what}");
     let hsts = is_tls.then_some("max-age=31536000; includeSubDomains");
     assert_eq!(one("strict-transport-security"), hsts, "{what}");
@@ -75,7 +91,10 @@ fn check(what: &str, reply: &Reply, is: Is, is_tls: bool) {
     let cache = one("cache-control").unwrap();
     match is {
         Is::Data => assert_eq!(cache, "no-store", "{what}"),
-        Is::Page | Is::Published => assert!(cache.contains("max-age"), "{what}: {cache}"),
+        Is::Public if what.contains("revocations") => assert_eq!(cache, "no-cache", "{what}"),
+        Is::Page | Is::Published | Is::Public => {
+            assert!(cache.contains("max-age"), "{what}: {cache}")
+        }
     }
     let is_page = is == Is::Page;
     let opener = one("cross-origin-opener-policy");
@@ -108,18 +127,14 @@ async fn every_answer_says_how_it_may_be_used() {
             ("HEAD", "/health", 200, Is::Data),
             ("GET", "/ready", 200, Is::Data),
             ("GET", "/metrics", 200, Is::Data),
-            ("GET", "/.well-known/jwks.json", 200, Is::Published),
-            (
-                "GET",
-                "/.well-known/openid-configuration",
-                200,
-                Is::Published,
-            ),
+            ("GET", "/.well-known/jwks.json", 200, Is::Public),
+            ("GET", "/.well-known/revocations", 200, Is::Public),
+            ("GET", "/.well-known/openid-configuration", 200, Is::Public),
             (
                 "GET",
                 "/.well-known/oauth-authorization-server",
                 200,
-                Is::Published,
+                Is::Public,
             ),
             ("GET", "/openapi.json", 200, Is::Published),
             ("GET", "/docs", 200, Is::Page),
@@ -149,6 +164,45 @@ async fn every_answer_says_how_it_may_be_used() {
         assert_eq!(again.status, 304);
         let policy = again.headers["content-security-policy"].to_str().unwrap();
         assert!(policy.contains("style-src 'sha256-"), "{policy}");
+    }
+}
+
+/// With `Origin`, of a page that is listed or not; whole, or not again.
+#[tokio::test]
+async fn every_page_reads_what_tokens_are_verified_with_and_nothing_else() {
+    let origin = Origin::with(page::serve).await;
+    for page in [APP, "https://elsewhere.example", "null"] {
+        for path in [
+            "/.well-known/jwks.json",
+            "/.well-known/revocations",
+            "/.well-known/openid-configuration",
+            "/.well-known/oauth-authorization-server",
+        ] {
+            let ask = |tag: &str| {
+                let request = request("GET", path)
+                    .header(header::ORIGIN, page)
+                    .header(header::IF_NONE_MATCH, tag);
+                origin.send(request.body(Body::empty()).unwrap())
+            };
+            let reply = ask("\"x\"").await;
+            assert_eq!(reply.status, 200, "{path}");
+            check(&format!("{path} for {page}"), &reply, Is::Public, true);
+            let tag = reply.headers["etag"].to_str().unwrap().to_owned();
+            let reply = ask(&tag).await;
+            assert_eq!(reply.status, 304, "{path}");
+            check(
+                &format!("{path} again for {page}"),
+                &reply,
+                Is::Public,
+                true,
+            );
+        }
+        for path in ["/health", "/openapi.json", "/nothing"] {
+            let request = request("GET", path).header(header::ORIGIN, page);
+            let reply = origin.send(request.body(Body::empty()).unwrap()).await;
+            let named = reply.headers.get("access-control-allow-origin");
+            assert_eq!(named, None, "{path} for {page}");
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! The npm package in a real browser: loaded by its entry for browsers, with the issuer's documents
-//! on the page's own origin.
+//! on the page's own origin, or at a real issuer that is another.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,14 +8,28 @@ use edgekeep_shared::control::DocumentType;
 use edgekeep_shared::revocation::{Entry, HashKey, encode};
 use edgekeep_tests::browser::Browser;
 use edgekeep_tests::clock::{self, eventually};
+use edgekeep_tests::house::REVOCATION_LIMIT;
 use edgekeep_tests::keys::{self, Key, claims};
+use edgekeep_tests::origin::Origin;
 use edgekeep_tests::package::built;
 use edgekeep_tests::server::{Reply, Request, Server};
 use serde_json::{Value, json};
 
+use crate::npm::trusting;
+
 const START: &str = r"
     const { Verifier } = await import('/verifier/browser.js');
     window.verifier = new Verifier(arguments[0]);
+";
+
+/// What a page of another origin gets to see of a path.
+const FETCH: &str = r"
+    try {
+        const { status } = await fetch(arguments[0]);
+        return String(status);
+    } catch (error) {
+        return error.name;
+    }
 ";
 
 const VERIFY: &str = r"
@@ -74,6 +88,41 @@ async fn verifies_and_refuses_what_is_revoked() {
     sign(2, &[Entry::Token("token-1")]);
     let refused = eventually(Duration::from_secs(5), || async {
         (verdict(&good).await == json!("Rejection token_revoked")).then_some(())
+    });
+    assert!(refused.await.is_some());
+}
+
+/// The documents of a real issuer are for every page, and nothing else of it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn verifies_tokens_of_an_issuer_on_another_origin() {
+    let origin = Origin::start().await;
+    let page = Server::start(|request| serve(request, "", b"")).await;
+    let browser = Browser::start().await;
+    let url = format!("http://localhost:{}", page.address().port());
+    browser.goto(&url).await;
+    browser.run_async(START, &[trusting(&origin)]).await;
+    let verdict = async |token: &str| browser.run_async(VERIFY, &[json!(token)]).await;
+    let tokens = origin
+        .register("ada@example.com", "correct horse battery staple")
+        .await;
+    let accepted = json!(format!("ok {}", tokens.user()));
+    assert_eq!(verdict(&tokens.access).await, accepted);
+    for (path, expected) in [
+        ("/.well-known/jwks.json", "200"),
+        ("/.well-known/revocations", "200"),
+        ("/.well-known/openid-configuration", "200"),
+        ("/.well-known/oauth-authorization-server", "200"),
+        ("/health", "TypeError"),
+        ("/openapi.json", "TypeError"),
+    ] {
+        let target = json!(format!("{}{path}", origin.url()));
+        let seen = browser.run_async(FETCH, &[target]).await;
+        assert_eq!(seen, json!(expected), "{path}");
+    }
+    let gone = origin.post_as(&tokens.access, "/logout", &json!({})).await;
+    assert_eq!(gone.status, 204);
+    let refused = eventually(REVOCATION_LIMIT, || async {
+        (verdict(&tokens.access).await == json!("Rejection token_revoked")).then_some(())
     });
     assert!(refused.await.is_some());
 }

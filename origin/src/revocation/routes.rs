@@ -34,5 +34,5 @@ async fn list(Shared(state): Shared<State>, headers: HeaderMap) -> Result<Respon
     let documents = state.publisher.current_soon().await?;
     Ok(documents
         .revocations
-        .respond(&headers, MEDIA_TYPE, "no-cache"))
+        .respond_to_pages(&headers, MEDIA_TYPE, "no-cache"))
 }

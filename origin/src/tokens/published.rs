@@ -1,7 +1,7 @@
 //! A document that many fetch: its bytes, and a strong entity tag by which they are not sent again.
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use edgekeep_shared::base64url;
 use sha2::{Digest as _, Sha256};
@@ -61,6 +61,29 @@ impl Published {
             if let Ok(value) = HeaderValue::from_str(text) {
                 headers.insert(name, value);
             }
+        }
+        response
+    }
+
+    /// [`respond`](Self::respond) for a document that pages of any origin may read, to verify tokens
+    /// by: it is public, the same for everybody, and given without credentials.
+    pub fn respond_to_pages(
+        &self,
+        request: &HeaderMap,
+        content_type: &'static str,
+        cache_control: &str,
+    ) -> Response {
+        let mut response = self.respond(request, content_type, cache_control);
+        let headers = response.headers_mut();
+        for (name, value) in [
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+            // Pages that isolate themselves are asked for this, too.
+            (
+                HeaderName::from_static("cross-origin-resource-policy"),
+                "cross-origin",
+            ),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
         }
         response
     }

@@ -59,7 +59,7 @@ async fn jwks(Shared(state): Shared<State>, headers: HeaderMap) -> Response {
         .keyring
         .ring()
         .document()
-        .respond(&headers, "application/json", &cache_control)
+        .respond_to_pages(&headers, "application/json", &cache_control)
 }
 
 #[utoipa::path(
@@ -109,7 +109,11 @@ fn metadata(state: &State, headers: &HeaderMap) -> Response {
         document["introspection_endpoint"] = format!("{issuer}/oauth/introspect").into();
         document["introspection_endpoint_auth_methods_supported"] = json!(["bearer"]);
     }
-    Published::new(document.to_string()).respond(headers, "application/json", "public, max-age=300")
+    Published::new(document.to_string()).respond_to_pages(
+        headers,
+        "application/json",
+        "public, max-age=300",
+    )
 }
 
 /// A token to judge.
