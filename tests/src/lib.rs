@@ -7,7 +7,8 @@
 //! - [`issuer`]: an issuer in this process whose every door can fail.
 //! - [`edge`], [`origin`]: the real worker in `workerd`, the real `edgekeep`.
 //! - [`gate`], [`house`]: the two compositions that tests ask for.
-//! - [`package`]: the npm package, on every host that it is for.
+//! - [`package`]: the npm package, on every host that it is for; [`service`]: the example of a
+//!   service in Rust.
 //! - [`browser`]: a real browser; [`site`]: a page and the issuer that it asks; [`tls`]: in front
 //!   of both.
 //!
@@ -32,5 +33,6 @@ pub mod origin;
 pub mod package;
 pub mod process;
 pub mod server;
+pub mod service;
 pub mod site;
 pub mod tls;

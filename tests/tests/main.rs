@@ -33,6 +33,7 @@ mod journey;
 mod races;
 mod readme;
 mod rotation;
+mod services;
 mod verdicts;
 mod walk;
 

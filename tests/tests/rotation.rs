@@ -8,13 +8,13 @@ use std::time::Duration;
 use edgekeep_tests::clock::eventually;
 use edgekeep_tests::edge::Edge;
 use edgekeep_tests::house::{House, REVOCATION_LIMIT};
-use edgekeep_tests::origin::Tokens;
+use edgekeep_tests::origin::{Origin, Tokens};
 use serde_json::{Value, json};
 
 const SENDERS: usize = 4;
 const ROTATIONS: usize = 3;
 
-fn kid(token: &str) -> String {
+pub(crate) fn kid(token: &str) -> String {
     let header = token.split('.').next().unwrap();
     let header = edgekeep_shared::base64url::decode(header.as_bytes()).unwrap();
     let header: Value = serde_json::from_slice(&header).unwrap();
@@ -22,9 +22,9 @@ fn kid(token: &str) -> String {
 }
 
 /// Rotates as soon as it is allowed.
-async fn rotate(house: &House) {
+pub(crate) async fn rotate(origin: &Origin) {
     let rotated = eventually(Duration::from_secs(30), || async {
-        let output = house.origin.run(&["keys", "rotate"]);
+        let output = origin.run(&["keys", "rotate"]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         if !output.status.success() {
             assert!(
@@ -71,7 +71,7 @@ async fn no_valid_token_is_refused_while_keys_rotate() {
         });
     }
     for _ in 0..ROTATIONS {
-        rotate(&house).await;
+        rotate(&house.origin).await;
         tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
     stop.store(true, Ordering::Relaxed);
@@ -95,7 +95,7 @@ async fn a_rotation_survives_a_kill_and_the_standby_is_always_published() {
         .origin
         .register("ada@example.com", "correct horse battery staple")
         .await;
-    rotate(&house).await;
+    rotate(&house.origin).await;
     house.origin.kill9();
     house.origin.start_server().await;
     let after = house

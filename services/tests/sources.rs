@@ -1,0 +1,228 @@
+//! Where sources are late, wrong or gone: a good document stays until a better one comes.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use edgekeep_shared::control::DocumentType;
+use edgekeep_shared::revocation::{HashKey, encode};
+use edgekeep_shared::time::UnixTime;
+use edgekeep_tests::clock::{self, eventually};
+use edgekeep_tests::issuer::{Behaviour, Door, Revoked};
+use edgekeep_tests::keys::{self, Key};
+use edgekeep_tests::server::{Reply, Server};
+use edgekeep_tower::Options;
+use serde_json::json;
+
+use crate::scene::Scene;
+
+/// How long a task behind a request may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Scene {
+    /// Has a door behave so until it has been knocked at and answered once more.
+    async fn meets(&self, door: Door, behaviour: Behaviour, what: &str) {
+        let hits = self.issuer.hits(door);
+        self.issuer.set(door, behaviour);
+        let knocked = eventually(PATIENCE, || async {
+            // What is held is due, and past every pause.
+            self.pass(6);
+            self.verdict(&self.good()).await;
+            (self.issuer.hits(door) > hits).then_some(())
+        });
+        assert!(knocked.await.is_some(), "{what}: asked");
+        // What was answered is taken, or not, before the next attempt can begin.
+        self.pass(6);
+        self.verdict(&self.good()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_set_never_replaces_a_good_one() {
+    let scene = Scene::with(|issuer, _| {
+        issuer.published().max_age = 1;
+        let options = Options::new(issuer.url(), "api").leeway(0);
+        options.without_revocation()
+    })
+    .await;
+    assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
+    let set = keys::set(&[&scene.key]);
+    let twice = set.replace("\"keys\":[", &format!("\"keys\":[{},", scene.key.jwk()));
+    let mut too_large = set.clone().into_bytes();
+    too_large.resize(70_000, b' ');
+    for (what, behaviour) in [
+        ("an empty set", Behaviour::Bytes(b"{\"keys\":[]}".to_vec())),
+        ("no set", Behaviour::Bytes(b"{}".to_vec())),
+        ("nothing", Behaviour::Bytes(Vec::new())),
+        ("HTML", Behaviour::Bytes(b"<!doctype html>".to_vec())),
+        (
+            "one cut off",
+            Behaviour::Bytes(set.as_bytes()[..40].to_vec()),
+        ),
+        ("a key twice", Behaviour::Bytes(twice.into_bytes())),
+        ("70,000 bytes", Behaviour::Bytes(too_large)),
+        ("500", Behaviour::Status(500)),
+        ("a redirect", Behaviour::Status(302)),
+        ("304 that nobody asked for", Behaviour::Status(304)),
+        ("nothing in time", Behaviour::Silent),
+    ] {
+        scene.meets(Door::Jwks, behaviour, what).await;
+        assert_eq!(scene.verdict(&scene.good()).await, "ok user-1", "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_list_never_replaces_a_good_one() {
+    let scene = Scene::with(|_, options| options.max_stale(86_400)).await;
+    let now = UnixTime(scene.clock.now() / 1_000);
+    let old = scene.issuer.published().list();
+    scene.issuer.revoke(Revoked::Token("revoked".to_owned()));
+    let revoked = || scene.token(&json!({"jti": "revoked"}));
+    assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
+    assert_eq!(scene.verdict(&revoked()).await, "token_revoked");
+    let control = scene.issuer.published().control_key.clone();
+    let empty = encode(&HashKey([1; 16]), []);
+    let sequence = u64::try_from(clock::since_epoch().as_millis()).unwrap() + 3_600_000;
+    let url = scene.issuer.url();
+    let signed = |key: &Key, kind, issuer: &str, at| {
+        Behaviour::Bytes(key.document(kind, issuer, sequence, at, &empty))
+    };
+    let list = DocumentType::Revocations;
+    let mut flipped = control.document(list, &url, sequence, now, &empty);
+    flipped[60] ^= 1;
+    for (what, behaviour) in [
+        ("a replayed one", Behaviour::Bytes(old)),
+        (
+            "one of a strange key",
+            signed(&Key::eddsa(66), list, &url, now),
+        ),
+        ("one of the token key", signed(&scene.key, list, &url, now)),
+        (
+            "one of another issuer",
+            signed(&control, list, "https://x.example", now),
+        ),
+        (
+            "a policy",
+            signed(&control, DocumentType::Policy, &url, now),
+        ),
+        (
+            "one from the future",
+            signed(&control, list, &url, now.plus(36_000)),
+        ),
+        ("a flipped bit", Behaviour::Bytes(flipped)),
+        ("an unsigned one", Behaviour::Bytes(empty.clone())),
+        ("500", Behaviour::Status(500)),
+        ("a redirect", Behaviour::Status(302)),
+        ("304 that nobody asked for", Behaviour::Status(304)),
+        ("30 MiB", Behaviour::Bytes(vec![b'E'; 30 << 20])),
+        ("nothing in time", Behaviour::Silent),
+    ] {
+        scene.meets(Door::Feed, behaviour, what).await;
+        assert_eq!(scene.verdict(&scene.good()).await, "ok user-1", "{what}");
+        assert_eq!(scene.verdict(&revoked()).await, "token_revoked", "{what}");
+    }
+    // What comes afterwards counts.
+    scene.issuer.revoke(Revoked::Token("token-1".to_owned()));
+    scene
+        .meets(Door::Feed, Behaviour::Honest, "a good one")
+        .await;
+    assert_eq!(scene.verdict(&scene.good()).await, "token_revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_counts_without_a_list() {
+    let scene = Scene::start().await;
+    for behaviour in [
+        Behaviour::Status(404),
+        Behaviour::Silent,
+        Behaviour::Bytes(Vec::new()),
+    ] {
+        scene.issuer.set(Door::Feed, behaviour.clone());
+        scene.pass(6);
+        let verdict = scene.verdict(&scene.good()).await;
+        assert_eq!(verdict, "revocation_unavailable", "{behaviour:?}");
+    }
+    scene.issuer.set(Door::Feed, Behaviour::Honest);
+    scene.pass(6);
+    assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn follows_no_redirect() {
+    let scene = Scene::start().await;
+    let elsewhere = format!("{}/.well-known/jwks.json", scene.issuer.url());
+    let redirecting =
+        Server::start(move |_| Reply::new(302, "").header("Location", &elsewhere)).await;
+    let other = Scene::with(|_, options| options.jwks_url(redirecting.url())).await;
+    assert_eq!(other.verdict(&other.good()).await, "keys_unavailable");
+    assert_eq!(redirecting.seen().len(), 1);
+    assert_eq!(scene.issuer.hits(Door::Jwks), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_has_not_changed_is_not_sent_again() {
+    // The list and its tag; what has been sent with the tag is not sent again.
+    let current = Arc::new(Mutex::new((Vec::new(), "\"one\"")));
+    let served = Arc::clone(&current);
+    let feed = Server::start(move |request| {
+        let (list, tag) = served.lock().unwrap().clone();
+        match request.header("if-none-match") {
+            Some(known) if known == tag => Reply::new(304, ""),
+            _ => Reply::new(200, list).header("ETag", tag),
+        }
+    })
+    .await;
+    let scene = Scene::with(|_, options| options.revocations_url(feed.url())).await;
+    current.lock().unwrap().0 = scene.issuer.published().list();
+    for _ in 0..3 {
+        assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
+        scene.pass(6);
+    }
+    let tags: Vec<Option<String>> = feed
+        .take()
+        .iter()
+        .map(|request| request.header("if-none-match").map(str::to_owned))
+        .collect();
+    assert!(tags.len() >= 3, "{tags:?}");
+    assert_eq!(tags[0], None);
+    assert_eq!(tags[1..], vec![Some("\"one\"".to_owned()); tags.len() - 1]);
+    // A list that is not taken leaves no tag behind, by which it would be confirmed afterwards.
+    let good = current.lock().unwrap().0.clone();
+    *current.lock().unwrap() = (b"nonsense".to_vec(), "\"two\"");
+    assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
+    feed.take();
+    scene.pass(6);
+    assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
+    let asked_with = feed.take()[0].header("if-none-match").map(str::to_owned);
+    assert_ne!(asked_with.as_deref(), Some("\"two\""));
+    scene.issuer.revoke(Revoked::Token("token-1".to_owned()));
+    *current.lock().unwrap() = (scene.issuer.published().list(), "\"three\"");
+    scene.pass(6);
+    assert_eq!(scene.verdict(&scene.good()).await, "token_revoked");
+    // And the one before does not come back.
+    *current.lock().unwrap() = (good, "\"one\"");
+    scene.pass(6);
+    assert_eq!(scene.verdict(&scene.good()).await, "token_revoked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_asked_any_more_once_the_verifier_is_gone() {
+    let scene = Scene::start().await;
+    let verifier = scene.verifier;
+    let issuer = scene.issuer;
+    let stays = verifier.clone();
+    drop(verifier);
+    // The other clone goes on.
+    assert!(stays.verify("x").await.is_err());
+    let token = scene.key.issue(&keys::claims(&issuer.url(), &json!({})));
+    stays.verify(&token).await.unwrap();
+    assert_eq!(issuer.hits(Door::Feed), 1);
+    let watched = eventually(PATIENCE, || async {
+        (issuer.hits(Door::Feed) > 1).then_some(())
+    });
+    assert!(watched.await.is_some(), "kept checked while it is there");
+    drop(stays);
+    let hits = issuer.hits(Door::Feed);
+    // Two more would have come.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(issuer.hits(Door::Feed) <= hits + 1, "one was on its way");
+}
