@@ -60,12 +60,18 @@ pub(crate) fn request(
                 .map(str::to_owned),
         );
     }
-    let is_upgrade = incoming.headers().get("upgrade")?.is_some();
+    // A WebSocket is opened by GET (RFC 6455 §4.1). The platform sends whatever has the field as
+    // one: a POST would reach the upstream as a GET, which is not what the policy has judged.
+    let upgrade = incoming.headers().get("upgrade")?;
+    let is_websocket = incoming.method() == "GET"
+        && upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
     for name in unwanted {
-        if !(is_upgrade && name.eq_ignore_ascii_case("upgrade")) {
+        if !(is_websocket && name.eq_ignore_ascii_case("upgrade")) {
             outgoing.delete(&name)?;
         }
     }
+    // The platform has told the client to go on: the upstream's own word would come too late.
+    outgoing.delete("Expect")?;
 
     outgoing.set("X-Request-ID", request_id)?;
     if forward.rule.takes_websocket_token()
