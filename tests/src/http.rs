@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 /// No answer takes longer than the slowest deadline of origin or gate.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// The largest body or chunk that is read: 64 MiB, far above what any test has.
+const LARGEST: usize = 64 << 20;
+
 /// Header fields in the order and spelling of the wire.
 pub type Fields = Vec<(String, String)>;
 
@@ -118,6 +121,17 @@ impl Call {
 }
 
 impl Answer {
+    fn of(message: Message, took: Duration) -> io::Result<Self> {
+        let status = message.head.start.split(' ').nth(1);
+        let status = status.and_then(|status| status.parse().ok());
+        Ok(Self {
+            status: status.ok_or_else(|| malformed("status line"))?,
+            headers: message.head.headers,
+            body: message.body,
+            took,
+        })
+    }
+
     /// The first value of a header field.
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name).next()
@@ -160,6 +174,44 @@ pub async fn exchange(address: SocketAddr, request: &[u8], head: bool) -> io::Re
     exchange_within(address, request, head, PATIENCE).await
 }
 
+/// Sends `bytes` on a connection of its own, says that nothing follows, and gives every answer
+/// until the other side closes; `head` says that they have no bodies.
+///
+/// A connection that is reset ends the answers as one that is closed does.
+///
+/// # Errors
+/// When nobody listens, when what comes is not HTTP, and when the other side does not close.
+pub async fn converse(address: SocketAddr, bytes: &[u8], head: bool) -> io::Result<Vec<Answer>> {
+    let begun = Instant::now();
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (reader, mut writer) = stream.split();
+    let mut reader = BufReader::new(reader);
+    let send = async {
+        // Who refuses early may close before everything is sent.
+        let _ = writer.write_all(bytes).await;
+        let _ = writer.shutdown().await;
+    };
+    let read = async {
+        let mut answers = Vec::new();
+        loop {
+            match read_message(&mut reader, Side::Response { head }).await {
+                Ok(Some(message)) => answers.push(Answer::of(message, begun.elapsed())?),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
+                Ok(None) | Err(_) => return Ok(answers),
+            }
+            // What follows is another protocol.
+            if answers.last().is_some_and(|answer| answer.status == 101) {
+                return Ok(answers);
+            }
+        }
+    };
+    let ((), answers) = tokio::time::timeout(PATIENCE, async { tokio::join!(send, read) })
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)?;
+    answers
+}
+
 async fn exchange_within(
     address: SocketAddr,
     request: &[u8],
@@ -188,17 +240,7 @@ async fn exchange_within(
     let message = tokio::time::timeout(patience, work)
         .await
         .map_err(|_| io::ErrorKind::TimedOut)??;
-    let status = message
-        .start
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    Ok(Answer {
-        status: status.ok_or_else(|| malformed("status line"))?,
-        headers: message.headers,
-        body: message.body,
-        took: begun.elapsed(),
-    })
+    Answer::of(message, begun.elapsed())
 }
 
 /// What is being read.
@@ -208,16 +250,35 @@ pub(crate) enum Side {
     Response { head: bool },
 }
 
-/// A message as it was on the wire.
+/// What stands before the body of a message.
 #[derive(Debug)]
-pub(crate) struct Message {
+pub(crate) struct Head {
     pub(crate) start: String,
     pub(crate) headers: Fields,
-    pub(crate) body: Vec<u8>,
+}
+
+/// A message as it was on the wire.
+#[derive(Debug)]
+struct Message {
+    head: Head,
+    body: Vec<u8>,
 }
 
 /// Reads one message; `None` where the connection ends before its first byte.
-pub(crate) async fn read_message<R>(input: &mut R, side: Side) -> io::Result<Option<Message>>
+async fn read_message<R>(input: &mut R, side: Side) -> io::Result<Option<Message>>
+where
+    R: AsyncBufRead + Unpin,
+{
+    let Some(head) = read_head(input).await? else {
+        return Ok(None);
+    };
+    let mut body = Vec::new();
+    read_body(input, side, &head, &mut body).await?;
+    Ok(Some(Message { head, body }))
+}
+
+/// Reads what stands before a body; `None` where the connection ends before its first byte.
+pub(crate) async fn read_head<R>(input: &mut R) -> io::Result<Option<Head>>
 where
     R: AsyncBufRead + Unpin,
 {
@@ -229,47 +290,64 @@ where
     loop {
         let line = read_line(input).await?;
         if line.is_empty() {
-            break;
+            return Ok(Some(Head { start, headers }));
         }
         let (name, value) = line.split_once(':').ok_or_else(|| malformed("header"))?;
         headers.push((name.to_owned(), value.trim().to_owned()));
     }
-    let status = start.split(' ').nth(1).unwrap_or_default();
+}
+
+/// Appends to `body` what follows `head`, as far as it comes.
+pub(crate) async fn read_body<R>(
+    input: &mut R,
+    side: Side,
+    head: &Head,
+    body: &mut Vec<u8>,
+) -> io::Result<()>
+where
+    R: AsyncBufRead + Unpin,
+{
+    let status = head.start.split(' ').nth(1).unwrap_or_default();
     let bodiless = match side {
         Side::Request => false,
-        Side::Response { head } => head || matches!(status, "204" | "304"),
+        Side::Response { head } => {
+            head || status.starts_with('1') || matches!(status, "204" | "304")
+        }
     };
-    let chunked = find(&headers, "transfer-encoding").any(|value| value.contains("chunked"));
-    let length = find(&headers, "content-length")
-        .next()
-        .map(str::parse::<usize>);
-    let mut body = Vec::new();
+    let chunked = find(&head.headers, "transfer-encoding").any(|value| value.contains("chunked"));
+    let length = find(&head.headers, "content-length").next();
     if bodiless {
-    } else if chunked {
+        return Ok(());
+    }
+    if chunked {
         loop {
             let octets = read_line(input).await?;
+            if octets.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             let octets =
                 usize::from_str_radix(octets.split(';').next().unwrap_or_default().trim(), 16)
-                    .map_err(|_| malformed("chunk"))?;
+                    .ok()
+                    .filter(|octets| *octets <= LARGEST)
+                    .ok_or_else(|| malformed("chunk"))?;
             let mut chunk = vec![0; octets];
             input.read_exact(&mut chunk).await?;
             body.append(&mut chunk);
             read_line(input).await?;
             if octets == 0 {
-                break;
+                return Ok(());
             }
         }
-    } else if let Some(length) = length {
-        body = vec![0; length.map_err(|_| malformed("length"))?];
-        input.read_exact(&mut body).await?;
-    } else if side != Side::Request {
-        input.read_to_end(&mut body).await?;
     }
-    Ok(Some(Message {
-        start,
-        headers,
-        body,
-    }))
+    if let Some(length) = length {
+        let length = length.parse().ok().filter(|length| *length <= LARGEST);
+        let mut whole = vec![0; length.ok_or_else(|| malformed("length"))?];
+        input.read_exact(&mut whole).await?;
+        *body = whole;
+    } else if side != Side::Request {
+        input.read_to_end(body).await?;
+    }
+    Ok(())
 }
 
 /// A line without its end; what is not UTF-8 shows as U+FFFD.

@@ -11,7 +11,7 @@ use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::http::{Fields, Side, find, read_message};
+use crate::http::{Fields, Side, find, read_body, read_head};
 
 /// A request as it came.
 #[derive(Clone, Debug)]
@@ -77,12 +77,20 @@ impl Reply {
     }
 }
 
+/// What has come, and what has come to nothing.
+#[derive(Default)]
+struct Record {
+    seen: Mutex<Vec<Request>>,
+    unfinished: Mutex<Vec<Request>>,
+    garbled: Mutex<Vec<String>>,
+}
+
 type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
 
 /// A running server.
 pub struct Server {
     address: SocketAddr,
-    seen: Arc<Mutex<Vec<Request>>>,
+    record: Arc<Record>,
     handler: Arc<Handler>,
     task: Option<JoinHandle<()>>,
 }
@@ -96,7 +104,7 @@ impl Server {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let mut server = Self {
             address: listener.local_addr().unwrap(),
-            seen: Arc::default(),
+            record: Arc::default(),
             handler: Arc::new(handler),
             task: None,
         };
@@ -105,15 +113,20 @@ impl Server {
     }
 
     fn accept(&mut self, listener: TcpListener) {
-        let (seen, handler) = (Arc::clone(&self.seen), Arc::clone(&self.handler));
+        let (record, handler) = (Arc::clone(&self.record), Arc::clone(&self.handler));
         self.task = Some(tokio::spawn(async move {
             // Dropped with the task, and every connection with it.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (seen, handler) = (Arc::clone(&seen), Arc::clone(&handler));
+                let (record, handler) = (Arc::clone(&record), Arc::clone(&handler));
                 connections.spawn(async move {
-                    // A connection that breaks is its peer's business.
-                    let _ = serve(stream, &seen, &*handler).await;
+                    // A connection that breaks is its peer's business; what is not HTTP is told.
+                    if let Err(error) = serve(stream, &record, &*handler).await
+                        && error.kind() == io::ErrorKind::InvalidData
+                        && let Ok(mut garbled) = record.garbled.lock()
+                    {
+                        garbled.push(error.to_string());
+                    }
                 });
             }
         }));
@@ -134,7 +147,7 @@ impl Server {
     /// # Panics
     /// When a handler has.
     pub fn seen(&self) -> Vec<Request> {
-        self.seen.lock().unwrap().clone()
+        self.record.seen.lock().unwrap().clone()
     }
 
     /// Takes the requests so far out of the record.
@@ -142,7 +155,23 @@ impl Server {
     /// # Panics
     /// When a handler has.
     pub fn take(&self) -> Vec<Request> {
-        std::mem::take(&mut *self.seen.lock().unwrap())
+        std::mem::take(&mut *self.record.seen.lock().unwrap())
+    }
+
+    /// The requests whose bodies broke off: they are in no other record, and were not answered.
+    ///
+    /// # Panics
+    /// When a handler has.
+    pub fn unfinished(&self) -> Vec<Request> {
+        self.record.unfinished.lock().unwrap().clone()
+    }
+
+    /// What came that was not HTTP.
+    ///
+    /// # Panics
+    /// When a handler has.
+    pub fn garbled(&self) -> Vec<String> {
+        self.record.garbled.lock().unwrap().clone()
     }
 
     /// Closes every connection and listens no more: who connects is refused.
@@ -173,25 +202,29 @@ impl Drop for Server {
     }
 }
 
-async fn serve(
-    mut stream: TcpStream,
-    seen: &Mutex<Vec<Request>>,
-    handler: &Handler,
-) -> io::Result<()> {
+async fn serve(mut stream: TcpStream, record: &Record, handler: &Handler) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let (reader, mut writer) = stream.split();
     let mut reader = BufReader::new(reader);
-    while let Some(message) = read_message(&mut reader, Side::Request).await? {
-        let mut words = message.start.split(' ');
+    while let Some(head) = read_head(&mut reader).await? {
+        let mut body = Vec::new();
+        let read = read_body(&mut reader, Side::Request, &head, &mut body).await;
+        let mut words = head.start.split(' ');
         let request = Request {
             method: words.next().unwrap_or_default().to_owned(),
             target: words.next().unwrap_or_default().to_owned(),
-            headers: message.headers,
-            body: message.body,
+            headers: head.headers,
+            body,
         };
+        if let Err(error) = read {
+            if let Ok(mut unfinished) = record.unfinished.lock() {
+                unfinished.push(request);
+            }
+            return Err(error);
+        }
         let reply = handler(&request);
         let head = request.method == "HEAD";
-        if let Ok(mut seen) = seen.lock() {
+        if let Ok(mut seen) = record.seen.lock() {
             seen.push(request);
         }
         match reply.delay {

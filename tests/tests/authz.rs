@@ -125,6 +125,17 @@ impl Gateway {
         for name in ["x-user-id", "x-user-roles", "x-edgekeep-assertion"] {
             assert_eq!(seen.header(name).unwrap_or_default(), "", "{name}");
         }
+
+        let call = self.call("GET", "/api/live").bearer(&token);
+        let call = call.header("Connection", "keep-alive, Upgrade");
+        let call = call.header("Upgrade", "websocket");
+        assert_eq!(call.send().await.unwrap().status, 200);
+        let seen = gate.upstream.take_one();
+        for (name, value) in [("connection", "upgrade"), ("upgrade", "websocket")] {
+            let said = seen.header(name).unwrap_or_default();
+            assert_eq!(said.to_ascii_lowercase(), value);
+        }
+        assert_eq!(seen.header("x-user-id"), Some("user-1"));
     }
 
     pub(crate) async fn refuses_the_rest(&self) {
@@ -330,6 +341,7 @@ macro_rules! every_gateway {
         $crate::authz::every_gateway!(@test lets_no_claim_of_the_client_pass None);
         $crate::authz::every_gateway!(@test a_revoked_token_is_turned_away None);
         $crate::authz::every_gateway!(@test no_spelling_gets_by Some($crate::paths::POLICY));
+        $crate::authz::every_gateway!(@test no_trick_gets_by Some($crate::paths::POLICY));
         $crate::authz::every_gateway!(@test a_gate_that_is_down_lets_nothing_pass None);
     };
 }

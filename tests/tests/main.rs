@@ -21,8 +21,8 @@ mod paths;
 mod policy;
 mod refusals;
 mod revocation;
-mod smuggling;
 mod sources;
+mod tricks;
 mod websocket;
 
 mod command_line;

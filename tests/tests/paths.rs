@@ -154,7 +154,8 @@ const HOSTS: &[&str] = &[
 ];
 
 /// What an upstream would serve for `target` if it were as lenient as the most lenient: every
-/// escape undone until nothing changes, backslashes turned, parameters cut, dots resolved.
+/// escape undone until nothing changes, backslashes turned, parameters cut, dots resolved. Case is
+/// the policy's to know (`docs/policy.md`).
 pub(crate) fn most_lenient(target: &str) -> String {
     let mut text = target
         .split(['?', '#'])
@@ -195,7 +196,7 @@ pub(crate) fn most_lenient(target: &str) -> String {
         match segment.trim_end_matches([' ']) {
             "" | "." => {}
             ".." => drop(segments.pop()),
-            name => segments.push(name.trim_end_matches(['.', ' ']).to_ascii_lowercase()),
+            name => segments.push(name.trim_end_matches(['.', ' ']).to_owned()),
         }
     }
     format!("/{}", segments.join("/"))
