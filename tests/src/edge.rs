@@ -162,6 +162,18 @@ impl Edge {
         self.process.kill();
     }
 
+    /// The most memory that it has held so far, in bytes, as the system counts it.
+    ///
+    /// # Panics
+    /// Where the system does not tell.
+    pub fn peak_memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+        kibibytes.unwrap().trim().parse::<u64>().unwrap() * 1_024
+    }
+
     /// What it has logged.
     pub fn log(&self) -> Vec<String> {
         self.process.log()

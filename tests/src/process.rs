@@ -60,6 +60,11 @@ impl Process {
         Self { name, child, log }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything it has said so far.
     ///
     /// # Panics

@@ -22,6 +22,7 @@ mod policy;
 mod refusals;
 mod revocation;
 mod sources;
+mod streaming;
 mod tricks;
 mod websocket;
 
