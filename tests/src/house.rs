@@ -43,20 +43,7 @@ impl House {
         all.extend_from_slice(settings);
         let origin = Origin::with(&all).await;
         let upstream = Upstream::start().await;
-        let mut variables = Variables::from([
-            ("ISSUER", origin.url()),
-            ("AUDIENCE", "api".to_owned()),
-            ("ORIGIN_URL", origin.url()),
-            (
-                "JWKS_URL",
-                format!("{}/.well-known/jwks.json", origin.url()),
-            ),
-            ("UPSTREAM_URL", upstream.server().url()),
-            ("CONTROL_KEYS", origin.must_run(&["keys", "control"])),
-            ("REVOCATION_SOURCES", "kv,feed".to_owned()),
-            ("ORIGIN_TOKEN", INTROSPECTION_TOKEN.to_owned()),
-            ("POLICY", POLICY.to_owned()),
-        ]);
+        let mut variables = variables(&origin, &upstream);
         change(&mut variables);
         let edge = Edge::start(&variables, origin.kv());
         Self {
@@ -108,4 +95,25 @@ impl House {
         assert!(codes.contains(&answer.code().as_str()), "{}", answer.text());
         took
     }
+}
+
+/// The variables of a gate between `origin` and `upstream`.
+///
+/// # Panics
+/// When the control key is not to be had.
+pub fn variables(origin: &Origin, upstream: &Upstream) -> Variables {
+    Variables::from([
+        ("ISSUER", origin.url()),
+        ("AUDIENCE", "api".to_owned()),
+        ("ORIGIN_URL", origin.url()),
+        (
+            "JWKS_URL",
+            format!("{}/.well-known/jwks.json", origin.url()),
+        ),
+        ("UPSTREAM_URL", upstream.server().url()),
+        ("CONTROL_KEYS", origin.must_run(&["keys", "control"])),
+        ("REVOCATION_SOURCES", "kv,feed".to_owned()),
+        ("ORIGIN_TOKEN", INTROSPECTION_TOKEN.to_owned()),
+        ("POLICY", POLICY.to_owned()),
+    ])
 }

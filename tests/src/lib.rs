@@ -7,6 +7,7 @@
 //! - [`issuer`]: an issuer in this process whose every door can fail.
 //! - [`edge`], [`origin`]: the real worker in `workerd`, the real `edgekeep`.
 //! - [`gate`], [`house`]: the two compositions that tests ask for.
+//! - [`wrangler`]: the worker as its developers run it.
 //! - [`package`]: the npm package, on every host that it is for; [`service`]: the example of a
 //!   service in Rust.
 //! - [`browser`]: a real browser; [`site`]: a page and the issuer that it asks; [`tls`]: in front
@@ -36,3 +37,4 @@ pub mod server;
 pub mod service;
 pub mod site;
 pub mod tls;
+pub mod wrangler;

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -40,6 +41,8 @@ pub struct Process {
     name: &'static str,
     child: Child,
     log: Arc<Log>,
+    /// Whether it leads a process group of its own, with which it ends.
+    leads: bool,
 }
 
 impl Process {
@@ -47,7 +50,20 @@ impl Process {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn start(name: &'static str, mut command: Command) -> Self {
+    pub fn start(name: &'static str, command: Command) -> Self {
+        Self::launch(name, command, false)
+    }
+
+    /// Starts `command`, which has children of its own: they end with it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_group(name: &'static str, mut command: Command) -> Self {
+        command.process_group(0);
+        Self::launch(name, command, true)
+    }
+
+    fn launch(name: &'static str, mut command: Command, leads: bool) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -57,7 +73,12 @@ impl Process {
         let log = Arc::new(Log::default());
         log.follow(child.stdout.take().unwrap());
         log.follow(child.stderr.take().unwrap());
-        Self { name, child, log }
+        Self {
+            name,
+            child,
+            log,
+            leads,
+        }
     }
 
     /// Its process id.
@@ -105,7 +126,10 @@ impl Process {
 
     /// Ends it as a power cut would: it gets no chance to write anything.
     pub fn kill(&mut self) {
-        // It may have ended already, which is what is wanted.
+        // It may have ended already, which is what is wanted; its children may not.
+        if self.leads {
+            let _ = self.signal("-KILL");
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -133,9 +157,32 @@ impl Process {
     /// # Errors
     /// When the signal cannot be sent.
     pub fn ask_to_end(&self) -> io::Result<()> {
+        self.signal("-TERM")
+    }
+
+    /// The processes that run in the group that it leads, itself among them.
+    ///
+    /// # Panics
+    /// Where the system does not tell.
+    pub fn group(&self) -> Vec<u32> {
+        let processes = std::fs::read_dir("/proc").unwrap();
+        let ids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        ids.filter(|id: &u32| {
+            // `pid (name) state parent group …`; one that has ended but is not waited for is a Z.
+            let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+            let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+            fields.next() != Some("Z")
+                && fields.nth(1).and_then(|group| group.parse().ok()) == Some(self.child.id())
+        })
+        .collect()
+    }
+
+    fn signal(&self, signal: &str) -> io::Result<()> {
+        let sign = if self.leads { "-" } else { "" };
         let status = Command::new("kill")
-            .arg("-TERM")
-            .arg(self.child.id().to_string())
+            .args([signal, "--"])
+            .arg(format!("{sign}{}", self.child.id()))
+            .stderr(Stdio::null())
             .status()?;
         if status.success() {
             Ok(())

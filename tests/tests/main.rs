@@ -37,6 +37,7 @@ mod rotation;
 mod services;
 mod verdicts;
 mod walk;
+mod wrangler;
 
 mod npm;
 mod npm_faults;
