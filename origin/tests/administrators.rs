@@ -159,6 +159,31 @@ async fn where_a_second_factor_is_required_a_password_opens_nothing() {
         .expect(401, "step_up_required");
 }
 
+#[tokio::test]
+async fn other_peoples_events_are_administration_wherever_they_are_read() {
+    let origin = Origin::with(|config| config.access.require_mfa = Some(true)).await;
+    let root = Person::new_admin(&origin, ROOT).await;
+    let user = Person::new_user(&origin, "user@example.org").await;
+    let of = |person: &Person| {
+        let path = format!("/api/v1/auth/security-events/{}", person.id);
+        (Method::GET, path)
+    };
+    ask(&origin, &root.access, &of(&root)).await.expect(200, "");
+    ask(&origin, &root.access, &of(&user))
+        .await
+        .expect(403, "mfa_required");
+    ask(&origin, &user.access, &of(&root))
+        .await
+        .expect(404, "not_found");
+    let (app, _) = enrol(&origin, &root.access).await;
+    ask(&origin, &root.access, &of(&user))
+        .await
+        .expect(401, "step_up_required");
+    let both = by_app(&origin, &app, &root.access).await;
+    ask(&origin, &both, &of(&user)).await.expect(200, "");
+    ask(&origin, &user.access, &of(&user)).await.expect(200, "");
+}
+
 #[test]
 fn a_second_factor_is_required_in_production_unless_said_otherwise() {
     for (mode, set, required) in [

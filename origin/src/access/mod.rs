@@ -66,26 +66,12 @@ impl Administrator {
         let caller = Caller::from_request_parts(parts, state)
             .await
             .unwrap_or_default();
+        admit(state, &authenticated).await?;
         let administrator = Self {
             user_id: authenticated.user_id,
             session_id: authenticated.session_id,
             caller,
         };
-        let mut reader = state.db.read().await?;
-        administrator.confirm(state, &mut reader).await?;
-        drop(reader);
-        if state.config.administrators_need_mfa() {
-            if !login::has_second(state, &authenticated).await? {
-                // There is none to prove; one has to be added first.
-                return Err(Error::MfaRequired);
-            }
-            // However long ago, within the session.
-            let asked = Asked {
-                max_age: state.config.sessions.absolute_seconds,
-                second_factor: true,
-            };
-            asked.check(state, &authenticated).await?;
-        }
         Ok((administrator, authenticated))
     }
 
@@ -96,6 +82,34 @@ impl Administrator {
             Err(Rejection::InsufficientRole.into())
         }
     }
+}
+
+/// Refuses a caller who is no administrator, and one who has not proved what reading as one asks for.
+///
+/// Routes of administration take [`Administrator`] or [`FreshAdministrator`]; this is for a route that
+/// others may call for themselves.
+///
+/// # Errors
+/// `insufficient_role`; [`Error::MfaRequired`], [`Error::StepUpRequired`]; when the database fails.
+pub(crate) async fn admit(state: &State, caller: &Authenticated) -> Result<(), Error> {
+    let mut reader = state.db.read().await?;
+    if !is_administrator(state, &mut reader, caller.user_id).await? {
+        return Err(Rejection::InsufficientRole.into());
+    }
+    drop(reader);
+    if !state.config.administrators_need_mfa() {
+        return Ok(());
+    }
+    if !login::has_second(state, caller).await? {
+        // There is none to prove; one has to be added first.
+        return Err(Error::MfaRequired);
+    }
+    // However long ago, within the session.
+    let asked = Asked {
+        max_age: state.config.sessions.absolute_seconds,
+        second_factor: true,
+    };
+    asked.check(state, caller).await
 }
 
 /// An [`Administrator`] who proved a moment ago who they are. Every route that changes something

@@ -5,6 +5,7 @@
 )]
 
 use axum::extract::{Path, Query, State as Shared};
+use edgekeep_shared::error::Rejection;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::AnyConnection;
@@ -161,6 +162,7 @@ struct AuditEvents {
     responses(
         (status = 200, description = "A page.", body = AuditEvents),
         (status = 400, description = "`request_invalid`: a filter that is none"),
+        (status = 403, description = "`mfa_required`: an administrator has to prove a second factor"),
         (status = 404, description = "`not_found`: another's account"),
     ),
 )]
@@ -173,9 +175,10 @@ async fn of_user(
 ) -> Result<Json<AuditEvents>, Error> {
     let user_id: UserId = user_id.parse().map_err(|_| Error::NotFound)?;
     if user_id != caller.user_id {
-        let mut reader = state.db.read().await?;
-        if !access::is_administrator(&state, &mut reader, caller.user_id).await? {
-            return Err(Error::NotFound);
+        // Administration, wherever it is read: with what that asks for.
+        match access::admit(&state, &caller).await {
+            Err(Error::Rejected(Rejection::InsufficientRole)) => return Err(Error::NotFound),
+            admitted => admitted?,
         }
     }
     let search = Search {
