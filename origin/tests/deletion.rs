@@ -4,6 +4,8 @@
 mod people;
 mod support;
 
+use std::task::Poll;
+
 use axum::http::Method;
 use edgekeep_origin::events::chain;
 use edgekeep_origin::ids::UserId;
@@ -452,4 +454,65 @@ async fn a_copy_has_everything_and_nothing_secret() {
             assert_ne!(text, name);
         }
     }
+}
+
+#[tokio::test]
+async fn copies_are_taken_five_times_an_hour_and_told_as_often() {
+    let origin = Origin::new().await;
+    let user = Person::new_user(&origin, "user@example.org").await;
+    let other = Person::new_user(&origin, "other@example.org").await;
+    let told = || {
+        let sent = origin.state.mailer.sent();
+        let told = sent.iter().filter(|message| {
+            message.to == user.email && message.subject == Some("A copy of your data was taken")
+        });
+        told.count()
+    };
+    for number in 1..=5 {
+        user.ask(&origin, GET, "/account/export", None)
+            .await
+            .expect(200, "");
+        assert_eq!(told(), number);
+    }
+    let refused = user.ask(&origin, GET, "/account/export", None).await;
+    let refused = refused.expect(429, "rate_limited");
+    assert_eq!(refused.headers["retry-after"], "3600");
+    assert_eq!(told(), 5);
+    let taken = "SELECT COUNT(*) FROM audit_events WHERE kind = 'export'";
+    assert_eq!(count(&origin, taken).await, 5);
+    // Another's are another's, and an hour later there are more.
+    other
+        .ask(&origin, GET, "/account/export", None)
+        .await
+        .expect(200, "");
+    origin.advance(3_600);
+    let user = Person::log_in(&origin, &user.email).await;
+    user.ask(&origin, GET, "/account/export", None)
+        .await
+        .expect(200, "");
+}
+
+#[tokio::test]
+async fn a_copy_is_read_while_somebody_writes() {
+    let origin = Origin::new().await;
+    let user = Person::new_user(&origin, "user@example.org").await;
+    let is_told = || {
+        let told = origin.message(&user.email);
+        told.is_some_and(|told| told.subject == Some("A copy of your data was taken"))
+    };
+    let mut asked = Box::pin(user.ask(&origin, GET, "/account/export", None));
+    // Until it is noted and told, which is before anything is read.
+    std::future::poll_fn(|context| {
+        assert!(asked.as_mut().poll(context).is_pending());
+        if is_told() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    let writing = origin.state.db.write().await.unwrap();
+    let copy = asked.await.expect(200, "").body;
+    writing.rollback().await.unwrap();
+    assert_eq!(copy["account"]["id"], user.id.to_string());
 }

@@ -17,6 +17,8 @@ pub enum Kind {
     Forgot,
     /// A password that was set by a link.
     Reset,
+    /// A copy that somebody took of what is held about them.
+    Export,
 }
 
 impl Kind {
@@ -26,6 +28,7 @@ impl Kind {
             Self::Login => "login",
             Self::Forgot => "forgot",
             Self::Reset => "reset",
+            Self::Export => "export",
         }
     }
 }

@@ -1,16 +1,20 @@
 //! A copy of everything that is held about a person, for that person.
 //!
 //! Secrets are not data about them: no password's hash, no token, no factor's secret is in it.
+//!
+//! A copy opens thousands of sealed values, so it is read beside the writer, which everybody's logins
+//! wait for, and a person takes so many an hour ([`PER_HOUR`]).
 
 use serde::Serialize;
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Connection as _};
 use utoipa::ToSchema;
 
 use super::contacts::{self, Contact};
 use super::kyc::{self, Submission};
 use super::status::By;
 use super::{User, store};
-use crate::abuse::{anomaly, devices};
+use crate::abuse::attempts::{self, Kind as Attempts};
+use crate::abuse::{Subject, anomaly, devices};
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -55,19 +59,47 @@ pub(super) struct Export {
     events: Vec<AuditEvent>,
 }
 
-/// Takes the copy, and records that it was taken.
-pub(super) async fn take(
+/// Copies that one account takes in an hour. One is enough, a few are for whoever lost it; each is
+/// some megabytes, and a message to the owner.
+pub(super) const PER_HOUR: u32 = 5;
+
+/// Records within the caller's transaction that a copy is taken.
+///
+/// # Errors
+/// [`Error::RateLimited`] after as many as may be in an hour; when the database fails.
+pub(super) async fn note(
     state: &State,
     connection: &mut AnyConnection,
     by: By<'_>,
     (user_id, session_id): (UserId, SessionId),
+) -> Result<(), Error> {
+    let account = Subject::account(&state.vault, user_id)?;
+    let now = state.clock.now();
+    attempts::count(connection, Attempts::Export, &account, PER_HOUR, now).await?;
+    let event = by.event(events::Kind::Export, user_id);
+    events::record(state, connection, &event.session(session_id)).await
+}
+
+/// Reads the copy: one view of the database, of which others may write on meanwhile.
+///
+/// # Errors
+/// When the database or the vault fails, or the account is gone.
+pub(super) async fn take(
+    state: &State,
+    connection: &mut AnyConnection,
+    whose: (UserId, SessionId),
 ) -> Result<Export, Error> {
-    events::record(
-        state,
-        connection,
-        &by.event(events::Kind::Export, user_id).session(session_id),
-    )
-    .await?;
+    let mut view = connection.begin().await?;
+    let export = read(state, &mut view, whose).await;
+    view.rollback().await?;
+    export
+}
+
+async fn read(
+    state: &State,
+    connection: &mut AnyConnection,
+    (user_id, session_id): (UserId, SessionId),
+) -> Result<Export, Error> {
     let account = super::load(state, connection, user_id)
         .await?
         .ok_or(Error::NotFound)?;

@@ -116,6 +116,7 @@ async fn delete(
     responses(
         (status = 200, description = "The data.", body = Export),
         (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 429, description = "`rate_limited`: five copies an hour"),
     ),
 )]
 /// `GET /account/export`: the data in a common, machine-readable format (GDPR Art. 15 and 20).
@@ -127,11 +128,12 @@ async fn export(
     let mut tx = state.db.write().await?;
     let by = By::user(session.user_id, &caller);
     let whose = (session.user_id, session.session_id);
-    let export = export::take(&state, &mut tx, by, whose).await?;
+    export::note(&state, &mut tx, by, whose).await?;
     let told = tell(&state, &mut tx, session.user_id, messages::account_exported).await?;
     tx.commit().await?;
     state.mailer.deliver(told);
-    Ok(Json(export))
+    let mut reader = state.db.read().await?;
+    export::take(&state, &mut reader, whose).await.map(Json)
 }
 
 /// Tells the owner: it may not have been them.
