@@ -303,3 +303,22 @@ async fn tokens_say_user_name_and_country_only_where_configured() {
         assert_eq!(state["active"], true);
     }
 }
+
+#[tokio::test]
+async fn of_very_many_ended_sessions_the_latest_are_shown() {
+    let origin = Origin::with(|config| config.sessions.per_user = 1).await;
+    let mut last = Person::new_user(&origin, "user@example.org").await;
+    let mut before = String::new();
+    for _ in 0..201 {
+        origin.advance(1);
+        before = last.session;
+        last = Person::log_in(&origin, "user@example.org").await;
+    }
+    let shown = last.ask(&origin, GET, "/sessions?ended=true", None).await;
+    let shown = shown.expect(200, "").body["sessions"].clone();
+    assert_eq!(shown.as_array().unwrap().len(), 200);
+    assert_eq!(shown[0]["id"], before);
+    let copy = last.ask(&origin, GET, "/account/export", None).await;
+    let ended = copy.expect(200, "").body["ended_sessions"].clone();
+    assert_eq!(ended.as_array().unwrap().len(), 201);
+}

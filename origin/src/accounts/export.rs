@@ -51,7 +51,7 @@ pub(super) struct Export {
     known_devices: Vec<i64>,
     /// Sessions that can be used.
     sessions: Vec<View>,
-    /// Sessions that ended in the last 30 days.
+    /// Sessions that ended in the last 30 days; at most the latest 10000.
     ended_sessions: Vec<View>,
     /// What was submitted for verification.
     kyc: Vec<Submission>,
@@ -62,6 +62,9 @@ pub(super) struct Export {
 /// Copies that one account takes in an hour. One is enough, a few are for whoever lost it; each is
 /// some megabytes, and a message to the owner.
 pub(super) const PER_HOUR: u32 = 5;
+
+/// Ended sessions in a copy, as many as events.
+const MOST_ENDED: i64 = 10_000;
 
 /// Records within the caller's transaction that a copy is taken.
 ///
@@ -116,7 +119,7 @@ async fn read(
         trusted_devices: devices::used(connection, user_id).await?,
         known_devices: anomaly::devices_used(connection, user_id).await?,
         sessions: sessions::live_of(state, connection, user_id, Some(session_id)).await?,
-        ended_sessions: sessions::ended_of(state, connection, user_id).await?,
+        ended_sessions: sessions::ended_of(state, connection, user_id, MOST_ENDED).await?,
         kyc: kyc::submissions(state, connection, user_id).await?,
         events: events::of_account(state, connection, user_id).await?,
     })

@@ -415,7 +415,12 @@ pub async fn owner(connection: &mut AnyConnection, id: SessionId) -> Result<Opti
     Ok(session.map(|session| session.user_id))
 }
 
-/// A user's sessions that ended or ran out in the last 30 days, the latest first.
+/// Ended sessions in a list for people: more than anybody looks through. Each login ends one more
+/// where there are as many as there may be, so there is no other bound, and each is a value to open.
+pub(crate) const ENDED_SHOWN: i64 = 200;
+
+/// The latest `limit` of a user's sessions that ended or ran out in the last 30 days, the latest
+/// first.
 ///
 /// # Errors
 /// When the database or the vault fails.
@@ -423,9 +428,11 @@ pub(crate) async fn ended_of(
     state: &State,
     connection: &mut AnyConnection,
     user_id: UserId,
+    limit: i64,
 ) -> Result<Vec<View>, Error> {
     let now = state.clock.now();
-    let rows = store::ended_of(connection, user_id, now - KEPT_AFTER_END, now).await?;
+    let span = (now - KEPT_AFTER_END, now);
+    let rows = store::ended_of(connection, user_id, span, limit).await?;
     rows.iter()
         .map(|session| View::new(state, session, None))
         .collect()

@@ -13,7 +13,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{Ending, Tokens, View, end, end_held, end_of_user, end_own, ended_of, live_of, store};
+use super::{
+    ENDED_SHOWN, Ending, Tokens, View, end, end_held, end_of_user, end_own, ended_of, live_of,
+    store,
+};
 use crate::abuse::Limit;
 use crate::app::State;
 use crate::browser::InBrowser;
@@ -172,7 +175,8 @@ struct List {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Which {
-    /// Those that ended or ran out in the last 30 days, instead of those that can be used.
+    /// Those that ended or ran out in the last 30 days, the latest 200 of them, instead of those that
+    /// can be used.
     #[serde(default)]
     ended: bool,
 }
@@ -195,7 +199,7 @@ async fn list(
 ) -> Result<Json<List>, Error> {
     let mut reader = state.db.read().await?;
     let sessions = if which.ended {
-        ended_of(&state, &mut reader, caller.user_id).await?
+        ended_of(&state, &mut reader, caller.user_id, ENDED_SHOWN).await?
     } else {
         live_of(&state, &mut reader, caller.user_id, Some(caller.session_id)).await?
     };

@@ -185,12 +185,12 @@ pub(super) async fn live_of(
     rows.iter().map(read).collect()
 }
 
-/// A user's sessions that ended or ran out after `since`, the latest first.
+/// The latest `limit` of a user's sessions that ended or ran out after `since`, the latest first.
 pub(super) async fn ended_of(
     connection: &mut AnyConnection,
     user_id: UserId,
-    since: Timestamp,
-    now: Timestamp,
+    (since, now): (Timestamp, Timestamp),
+    limit: i64,
 ) -> Result<Vec<SessionRow>, Error> {
     let rows = sqlx::query(
         "SELECT id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
@@ -200,11 +200,13 @@ pub(super) async fn ended_of(
          WHERE user_id = $1
            AND ((ended_at IS NOT NULL AND ended_at > $2)
                 OR (ended_at IS NULL AND idle_expires_at > $2 AND idle_expires_at <= $3))
-         ORDER BY COALESCE(ended_at, idle_expires_at) DESC, id",
+         ORDER BY COALESCE(ended_at, idle_expires_at) DESC, id
+         LIMIT $4",
     )
     .bind(user_id)
     .bind(since)
     .bind(now)
+    .bind(limit)
     .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()
