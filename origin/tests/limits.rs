@@ -81,6 +81,7 @@ fn the_defaults_are_those_that_are_promised() {
         (limits.refresh_per_session_per_minute, 10),
         (limits.refresh_per_ip_per_minute, 30),
         (limits.api_per_user_per_minute, 1_000),
+        (limits.changes_per_user_per_hour, 300),
         (limits.api_per_ip_per_minute, 3_000),
     ] {
         assert_eq!(value, promised);
@@ -161,6 +162,48 @@ async fn a_thousand_messages_a_minute_in_all() {
         let reply = post(origin, HERE, "/register", body.clone()).await;
         reply.expect(202, "");
     }
+}
+
+#[tokio::test]
+async fn changes_of_ones_own_account_are_bounded_together_and_reading_is_not() {
+    let origin = &counting_with(|config| {
+        config.limits.changes_per_user_per_hour = 4;
+        config.mfa.fresh_seconds = 86_400;
+        config.tokens.access_token_seconds = 86_400;
+    })
+    .await;
+    registered(origin, ALICE).await;
+    registered(origin, "bob@example.org").await;
+    let mut bearers = Vec::new();
+    for email in [ALICE, "bob@example.org"] {
+        let body = json!({"identifier": email, "password": PASSWORD});
+        let tokens = post(origin, HERE, "/login", body).await.expect(200, "");
+        bearers.push(tokens.text("access_token").to_owned());
+    }
+    let [alice, bob] = [&bearers[0], &bearers[1]];
+    let call = |method: Method, route: &str, bearer: &String, body: Option<Value>| {
+        let (path, bearer) = (format!("/api/v1/auth{route}"), bearer.clone());
+        async move { origin.call(method, &path, Some(&bearer), body).await }
+    };
+    boundary(origin, 4, 3_600, |number| async move {
+        if number % 2 == 0 {
+            let body = json!({"name": format!("Alice {number}")});
+            call(Method::PUT, "/profile", alice, Some(body)).await
+        } else {
+            call(Method::POST, "/mfa/totp", alice, None).await
+        }
+    })
+    .await;
+    for _ in 0..3 {
+        let done = call(Method::POST, "/mfa/totp", alice, None).await;
+        done.expect(200, "");
+    }
+    let route = "/account/export";
+    refused(call(Method::GET, route, alice, None).await, "3600");
+    let read = call(Method::GET, "/profile", alice, None).await;
+    read.expect(200, "");
+    let anothers = call(Method::GET, route, bob, None).await;
+    anothers.expect(200, "");
 }
 
 #[tokio::test]

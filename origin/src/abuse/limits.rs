@@ -50,6 +50,8 @@ pub enum Limit {
     RefreshByAddress,
     /// Requests with an access token, by user.
     ApiByUser,
+    /// Changes of one's own account, by user.
+    ChangesByUser,
     /// Requests with an access token, by address.
     ApiByAddress,
     /// Questions about a lock, by address.
@@ -64,7 +66,7 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit; its place here is its index.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::SendsByAddress,
         Self::Sends,
         Self::CodeFailuresByAddress,
@@ -74,6 +76,7 @@ impl Limit {
         Self::RefreshBySession,
         Self::RefreshByAddress,
         Self::ApiByUser,
+        Self::ChangesByUser,
         Self::ApiByAddress,
         Self::LockStatusByAddress,
         Self::SocialByAddress,
@@ -93,6 +96,7 @@ impl Limit {
             Self::RefreshBySession => "refresh-session",
             Self::RefreshByAddress => "refresh-ip",
             Self::ApiByUser => "api-user",
+            Self::ChangesByUser => "changes-user",
             Self::ApiByAddress => "api-ip",
             Self::LockStatusByAddress => "lock-status-ip",
             Self::SocialByAddress => "social-ip",
@@ -120,6 +124,7 @@ impl Limit {
             Self::RefreshBySession => (limits.refresh_per_session_per_minute, MINUTE),
             Self::RefreshByAddress => (limits.refresh_per_ip_per_minute, MINUTE),
             Self::ApiByUser => (limits.api_per_user_per_minute, MINUTE),
+            Self::ChangesByUser => (limits.changes_per_user_per_hour, HOUR),
             Self::ApiByAddress => (limits.api_per_ip_per_minute, MINUTE),
             Self::LockStatusByAddress => (limits.lock_status_per_ip_per_minute, MINUTE),
             Self::SocialByAddress => (limits.social_per_ip_per_minute, MINUTE),

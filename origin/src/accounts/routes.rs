@@ -303,7 +303,10 @@ struct UpdateProfile {
     summary = "Change the caller's profile",
     description = "Addresses change only by proof, roles never.",
     request_body = UpdateProfile,
-    responses((status = 200, description = "The account as it now is.", body = User)),
+    responses(
+        (status = 200, description = "The account as it now is.", body = User),
+        (status = 429, description = "`rate_limited`"),
+    ),
 )]
 /// `PUT /profile`
 async fn update_profile(
@@ -323,6 +326,7 @@ async fn update_profile(
     };
     let profile = profile.checked()?;
     let id = session.user_id;
+    state.limiter.by_user(&caller, Limit::ChangesByUser, id)?;
     let mut tx = state.db.write().await?;
     let changed = super::set_profile(&state, &mut tx, id, &profile).await?;
     if !changed.is_empty() {

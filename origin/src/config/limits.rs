@@ -42,6 +42,10 @@ pub struct Limits {
     pub refresh_per_ip_per_minute: u32,
     /// Requests with an access token, by one user in a minute.
     pub api_per_user_per_minute: u32,
+    /// Changes that one user makes of their own account in an hour: of factors, addresses, links,
+    /// profile. Each leaves an event for as long as the trail is kept, and most send a message that
+    /// nobody else's may have to wait for. Nobody makes a hundred by hand.
+    pub changes_per_user_per_hour: u32,
     /// Requests with an access token, from one address in a minute.
     pub api_per_ip_per_minute: u32,
     /// Questions about a lock, from one address in a minute.
@@ -72,6 +76,7 @@ impl Default for Limits {
             refresh_per_session_per_minute: 10,
             refresh_per_ip_per_minute: 30,
             api_per_user_per_minute: 1_000,
+            changes_per_user_per_hour: 300,
             api_per_ip_per_minute: 3_000,
             lock_status_per_ip_per_minute: 60,
             social_per_ip_per_minute: 60,
@@ -128,6 +133,10 @@ impl Limits {
             (
                 "limits.api_per_user_per_minute",
                 self.api_per_user_per_minute,
+            ),
+            (
+                "limits.changes_per_user_per_hour",
+                self.changes_per_user_per_hour,
             ),
             ("limits.api_per_ip_per_minute", self.api_per_ip_per_minute),
             (

@@ -10,6 +10,7 @@ use axum::http::request::Parts;
 use edgekeep_shared::policy::AUTH_TIME_LEEWAY_SECONDS;
 
 use super::factors;
+use crate::abuse::Limit;
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -18,8 +19,8 @@ use crate::request::Caller;
 use crate::sessions;
 use crate::tokens::Authenticated;
 
-/// The caller of a request who proved a moment ago who they are. Every route that changes a factor
-/// or an address takes it in the place of [`Authenticated`].
+/// The caller of a request who proved a moment ago who they are, and has not changed too much lately.
+/// Every route that changes a factor or an address takes it in the place of [`Authenticated`].
 #[derive(Clone, Debug)]
 pub struct FreshlyAuthenticated {
     /// `sub`
@@ -41,6 +42,8 @@ impl FromRequestParts<State> for FreshlyAuthenticated {
             second_factor: has_second(state, &caller).await?,
         };
         asked.check(state, &caller).await?;
+        let limit = Limit::ChangesByUser;
+        state.limiter.by_user(&from, limit, caller.user_id)?;
         Ok(Self {
             user_id: caller.user_id,
             session_id: caller.session_id,

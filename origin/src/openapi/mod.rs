@@ -9,7 +9,7 @@ use axum::routing::get;
 use edgekeep_shared::error::Rejection;
 use serde_json::json;
 use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
     ComponentsBuilder, Content, Info, License, OpenApi, Ref, RefOr, Response, ResponseBuilder,
@@ -116,6 +116,18 @@ fn add_common_answers(operation: &mut Operation) {
     }
     if operation.security.is_some() {
         common.push(("401", "The access token is missing or not accepted"));
+    }
+    let bearer = SecurityRequirement::new("bearer", Vec::<String>::new());
+    if operation
+        .security
+        .iter()
+        .flatten()
+        .any(|one| *one == bearer)
+    {
+        common.push((
+            "429",
+            "`rate_limited`; `Retry-After` says when to try again",
+        ));
     }
     let responses = &mut operation.responses.responses;
     for (status, description) in common {
