@@ -414,6 +414,36 @@ async fn changing_the_password_is_no_way_round() {
 }
 
 #[tokio::test]
+async fn a_reset_lifts_the_lock_of_whatever_name_was_typed() {
+    let origin = origin().await;
+    registered(&origin, ALICE, "alice").await;
+    registered(&origin, "bob@example.org", "bob").await;
+    for name in ["alice", "bob"] {
+        for _ in 0..5 {
+            log_in(&origin, HOME, name, "wrong password")
+                .await
+                .expect(401, "credentials_invalid");
+        }
+    }
+    // The link goes to the address, whatever it was asked for by.
+    let forgot = json!({"identifier": "alice"});
+    origin
+        .post("/forgot-password", forgot)
+        .await
+        .expect(202, "");
+    let reset = json!({"token": origin.code(ALICE), "password": "the next password"});
+    origin.post("/reset-password", reset).await.expect(204, "");
+    for name in ["alice", ALICE] {
+        log_in(&origin, ELSEWHERE, name, "the next password")
+            .await
+            .expect(200, "");
+    }
+    log_in(&origin, HOME, "bob", PASSWORD)
+        .await
+        .expect(423, "account_locked");
+}
+
+#[tokio::test]
 async fn a_lock_that_strangers_caused_keeps_nobody_from_confirming_a_password() {
     let origin = origin().await;
     registered(&origin, ALICE, "alice").await;

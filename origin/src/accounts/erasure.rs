@@ -19,7 +19,7 @@ use std::time::Duration;
 use sqlx::{AnyConnection, Row as _};
 
 use super::status::By;
-use super::{Identifier, contacts, kyc, store};
+use super::{contacts, kyc, store};
 use crate::abuse::{Subject, lockout};
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -51,10 +51,8 @@ pub async fn erase(
     let cause = ("deleted", by.actor);
     sessions::end_of_user(state, connection, id, Ending::All, cause).await?;
     revocation::turn_away_tokens(state, connection, id, "deleted").await?;
-    for row in store::identifiers(connection, id).await? {
-        let spelling = super::open_spelling(state, row.kind, &row.name, &row.spelling)?;
-        let blind = Identifier::stored(row.kind, &spelling).blind(&state.vault)?;
-        codes::withdraw_from(connection, &blind).await?;
+    for name in super::names(state, connection, id).await? {
+        codes::withdraw_from(connection, &name).await?;
     }
     login::reset::withdraw(connection, id).await?;
     let account = Subject::account(&state.vault, id)?;

@@ -241,6 +241,24 @@ pub async fn contact(
     Ok(Some((row.kind, blind, spelling)))
 }
 
+/// The index of everything that the account can be named by: its addresses, numbers and user name.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub async fn names(
+    state: &State,
+    connection: &mut AnyConnection,
+    id: UserId,
+) -> Result<Vec<Blind>, Error> {
+    let rows = store::identifiers(connection, id).await?;
+    rows.iter()
+        .map(|row| {
+            let spelling = open_spelling(state, row.kind, &row.name, &row.spelling)?;
+            Identifier::stored(row.kind, &spelling).blind(&state.vault)
+        })
+        .collect()
+}
+
 /// The proved address of this kind, where the account has one.
 ///
 /// # Errors

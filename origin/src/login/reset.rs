@@ -239,7 +239,6 @@ async fn set(
     events::record(state, &mut tx, &set).await?;
     // The message was wanted: the next one to its recipient need not wait.
     sends::answered(&mut tx, &link.recipient, now).await?;
-    let address = Subject::identifier(&state.vault, &link.recipient)?;
     if lockout::standing(&mut tx, &account, now)
         .await?
         .locked_for
@@ -249,7 +248,12 @@ async fn set(
         let lifted = lifted.about(link.user_id).because("lifted");
         events::record(state, &mut tx, &lifted).await?;
     }
-    lockout::clear(&mut tx, [&account, &address], None).await?;
+    lockout::clear(&mut tx, [&account; 2], None).await?;
+    // Whoever locks themselves out by a user name gets the link at an address, and goes on by the name.
+    for name in accounts::names(state, &mut tx, link.user_id).await? {
+        let identifier = Subject::identifier(&state.vault, &name)?;
+        lockout::clear(&mut tx, [&identifier; 2], None).await?;
+    }
     let confirmation = Subject::confirmation(&state.vault, link.user_id)?;
     lockout::clear(&mut tx, [&confirmation; 2], None).await?;
     guesses::lift(&mut tx, &account, now).await?;
