@@ -133,6 +133,94 @@ async fn ten_wrong_totp_turn_it_off_until_another_proof() {
         .expect(200, "");
 }
 
+/// The token of a first step on a trusted device.
+async fn first_step_on(origin: &Origin, device: &str) -> String {
+    let body = json!({"identifier": EMAIL, "password": PASSWORD, "device_token": device});
+    let asked = origin.post("/login", body).await.expect(200, "");
+    asked.text("mfa_token").to_owned()
+}
+
+#[tokio::test]
+async fn whoever_turns_a_factor_off_does_not_turn_it_off_on_a_trusted_device() {
+    let origin = Origin::with(|config| config.otp.sends_per_hour = 100).await;
+    let (app, _) = with_app(&origin).await;
+    let session = log_in_fully(&origin, &app).await;
+    let device = session.text("device_token");
+    let bearer = session.text("access_token");
+    call(&origin, Method::PUT, "/mfa/email", bearer, None)
+        .await
+        .expect(200, "");
+    let send = async |token: &str| {
+        let body = json!({"mfa_token": token, "method": "email"});
+        origin.post("/login/mfa/send", body).await.expect(200, "");
+    };
+    // Somebody who knows the password uses up both.
+    for n in 0..11 {
+        let token = first_step(&origin).await;
+        second_step(&origin, &token, "totp", &app.wrong(&origin, n))
+            .await
+            .expect(400, "code_invalid");
+        send(&token).await;
+        let wrong = (origin.code(EMAIL).parse::<u32>().unwrap() + 1) % 1_000_000;
+        second_step(&origin, &token, "email", &format!("{wrong:06}"))
+            .await
+            .expect(400, "code_invalid");
+    }
+    let token = first_step(&origin).await;
+    let before = origin.state.mailer.sent().len();
+    send(&token).await;
+    assert_eq!(origin.state.mailer.sent().len(), before);
+    second_step(&origin, &token, "totp", &app.code(&origin, 0))
+        .await
+        .expect(400, "code_invalid");
+    // Codes by mail first: either proof turns the other on again.
+    let token = first_step_on(&origin, device).await;
+    send(&token).await;
+    second_step(&origin, &token, "email", &origin.code(EMAIL))
+        .await
+        .expect(200, "");
+    turn_off_again(&origin, &app).await;
+    let token = first_step_on(&origin, device).await;
+    second_step(&origin, &token, "totp", &app.code(&origin, 0))
+        .await
+        .expect(200, "");
+}
+
+/// Uses wrong codes up a day later, until TOTP is off once more.
+async fn turn_off_again(origin: &Origin, app: &person::App) {
+    origin.advance(86_401);
+    for n in 0..11 {
+        let token = first_step(origin).await;
+        second_step(origin, &token, "totp", &app.wrong(origin, n))
+            .await
+            .expect(400, "code_invalid");
+    }
+    let token = first_step(origin).await;
+    second_step(origin, &token, "totp", &app.code(origin, 0))
+        .await
+        .expect(400, "code_invalid");
+}
+
+#[tokio::test]
+async fn a_stolen_device_token_is_worth_as_many_guesses_again_and_no_more() {
+    let origin = Origin::new().await;
+    let (app, _) = with_app(&origin).await;
+    let session = log_in_fully(&origin, &app).await;
+    let device = session.text("device_token");
+    // Each login begins with the right password, which the thief knows.
+    for n in 0..25 {
+        let token = first_step_on(&origin, device).await;
+        second_step(&origin, &token, "totp", &app.wrong(&origin, n))
+            .await
+            .expect(400, "code_invalid");
+    }
+    assert_eq!(number(&origin, COMPARED).await, 20);
+    let token = first_step_on(&origin, device).await;
+    second_step(&origin, &token, "totp", &app.code(&origin, 0))
+        .await
+        .expect(400, "code_invalid");
+}
+
 #[tokio::test]
 async fn a_months_share_of_wrong_totp_is_the_end_whatever_else_is_proved() {
     let origin = Origin::with(|config| {

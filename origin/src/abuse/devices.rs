@@ -12,6 +12,11 @@
 //!   nobody else out;
 //! - its success leaves the account's lock alone, which holds for whoever caused it.
 //!
+//! Of the second step of such a login, too, wrong codes are counted at the device ([`subject`]), with the
+//! bounds that the account has for itself: whoever knows the password and turns a factor off by
+//! guessing at it does not turn it off there. These are not failures in a row, since a right password
+//! would begin them anew for a thief who knows it.
+//!
 //! A token is 32 random bytes, kept as a keyed hash, good for one account, for 90 days from its
 //! last login, until all sessions, or all but one, are ended at once: by their owner, with a change or
 //! a reset of the password, or by the server. One that is foreign, stolen and used up, or
@@ -24,6 +29,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::{AnyConnection, Row as _};
 
+use super::Subject;
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::config::Reaction;
@@ -102,6 +108,27 @@ pub async fn is_trusted(
     .fetch_optional(connection)
     .await?;
     Ok(known.is_some())
+}
+
+/// Where guesses of a second factor are counted that are made on the device that `token` belongs to;
+/// `None` where it is none of the user's that is trusted.
+///
+/// # Errors
+/// When the database fails.
+pub async fn subject(
+    state: &State,
+    connection: &mut AnyConnection,
+    token: &Secret,
+    user_id: UserId,
+    factor: &str,
+) -> Result<Option<Subject>, Error> {
+    if !is_trusted(state, connection, token, Some(user_id)).await? {
+        return Ok(None);
+    }
+    let Some(token_hash) = hash(state, token)? else {
+        return Ok(None);
+    };
+    Ok(Some(Subject::on_device(&state.vault, &token_hash, factor)?))
 }
 
 /// [`enter`] within the caller's transaction, which has to be committed before anything is compared.

@@ -105,6 +105,29 @@ pub async fn count(
     Ok(Admission::Counted(Counted(id)))
 }
 
+/// [`count`] of a second factor: at the `device` where that is trusted and has guesses left, for which
+/// nobody else is held up, else at the `account`, where codes then stay off until another proof. Whether
+/// it was at the device.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_second(
+    connection: &mut AnyConnection,
+    bounds: Bounds,
+    random: &Random,
+    (device, account): (Option<&Subject>, &Subject),
+    now: Timestamp,
+) -> Result<(Admission, bool), Error> {
+    if let Some(device) = device {
+        let admission = count(connection, bounds, random, device, false, now).await?;
+        if let Admission::Counted(_) = admission {
+            return Ok((admission, true));
+        }
+    }
+    let admission = count(connection, bounds, random, account, true, now).await?;
+    Ok((admission, false))
+}
+
 /// Takes the count of a right guess back.
 ///
 /// # Errors

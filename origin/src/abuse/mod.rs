@@ -7,7 +7,7 @@
 //! | `delay` | wrong codes of a second factor in a row | database |
 //! | `devices` | wrong passwords on a device that is trusted | database |
 //! | `attempts` | what else an account may be asked for in a while | database |
-//! | `guesses` | wrong codes of an account | database |
+//! | `guesses` | wrong codes of an account, and of its second factors on a device that is trusted | database |
 //! | `sends` | messages to a recipient | database |
 //! | `captcha` | failures of a network, for whether a captcha is asked for | memory |
 //! | `stuffing` | who fails at many accounts, and who is failed at from many networks | memory |
@@ -61,6 +61,16 @@ impl Subject {
                 Purpose::Abuse,
                 &[b"factor", factor.as_bytes(), user_id.as_bytes()],
             )
+            .map(Self)
+    }
+
+    /// One factor of an account, guessed on a device of its owner: by the keyed hash of its token.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn on_device(vault: &Vault, device: &[u8; 32], factor: &str) -> Result<Self, VaultError> {
+        vault
+            .mac(Purpose::Abuse, &[b"device", factor.as_bytes(), device])
             .map(Self)
     }
 
@@ -149,6 +159,8 @@ mod tests {
             Subject::confirmation(&vault, id).unwrap(),
             Subject::unbound(&vault, &blind).unwrap(),
             Subject::factor(&vault, other, "totp").unwrap(),
+            Subject::on_device(&vault, &blind, "totp").unwrap(),
+            Subject::on_device(&vault, &blind, "email").unwrap(),
             Subject::identifier(&vault, &blind).unwrap(),
             Subject::nobody(&vault, &blind).unwrap(),
         ];

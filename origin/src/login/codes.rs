@@ -281,18 +281,22 @@ pub async fn guess(
     guess_by(state, purpose, key, code, (On::default(), None)).await
 }
 
-/// [`guess`] of a second factor, which must not come too soon.
+/// [`guess`] of a second factor, which must not come too soon unless `device` is the token of one that
+/// is trusted.
 ///
 /// # Errors
 /// As [`guess`]; [`Error::RateLimited`] when it does, and nothing is counted.
-pub async fn guess_delayed(
+pub async fn guess_second(
     state: &State,
-    purpose: CodeFor,
     key: Key<'_>,
     code: &Secret,
-    guessed: Option<&Guessed>,
+    (guessed, device): (&Guessed, Option<&Secret>),
 ) -> Result<Guess, Error> {
-    guess_by(state, purpose, key, code, (On::default(), guessed)).await
+    let on = On {
+        token: device,
+        ..On::default()
+    };
+    guess_by(state, CodeFor::SecondFactor, key, code, (on, Some(guessed))).await
 }
 
 /// [`guess`] on a device, which must be the one that asked for the code where that had a name. Where it
@@ -364,20 +368,15 @@ async fn guess_by(
     } else {
         Subject::unbound(&state.vault, &recipient)?
     };
-    let user_id = holder.map(|(_, user_id)| user_id);
-    let device = match on.token {
-        Some(token) => devices::count(state, &mut tx, token, user_id).await?,
-        None => None,
-    };
-    let bounds = state.config.otp.bounds();
-    // What anybody can turn off, no proof has to turn on again.
-    let lasting = is_bound && holder.is_some();
-    let admission = match device {
-        Some(_) => None,
-        None => Some(guesses::count(&mut tx, bounds, &state.random, &subject, lasting, now).await?),
-    };
+    let whose = (&subject, holder, is_bound);
+    let admitted = admit(state, &mut tx, purpose, whose, on.token, now).await?;
+    let Admitted {
+        admission,
+        device,
+        on_device,
+    } = admitted;
     // With what was counted until here a guess that comes too soon is rolled back.
-    if let (Some(Admission::Counted(_)), Some(guessed)) = (admission, guessed) {
+    if let (Some(Admission::Counted(_)), false, Some(guessed)) = (admission, on_device, guessed) {
         delay::count(state, &mut tx, guessed).await?;
     }
     let turned_off = match (admission, purpose, holder) {
@@ -412,6 +411,63 @@ async fn guess_by(
         token_hash,
         counted,
         guessed_at: now,
+    })
+}
+
+/// How a guess was counted.
+struct Admitted {
+    /// Where it was not counted as a failure in a row of a device.
+    admission: Option<Admission>,
+    /// The device of which it was.
+    device: Option<devices::Trusted>,
+    /// Whether it was counted at a device that is trusted, by whichever count.
+    on_device: bool,
+}
+
+/// Counts a guess before it is compared: at the device that `token` belongs to where that is trusted, else
+/// at the account or the address.
+async fn admit(
+    state: &State,
+    connection: &mut AnyConnection,
+    purpose: CodeFor,
+    (subject, holder, is_bound): (&Subject, Option<(Kind, UserId)>, bool),
+    token: Option<&Secret>,
+    now: Timestamp,
+) -> Result<Admitted, Error> {
+    let bounds = state.config.otp.bounds();
+    if purpose == CodeFor::SecondFactor {
+        let own = match (token, holder) {
+            (Some(token), Some((kind, user_id))) => {
+                devices::subject(state, connection, token, user_id, kind.as_str()).await?
+            }
+            _ => None,
+        };
+        let subjects = (own.as_ref(), subject);
+        let counted = guesses::count_second(connection, bounds, &state.random, subjects, now);
+        let (admission, on_device) = counted.await?;
+        return Ok(Admitted {
+            admission: Some(admission),
+            device: None,
+            on_device,
+        });
+    }
+    let user_id = holder.map(|(_, user_id)| user_id);
+    let device = match token {
+        Some(token) => devices::count(state, connection, token, user_id).await?,
+        None => None,
+    };
+    let on_device = device.is_some();
+    let mut admission = None;
+    if !on_device {
+        // What anybody can turn off, no proof has to turn on again.
+        let lasting = is_bound && holder.is_some();
+        let counted = guesses::count(connection, bounds, &state.random, subject, lasting, now);
+        admission = Some(counted.await?);
+    }
+    Ok(Admitted {
+        admission,
+        device,
+        on_device,
     })
 }
 

@@ -249,7 +249,8 @@ async fn by_code(
     code: &Secret,
 ) -> Result<Tokens, Error> {
     // Recovery codes alone are no second factor, and go with the last one.
-    let proof = factors::guess(state, session.user_id, method, code, None, Some(caller)).await?;
+    let by = factors::Guesser::anywhere(caller);
+    let proof = factors::guess(state, session.user_id, method, code, None, by).await?;
     settle(state, session, caller, &proof, &[proof.amr()]).await
 }
 
@@ -265,15 +266,8 @@ async fn by_sent_code(
         .await?
         .ok_or(Error::CodeInvalid("a method that proves nothing here"))?;
     let request = factors::Request::Session(session.session_id, token);
-    let guess = factors::guess(
-        state,
-        session.user_id,
-        method,
-        code,
-        Some(request),
-        Some(caller),
-    );
-    let proof = guess.await?;
+    let by = factors::Guesser::anywhere(caller);
+    let proof = factors::guess(state, session.user_id, method, code, Some(request), by).await?;
     settle(state, session, caller, &proof, &[proof.amr()]).await
 }
 
@@ -415,7 +409,7 @@ async fn send_code(
     ))?;
     let token = codes::new_token(&state);
     let request = factors::Request::Session(session.session_id, &token);
-    factors::send(&state, &caller, session.user_id, kind, request).await?;
+    factors::send(&state, &caller, session.user_id, kind, (request, None)).await?;
     Ok(Json(ReauthenticationCode {
         otp_token: token.expose().to_owned(),
         expires_in: state.config.otp.ttl_seconds,

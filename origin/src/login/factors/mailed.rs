@@ -5,7 +5,7 @@
 //! another of its sessions, does not match.
 
 use crate::abuse::delay::Guessed;
-use crate::abuse::{Subject, guesses, sends};
+use crate::abuse::{Subject, devices, guesses, sends};
 use crate::accounts::{self, Kind};
 use crate::app::State;
 use crate::error::Error;
@@ -40,7 +40,8 @@ impl Request<'_> {
     }
 }
 
-/// Sends a code to the account's address of this kind.
+/// Sends a code to the account's address of this kind; to whoever asks on a `device` that is trusted also
+/// where others' guesses have turned such codes off.
 ///
 /// # Errors
 /// [`Error::RateLimited`] after as many messages as one address gets in an hour.
@@ -49,7 +50,7 @@ pub(in crate::login) async fn send(
     caller: &Caller,
     user_id: UserId,
     kind: Kind,
-    request: Request<'_>,
+    (request, device): (Request<'_>, Option<&Secret>),
 ) -> Result<(), Error> {
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
@@ -62,7 +63,11 @@ pub(in crate::login) async fn send(
     sends::count(&mut tx, SENDS, &blind, limit, now).await?;
     state.limiter.message()?;
     let subject = Subject::factor(&state.vault, user_id, kind.as_str())?;
-    let deliverable = !guesses::suspended(&mut tx, &subject).await?;
+    let own = match device {
+        Some(token) => devices::subject(state, &mut tx, token, user_id, kind.as_str()).await?,
+        None => None,
+    };
+    let deliverable = own.is_some() || !guesses::suspended(&mut tx, &subject).await?;
     let token = request.bound(kind);
     // The request is a login or a session, which is a device's already.
     let bond = Bond {
@@ -104,22 +109,15 @@ pub(in crate::login) async fn send(
     Ok(())
 }
 
-/// Compares a code with the one that was sent to this kind of address for `request`, unless `guessed`
-/// comes too soon.
+/// Compares a code with the one that was sent to this kind of address for `request`, unless it comes too
+/// soon; beside who guesses it stands the token of the device, where that may be trusted.
 pub(super) async fn guess(
     state: &State,
     kind: Kind,
     request: Request<'_>,
     code: &Secret,
-    guessed: Option<&Guessed>,
+    guessed: (&Guessed, Option<&Secret>),
 ) -> Result<codes::Guess, Error> {
     let key = request.bound(kind);
-    codes::guess_delayed(
-        state,
-        CodeFor::SecondFactor,
-        Key::Token(&key),
-        code,
-        guessed,
-    )
-    .await
+    codes::guess_second(state, Key::Token(&key), code, guessed).await
 }

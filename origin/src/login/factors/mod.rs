@@ -11,7 +11,8 @@
 //! right is used up by one conditional statement in the transaction that it opens something in
 //! ([`consume`]). A method whose guesses are used up is off until another one is proved. That is
 //! answered like a wrong code; its owner is told by mail. Codes that are wrong again and again have to
-//! wait for ever longer before that ([`delay`]).
+//! wait for ever longer before that ([`delay`]). On a device that is trusted guesses have bounds of their
+//! own, and neither wait for nor are turned off by what others guess ([`devices`]).
 //!
 //! Recovery codes come with the first factor and go with the last: alone they are none.
 
@@ -19,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use utoipa::ToSchema;
 
-use crate::abuse::Subject;
 use crate::abuse::delay::{self, Guessed};
 use crate::abuse::guesses::{self, Admission, Counted};
+use crate::abuse::{Subject, devices};
 use crate::accounts::{self, Kind};
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -221,9 +222,27 @@ impl Proof {
     }
 }
 
+/// Who guesses a code.
+#[derive(Clone, Copy)]
+pub(super) struct Guesser<'a> {
+    pub(super) caller: &'a Caller,
+    /// The token of the device, where that may be trusted: guesses on one that is do not wait for what
+    /// others did, and are counted apart from theirs.
+    pub(super) device: Option<&'a Secret>,
+}
+
+impl<'a> Guesser<'a> {
+    /// Whoever asks, on a device of which nothing is known.
+    pub(super) const fn anywhere(caller: &'a Caller) -> Self {
+        Self {
+            caller,
+            device: None,
+        }
+    }
+}
+
 /// Compares `code` with what `method` expects of the account, after counting the guess. A sent
-/// code is looked for among those that were sent for `request`. `stranger` is who guesses, where
-/// that is not on a device that is trusted: a guess of theirs must not come too soon.
+/// code is looked for among those that were sent for `request`.
 ///
 /// # Errors
 /// [`Error::CodeInvalid`] whatever is wrong with it; [`Error::CodeExpired`] of a sent one;
@@ -234,12 +253,10 @@ pub(super) async fn guess(
     method: Method,
     code: &Secret,
     request: Option<Request<'_>>,
-    stranger: Option<&Caller>,
+    by: Guesser<'_>,
 ) -> Result<Proof, Error> {
-    let guessed = stranger
-        .map(|caller| Guessed::new(state, caller, user_id, method.counted_as()))
-        .transpose()?;
-    let guessed = guessed.as_ref();
+    let guessed = Guessed::new(state, by.caller, user_id, method.counted_as())?;
+    let guessed = (&guessed, by.device);
     match (method, method.kind(), request) {
         (Method::Totp, ..) => guess_totp(state, user_id, &digits(code), guessed).await,
         (Method::RecoveryCode, ..) => guess_recovery_code(state, user_id, code, guessed).await,
@@ -261,7 +278,7 @@ async fn guess_totp(
     state: &State,
     user_id: UserId,
     code: &Secret,
-    guessed: Option<&Guessed>,
+    (guessed, device): (&Guessed, Option<&Secret>),
 ) -> Result<Proof, Error> {
     let now = state.clock.now();
     let subject = Subject::factor(&state.vault, user_id, TOTP)?;
@@ -270,9 +287,15 @@ async fn guess_totp(
         return Err(Error::CodeInvalid("no authenticator app"));
     };
     let bounds = state.config.mfa.bounds();
-    let admission = guesses::count(&mut tx, bounds, &state.random, &subject, true, now).await?;
+    let own = match device {
+        Some(token) => devices::subject(state, &mut tx, token, user_id, TOTP).await?,
+        None => None,
+    };
+    let subjects = (own.as_ref(), &subject);
+    let counted = guesses::count_second(&mut tx, bounds, &state.random, subjects, now);
+    let (admission, on_device) = counted.await?;
     // What comes too soon is rolled back with its count. What is off is not compared, nor delayed.
-    if let (Admission::Counted(_), Some(guessed)) = (admission, guessed) {
+    if let (Admission::Counted(_), false) = (admission, on_device) {
         delay::count(state, &mut tx, guessed).await?;
     }
     let mut told = Kept::default();
@@ -302,14 +325,18 @@ async fn guess_recovery_code(
     state: &State,
     user_id: UserId,
     code: &Secret,
-    guessed: Option<&Guessed>,
+    (guessed, device): (&Guessed, Option<&Secret>),
 ) -> Result<Proof, Error> {
     let code = recovery::read(code).ok_or(Error::CodeInvalid("not a recovery code"))?;
-    if let Some(guessed) = guessed {
-        let mut tx = state.db.write().await?;
+    let mut tx = state.db.write().await?;
+    let on_device = match device {
+        Some(token) => devices::is_trusted(state, &mut tx, token, Some(user_id)).await?,
+        None => false,
+    };
+    if !on_device {
         delay::count(state, &mut tx, guessed).await?;
-        tx.commit().await?;
     }
+    tx.commit().await?;
     let mut reader = state.db.read().await?;
     let stored = store::recovery_codes(&mut reader, user_id).await?;
     drop(reader);

@@ -55,7 +55,9 @@ async fn send(state: &State, caller: &Caller, token: &Secret, method: Method) ->
         "method: expected one of `methods` that a code is sent for.",
     ))?;
     let request = factors::Request::Login(token);
-    factors::send(state, caller, found.user_id, kind, request).await
+    let device = found.waiting.device();
+    let asked = (request, device.as_ref());
+    factors::send(state, caller, found.user_id, kind, asked).await
 }
 
 /// Makes the challenge of a passkey for a login that waits.
@@ -146,10 +148,13 @@ async fn complete(
     let proof = match shown {
         Shown::Code(method, code) => {
             // Whoever knows the password does not hold up a device that its owner logged in on.
-            let trusted = found.waiting.device_token.is_some();
-            let stranger = (!trusted).then_some(caller);
+            let device = found.waiting.device();
+            let by = factors::Guesser {
+                device: device.as_ref(),
+                ..factors::Guesser::anywhere(caller)
+            };
             let request = factors::Request::Login(token);
-            factors::guess(state, user_id, *method, code, Some(request), stranger).await?
+            factors::guess(state, user_id, *method, code, Some(request), by).await?
         }
         Shown::Passkey(challenge, credential) => {
             let what = For::SecondFactor(user_id, token);

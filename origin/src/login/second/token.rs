@@ -33,6 +33,13 @@ pub(in crate::login) struct Waiting {
     pub(in crate::login) device_token: Option<String>,
 }
 
+impl Waiting {
+    /// The token of the device, where it was trusted when the first factor was proved.
+    pub(super) fn device(&self) -> Option<Secret> {
+        self.device_token.clone().map(Secret::new)
+    }
+}
+
 /// A login that waits, found by its token.
 pub(super) struct Found {
     pub(super) user_id: UserId,
