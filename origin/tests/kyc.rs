@@ -150,6 +150,33 @@ async fn one_submission_waits_and_one_reviewer_decides() {
 }
 
 #[tokio::test]
+async fn a_reviewer_decides_on_what_they_have_looked_at() {
+    let origin = Origin::new().await;
+    let admin = Person::new_admin(&origin, "admin@example.org").await;
+    let user = Person::new_user(&origin, "user@example.org").await;
+    let first = submit(&origin, &user, passport(2)).await;
+    let first = first.expect(202, "").text("id").to_owned();
+    // While one reviewer reads, another refuses, and something else is put in its place.
+    let refusal = json!({"submission_id": first, "decision": "reject"});
+    review(&origin, &admin, &user, refusal)
+        .await
+        .expect(200, "");
+    let user = user.refreshed(&origin).await;
+    let second = submit(&origin, &user, passport(3)).await;
+    let second = second.expect(202, "").text("id").to_owned();
+    for (decision, level) in [("approve", json!(2)), ("reject", Value::Null)] {
+        let body = json!({"submission_id": first, "decision": decision, "level": level});
+        review(&origin, &admin, &user, body)
+            .await
+            .expect(409, "conflict");
+    }
+    assert_eq!(standing(&origin, &user).await, (0, "pending".to_owned()));
+    let body = json!({"submission_id": second, "decision": "approve", "level": 3});
+    let decided = review(&origin, &admin, &user, body).await.expect(200, "");
+    assert_eq!(decided.text("id"), second);
+}
+
+#[tokio::test]
 async fn nobody_reviews_themselves() {
     let origin = Origin::new().await;
     let admin = Person::new_admin(&origin, "admin@example.org").await;

@@ -88,6 +88,10 @@ enum Verdict {
 #[serde(deny_unknown_fields)]
 #[schema(as = KycReview)]
 struct Review {
+    /// The submission that the reviewer has looked at. Where another waits by now, that is a conflict;
+    /// left out, it is whichever waits.
+    #[schema(value_type = Option<String>, format = "uuid")]
+    submission_id: Option<SubmissionId>,
     #[schema(inline)]
     decision: Verdict,
     /// Of an approval: the level that was reached, 1 to 3.
@@ -110,7 +114,8 @@ struct Review {
         (status = 401, description = "`step_up_required`, or the access token is not accepted"),
         (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`"),
-        (status = 409, description = "`conflict`: nothing waits, or it is the reviewer's own"),
+        (status = 409, description = "`conflict`: nothing waits, or another than was named, or it is \
+                                      the reviewer's own"),
     ),
 )]
 /// `POST /users/{id}/kyc/review`
@@ -132,7 +137,15 @@ async fn review(
     let reason = users::checked_reason(body.reason)?;
     let mut tx = administrator.begin(&state).await?;
     let by = administrator.by();
-    let submission = kyc::review(&state, &mut tx, by, id, decision, reason).await?;
+    let submission = kyc::review(
+        &state,
+        &mut tx,
+        by,
+        (id, body.submission_id),
+        decision,
+        reason,
+    )
+    .await?;
     tx.commit().await?;
     Ok(Json(submission))
 }

@@ -294,16 +294,19 @@ pub enum Decision {
     Reject,
 }
 
-/// Decides on the submission that waits: of several reviewers one does. Its owner reads `reason`.
+/// Decides on the submission that waits: of several reviewers one does, and who names what they have
+/// looked at decides on no other, which its owner may have put in its place since somebody else
+/// refused it. Its owner reads `reason`.
 ///
 /// # Errors
 /// [`Error::RequestInvalid`]; [`Error::NotFound`] without such an account; [`Error::Conflict`] when
-/// nothing waits, or somebody reviews themselves; when the database or the vault fails.
+/// nothing waits, or another than was named, or somebody reviews themselves; when the database or the
+/// vault fails.
 pub async fn review(
     state: &State,
     connection: &mut AnyConnection,
     by: By<'_>,
-    user_id: UserId,
+    (user_id, seen): (UserId, Option<SubmissionId>),
     decision: Decision,
     reason: Option<String>,
 ) -> Result<Submission, Error> {
@@ -327,6 +330,9 @@ pub async fn review(
     let pending = store::pending(connection, user_id)
         .await?
         .ok_or_else(nothing_waits)?;
+    if seen.is_some_and(|seen| seen != pending.id) {
+        return Err(Error::Conflict("Another submission waits by now."));
+    }
     let mut details = Details::open(state, pending.id, &pending.details)?;
     let (outcome, level) = match decision {
         Decision::Approve { level, .. } => ("approved", level),
