@@ -204,7 +204,7 @@ async fn what_is_refused_within_a_session_leaves_its_event() {
 }
 
 #[tokio::test]
-async fn a_lock_within_a_session_leaves_its_event_once() {
+async fn a_lock_within_a_session_leaves_its_event_once_and_few_of_what_it_refuses() {
     let origin = Origin::new().await;
     account(&origin).await;
     let owner = bearer(&origin).await;
@@ -228,7 +228,44 @@ async fn a_lock_within_a_session_leaves_its_event_once() {
     for _ in 0..10 {
         again(PASSWORD).await.expect(423, "account_locked");
     }
-    assert_eq!(trail.rows().await, []);
+    let rows = trail.rows().await;
+    let refused = ("reauthentication", "failure", "account_locked", true);
+    let told = |row: &(String, String, String, bool)| {
+        (row.0.as_str(), row.1.as_str(), row.2.as_str(), row.3) == refused
+    };
+    assert!(rows.len() == 3 && rows.iter().all(told), "{rows:?}");
+}
+
+#[tokio::test]
+async fn a_lock_leaves_few_events_of_what_it_refuses_and_as_many_of_what_nobody_has() {
+    let origin = Origin::new().await;
+    account(&origin).await;
+    let mut trail = trail(&origin).await;
+    for (identifier, known) in [(EMAIL, true), ("nobody@example.org", false)] {
+        let try_in = async |password: &str| {
+            let body = json!({"identifier": identifier, "password": password});
+            origin.post("/login", body).await
+        };
+        for _ in 0..5 {
+            try_in("not the password")
+                .await
+                .expect(401, "credentials_invalid");
+        }
+        trail.rows().await;
+        for (wait, events) in [(0, 3), (899, 0)] {
+            origin.advance(wait);
+            for _ in 0..10 {
+                try_in(PASSWORD).await.expect(423, "account_locked");
+            }
+            let rows = trail.rows().await;
+            let refused = ("login", "failure", "account_locked", known);
+            let told = |row: &(String, String, String, bool)| {
+                (row.0.as_str(), row.1.as_str(), row.2.as_str(), row.3) == refused
+            };
+            assert!(rows.len() == events && rows.iter().all(told), "{rows:?}");
+        }
+        origin.advance(901);
+    }
 }
 
 #[tokio::test]

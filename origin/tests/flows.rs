@@ -64,7 +64,7 @@ const ROWS: &[Row] = &[
     (Password, Half, 200, "second step", 0, 0, "login skipped: mfa_required"),
     (Password, Wrong, 401, "credentials_invalid", 0, 2, "login: credentials_invalid"),
     (Password, Anothers, 401, "credentials_invalid", 0, 2, "login: credentials_invalid"),
-    (Password, Locked, 423, "account_locked", 0, 0, ""),
+    (Password, Locked, 423, "account_locked", 0, 0, "login: account_locked"),
     (Password, Disabled, 401, "credentials_invalid", 0, 2, "login: credentials_invalid"),
 
     (MailCode, Right, 200, "tokens", 1, 0, "login"),

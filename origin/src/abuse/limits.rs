@@ -19,6 +19,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tokio::sync::{Notify, Semaphore};
 
+use super::Subject;
 use super::counters::{Counters, Key, Place, Rate};
 use super::headers::{Reading, Readings};
 use super::network::Network;
@@ -62,11 +63,13 @@ pub enum Limit {
     CaptchaByAddress,
     /// Challenges of passkeys, by address.
     PasskeyByAddress,
+    /// Events of refusals without a comparison, by whom they are about.
+    NotedRefusals,
 }
 
 impl Limit {
     /// Every limit; its place here is its index.
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::SendsByAddress,
         Self::Sends,
         Self::CodeFailuresByAddress,
@@ -82,6 +85,7 @@ impl Limit {
         Self::SocialByAddress,
         Self::CaptchaByAddress,
         Self::PasskeyByAddress,
+        Self::NotedRefusals,
     ];
 
     /// Its name in headers and metrics.
@@ -102,6 +106,7 @@ impl Limit {
             Self::SocialByAddress => "social-ip",
             Self::CaptchaByAddress => "captcha-ip",
             Self::PasskeyByAddress => "passkey-ip",
+            Self::NotedRefusals => "noted-refusals",
         }
     }
 
@@ -130,6 +135,7 @@ impl Limit {
             Self::SocialByAddress => (limits.social_per_ip_per_minute, MINUTE),
             Self::CaptchaByAddress => (limits.captcha_per_ip_per_minute, MINUTE),
             Self::PasskeyByAddress => (limits.passkey_per_ip_per_minute, MINUTE),
+            Self::NotedRefusals => (NOTED, config::LOGIN_WINDOW.as_secs()),
         };
         Rate {
             quota,
@@ -137,6 +143,10 @@ impl Limit {
         }
     }
 }
+
+/// Refusals without a comparison that the trail has of one subject in 15 minutes: that somebody came,
+/// and came again. A lock refuses as often as anybody asks, and without cost to them.
+const NOTED: u32 = 3;
 
 /// Attempts that may wait for others from their address, and so hold a connection each.
 const MAX_WAITING: usize = 256;
@@ -221,6 +231,23 @@ impl Limiter {
         let limit = Limit::Sends;
         let nobody = Caller::default();
         self.count(&nobody, limit, key(limit, [0; 16]), [0; 16])
+    }
+
+    /// Whether one more refusal without a comparison is to be in the trail. Nobody is refused by this.
+    pub fn is_worth_noting(&self, subject: &Subject) -> bool {
+        let limit = Limit::NotedRefusals;
+        let Rate { quota, span } = self.0.counters.rate(limit.index());
+        let now = self.0.clock.ticks();
+        let mut who = [0; 16];
+        who.copy_from_slice(&subject.bytes()[..16]);
+        let key = key(limit, who);
+        self.0.counters.with(key, key.who, now, |_, counter| {
+            let is_one = counter.window.used(now, span) < quota;
+            if is_one {
+                counter.window.add(now, span);
+            }
+            is_one
+        })
     }
 
     /// Counts a refresh of a session by its token's number: a token that comes again is one

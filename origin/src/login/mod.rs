@@ -3,8 +3,10 @@
 use sqlx::AnyConnection;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::abuse::Subject;
 use crate::app::State;
 use crate::error::Error;
+use crate::events::{self, Event};
 use crate::vault::Secret;
 
 pub mod codes;
@@ -39,6 +41,27 @@ fn checked_code(code: &Secret) -> Result<(), Error> {
         Ok(())
     } else {
         Err(Error::invalid("code: expected 1 to 64 bytes."))
+    }
+}
+
+/// Records a proof that was refused without being compared, by a lock or because it came too soon: the
+/// first few of `subject` in a while, since anybody can cause them without end. Nobody's are counted
+/// alike.
+///
+/// No transaction of the caller's may be open.
+async fn note_held_up<T>(
+    state: &State,
+    outcome: &Result<T, Error>,
+    subject: &Subject,
+    event: Event<'_>,
+) -> Result<(), Error> {
+    match outcome {
+        Err(refusal @ (Error::AccountLocked(_) | Error::RateLimited(_)))
+            if state.limiter.is_worth_noting(subject) =>
+        {
+            events::refused(state, &event.because(refusal.code().0)).await
+        }
+        _ => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 use sqlx::{AnyConnection, Row as _};
 
 use super::conclude::{FirstFactor, LoggedIn, conclude};
+use super::note_held_up;
 use super::strength::{self, Person};
 use crate::abuse::lockout::{Entry, Guesser};
 use crate::abuse::{Subject, devices, guesses, lockout};
@@ -62,7 +63,10 @@ pub(super) async fn log_in(
         Subject::identifier(&state.vault, &blind)?,
         Subject::of(&state.vault, user_id, &blind)?,
     )?;
-    let door = open_door(state, &guesser, user_id, given.device_token.as_ref()).await?;
+    let door = open_door(state, &guesser, user_id, given.device_token.as_ref()).await;
+    let held_up = failure(caller, events::Kind::Login, user_id);
+    note_held_up(state, &door, &guesser.account, held_up).await?;
+    let door = door?;
     if let Door::Account(entry) = &door {
         note_lock_end(state, caller, &guesser, entry, user_id).await?;
     }
@@ -147,20 +151,22 @@ async fn standing(
     })
 }
 
+/// A password that was refused.
+fn failure(caller: &Caller, kind: events::Kind, user_id: Option<UserId>) -> Event<'_> {
+    Event::new(kind, Outcome::Failure, Actor::Anonymous)
+        .about_whoever(user_id)
+        .by("password")
+        .from(caller)
+}
+
 /// Writes a wrong password down, whether or not anybody has what was typed: both cost the same.
-/// Refusals without a comparison, by a lock or a limit, are in the log and the metrics; an event for
-/// each would let anybody fill the trail.
 async fn note_failure(
     state: &State,
     caller: &Caller,
     kind: events::Kind,
     user_id: Option<UserId>,
 ) -> Result<(), Error> {
-    let mut event = Event::new(kind, Outcome::Failure, Actor::Anonymous)
-        .by("password")
-        .because("credentials_invalid")
-        .from(caller);
-    event.user = user_id;
+    let event = failure(caller, kind, user_id).because("credentials_invalid");
     events::refused(state, &event).await
 }
 
@@ -296,6 +302,9 @@ pub(super) async fn change(
     if let Err(Error::CredentialsInvalid) = &confirmed {
         note_failure(state, caller, events::Kind::Password, Some(user_id)).await?;
     }
+    let subject = Subject::confirmation(&state.vault, user_id)?;
+    let held_up = failure(caller, events::Kind::Password, Some(user_id));
+    note_held_up(state, &confirmed, &subject, held_up).await?;
     let confirmed = confirmed?;
     // After the comparison, which wrong passwords and the lock bound: whoever holds a token only
     // must not have as many estimates and questions about breaches as they like.

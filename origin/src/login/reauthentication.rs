@@ -18,7 +18,7 @@ use webauthn_rs::prelude::PublicKeyCredential;
 use super::factors::{self, Method};
 use super::passkeys::routes::{PasskeyChallenge, checked_token, read_credential};
 use super::passkeys::{self, For};
-use super::{checked_code, codes, hasher, password};
+use super::{checked_code, codes, hasher, note_held_up, password};
 use crate::abuse::{Limit, Subject};
 use crate::accounts::Kind;
 use crate::app::State;
@@ -188,6 +188,10 @@ async fn reauthenticate(
     };
     let attempt = state.limiter.attempt(&caller, limit).await?;
     let word = shown.word();
+    let subject = match &shown {
+        Shown::Password(_) => Subject::confirmation(&state.vault, session.user_id)?,
+        _ => Subject::account(&state.vault, session.user_id)?,
+    };
     let outcome = match shown {
         Shown::Password(password) => by_password(&state, &session, &caller, &password).await,
         Shown::Code(method, code) => by_code(&state, &session, &caller, method, &code).await,
@@ -201,8 +205,8 @@ async fn reauthenticate(
         }
     };
     attempt.settle(&outcome);
-    // A lock refuses without a comparison, as often as anybody asks: an event for each would let them
-    // fill the trail.
+    let held_up = event(&session, &caller, Outcome::Failure).by(word);
+    note_held_up(&state, &outcome, &subject, held_up).await?;
     if let Err(refusal @ (Error::CredentialsInvalid | Error::CodeInvalid(_) | Error::CodeExpired)) =
         &outcome
     {

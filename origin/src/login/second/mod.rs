@@ -10,6 +10,7 @@ use sqlx::AnyConnection;
 use webauthn_rs::prelude::PublicKeyCredential;
 
 use super::factors::{self, Method};
+use super::note_held_up;
 use super::passkeys::{self, For};
 use crate::abuse::{Subject, anomaly, devices};
 use crate::accounts;
@@ -118,6 +119,10 @@ async fn verify(
         .about_whoever(whose)
         .by(shown.method().as_str())
         .from(caller);
+    if let Some(user_id) = whose {
+        let account = Subject::account(&state.vault, user_id)?;
+        note_held_up(state, &outcome, &account, failure.clone()).await?;
+    }
     events::note_refusal(state, &outcome, failure).await?;
     if let (Err(Error::CodeInvalid(_)), Some(user_id)) = (&outcome, whose) {
         let account = Subject::account(&state.vault, user_id)?;
