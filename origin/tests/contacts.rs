@@ -391,6 +391,12 @@ async fn other_sessions_end_where_that_is_asked() {
     assert_eq!(gone.status, 204);
     assert_eq!(other.judged(&origin).await["code"], "token_revoked");
     let other = Person::log_in(&origin, ALICE).await;
+    let id = id_of(&origin, &alice, SECOND).await;
+    let route = format!("/contacts/{id}/primary");
+    let body = Some(json!({"end_other_sessions": true}));
+    alice.ask(&origin, PUT, &route, body).await.expect(200, "");
+    assert_eq!(other.judged(&origin).await["code"], "token_revoked");
+    let other = Person::log_in(&origin, ALICE).await;
     let ended = alice.ask(&origin, DELETE, "/sessions", None).await;
     assert_eq!(ended.status, 204);
     assert_eq!(other.judged(&origin).await["code"], "token_revoked");

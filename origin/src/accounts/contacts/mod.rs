@@ -382,8 +382,9 @@ async fn remove(
 async fn choose(
     state: &State,
     by: By<'_>,
-    user_id: UserId,
+    (user_id, session_id): (UserId, SessionId),
     id: ContactId,
+    end_other_sessions: bool,
 ) -> Result<Vec<Contact>, Error> {
     let mut tx = state.db.write().await?;
     let (entry, others) = named(state, &mut tx, user_id, id).await?;
@@ -399,6 +400,10 @@ async fn choose(
         let what = "Messages of your account go to another address from now on.";
         message = undo::tell(state, &mut tx, user_id, before, what).await?;
         record(state, &mut tx, by, user_id, "primary", kind).await?;
+    }
+    if end_other_sessions {
+        let ending = Ending::AllBut(session_id);
+        sessions::end_of_user(state, &mut tx, user_id, ending, "contact").await?;
     }
     let contacts = list(state, &mut tx, user_id).await?;
     let told = state.mailer.keep(&mut tx, user_id, message).await?;

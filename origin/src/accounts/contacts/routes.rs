@@ -19,7 +19,7 @@ use crate::config::CaptchaFor;
 use crate::error::Error;
 use crate::ids::ContactId;
 use crate::login::{FreshlyAuthenticated, links};
-use crate::request::{Caller, Json};
+use crate::request::{Caller, Json, OptionalJson};
 use crate::tokens::Authenticated;
 use crate::vault::Secret;
 
@@ -256,11 +256,21 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// What goes with the choice. The body may be left out.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChooseContact {
+    /// Whether every other session of the account is to end.
+    #[serde(default)]
+    end_other_sessions: bool,
+}
+
 #[utoipa::path(
     put, path = "/contacts/{id}/primary", tag = "accounts", operation_id = "choose_contact",
     summary = "Have messages sent to this address",
     description = "Of its kind. The one before is told.",
     params(("id" = String, Path, description = "The contact's id")),
+    request_body = Option<ChooseContact>,
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The account's addresses as they now are.", body = Contacts),
@@ -275,9 +285,11 @@ async fn choose(
     session: FreshlyAuthenticated,
     caller: Caller,
     Path(id): Path<String>,
+    OptionalJson(wish): OptionalJson<ChooseContact>,
 ) -> Result<Json<Contacts>, Error> {
     let id: ContactId = id.parse().map_err(|_| Error::NotFound)?;
     let by = By::user(session.user_id, &caller);
-    let contacts = super::choose(&state, by, session.user_id, id).await?;
+    let whose = (session.user_id, session.session_id);
+    let contacts = super::choose(&state, by, whose, id, wish.end_other_sessions).await?;
     Ok(Json(Contacts { contacts }))
 }
