@@ -3,6 +3,7 @@
 
 mod support;
 
+use axum::http::Method;
 use serde_json::{Value, json};
 use support::{Origin, Reply};
 
@@ -642,4 +643,23 @@ async fn a_strangers_code_and_that_of_a_trusted_device_leave_each_other_as_they_
     let (token, code) = (newer.text("otp_token"), origin.code(ALICE));
     let reply = verify_on(&origin, token, &code, &device).await;
     reply.expect(400, "code_expired");
+}
+
+#[tokio::test]
+async fn whoever_has_no_password_is_told_that_and_not_that_it_is_wrong() {
+    let origin = Origin::new().await;
+    let token = send(&origin, ALICE).await;
+    let mine = verify(&origin, &token, &origin.code(ALICE)).await;
+    let mine = mine.expect(200, "");
+    let change = async || {
+        let body = json!({"current_password": "correct horse battery",
+            "new_password": "another horse battery"});
+        let bearer = Some(mine.text("access_token"));
+        let path = "/api/v1/auth/change-password";
+        origin.call(Method::POST, path, bearer, Some(body)).await
+    };
+    for _ in 0..6 {
+        let told = change().await.expect(409, "conflict");
+        assert!(told.text("detail").contains("no password"));
+    }
 }

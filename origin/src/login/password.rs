@@ -295,7 +295,14 @@ pub(super) async fn change(
     let user_id = authenticated.user_id;
     let mut reader = state.db.read().await?;
     let user = accounts::load(state, &mut reader, user_id).await?;
+    let has_one = accounts::password(&mut reader, user_id).await?.is_some();
     drop(reader);
+    if !has_one {
+        // Whose account it is may know, and would look in vain for what they have mistyped.
+        return Err(Error::Conflict(
+            "The account has no password yet. Ask for a link that sets one.",
+        ));
+    }
     let person = user.as_ref().map(Person::of).unwrap_or_default();
     strength::screen(state, new, person)?;
     let confirmed = confirm(state, caller, user_id, current).await;

@@ -360,6 +360,7 @@ struct ChangePassword {
     responses(
         (status = 204, description = "Changed."),
         (status = 401, description = "`credentials_invalid`, `step_up_required`, or the access token is not accepted"),
+        (status = 409, description = "`conflict`: there is no password to change; `POST /forgot-password` sets one"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
         (status = 429, description = "`rate_limited`"),
     ),
