@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::check::{Wrong, is_page, is_secure_page};
+use super::check::{Wrong, is_secure_page};
 use crate::access::names;
 
 /// `[access]`
@@ -78,7 +78,7 @@ pub struct Accounts {
     /// How long an account that its owner deleted can be had back by logging in; 0: not at all.
     pub deletion_grace_seconds: u64,
     /// The page of your application where a change of addresses is taken back, which is given
-    /// `?token=`; unset: `/undo-change` below the public URL, for a proxy to answer.
+    /// `?token=`: https, or http on loopback. Unset: `/undo-change` below the public URL, for a proxy to answer.
     pub undo_url: Option<String>,
     /// The page of your application that adds a mail address by the link in the mail: it is given
     /// `#token=`, and sends that to `POST /contacts/verify` in the session that asked. https, or http on
@@ -107,9 +107,9 @@ impl Accounts {
             "expected at most 7776000 (90 days)",
         );
         wrong.expect(
-            self.undo_url.as_deref().is_none_or(is_page),
+            self.undo_url.as_deref().is_none_or(is_secure_page),
             "accounts.undo_url",
-            "expected an http or https URL without query and fragment",
+            "expected an https URL (or http on loopback) without query and fragment",
         );
         wrong.expect(
             self.contact_url.as_deref().is_none_or(is_secure_page),

@@ -199,6 +199,9 @@ mod tests {
             (|config| config.registration.verify_url = Some("/verify".to_owned()))
                 as fn(&mut Config),
             |config| config.accounts.contact_url = Some("/contact".to_owned()),
+            // Whoever listens on the way would set the password, or take the change back.
+            |config| config.password.reset_url = Some("http://app.example.com/reset".to_owned()),
+            |config| config.accounts.undo_url = Some("http://app.example.com/undo".to_owned()),
         ] {
             let mut config = Config::default();
             assert!(config.check().is_ok());

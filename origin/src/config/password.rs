@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::Mode;
-use super::check::{Wrong, is_page, is_secure_page};
+use super::check::{Wrong, is_secure_page};
 
 /// `[password]`: argon2id. The default is OWASP's minimum; a change rehashes at the next login.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,8 +21,8 @@ pub struct Password {
     pub queue: usize,
     /// Life of a link that sets a new password (ASVS 6.5.5: at most 600).
     pub reset_seconds: u64,
-    /// The page of your application that the link leads to, which is given `?token=`; unset:
-    /// `/reset-password` below the public URL, for a proxy to answer.
+    /// The page of your application that the link leads to, which is given `?token=`: https, or
+    /// http on loopback. Unset: `/reset-password` below the public URL, for a proxy to answer.
     pub reset_url: Option<String>,
     /// The least that a new password must reach in zxcvbn's estimate, 0 to 4. 1 refuses what falls
     /// within a thousand guesses; 3 is what zxcvbn recommends, and refuses much that people choose.
@@ -113,9 +113,9 @@ impl Password {
             "expected 1 to 600",
         );
         wrong.expect(
-            self.reset_url.as_deref().is_none_or(is_page),
+            self.reset_url.as_deref().is_none_or(is_secure_page),
             "password.reset_url",
-            "expected an absolute http or https URL without query and fragment",
+            "expected an https URL (or http on loopback) without query and fragment",
         );
         wrong.expect(self.min_score <= 4, "password.min_score", "expected 0 to 4");
         wrong.expect(
