@@ -22,6 +22,20 @@ fn blinds(vault: &Vault, identifier: &Identifier) -> Result<Vec<(u8, Blind)>, Er
         .collect()
 }
 
+/// Takes up which master key seals and which indexes, as the caller's transaction sees it.
+///
+/// # Errors
+/// [`Error::Unavailable`] when one of them is not configured here; when the database fails.
+pub(super) async fn follow(connection: &mut AnyConnection, vault: &Vault) -> Result<(), Error> {
+    if binding::follow_within(connection, vault).await? {
+        Ok(())
+    } else {
+        Err(Error::Unavailable(
+            "the master key in use is not configured here",
+        ))
+    }
+}
+
 /// Adds an identifier to an account within the caller's transaction; false, and nothing added,
 /// when somebody has it already.
 ///
@@ -38,11 +52,7 @@ pub(super) async fn add(
     let (vault, kind) = (&state.vault, identifier.kind());
     // A process that was held up through a whole rotation, and knows the old version only, shares
     // no index with the others.
-    if !binding::follow_within(connection, vault).await? {
-        return Err(Error::Unavailable(
-            "the master key in use is not configured here",
-        ));
-    }
+    follow(connection, vault).await?;
     // The row's own name is the index under the version that seals, which it is bound to.
     let name = identifier.blind_with(vault, vault.current_version())?;
     let spelling = identifier.spelling().as_bytes();

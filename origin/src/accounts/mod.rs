@@ -288,6 +288,9 @@ pub async fn create(
     connection: &mut AnyConnection,
     new: &NewAccount<'_>,
 ) -> Result<UserId, Error> {
+    // Before anything is sealed: a process that has not noticed yet which master key seals would write
+    // the profile under the one before, behind a rotation that has passed there.
+    index::follow(connection, &state.vault).await?;
     let now = state.clock.now();
     let id = UserId::generate(&state.random);
     let profile = Profile {
