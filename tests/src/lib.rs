@@ -12,6 +12,8 @@
 //!   service in Rust.
 //! - [`browser`]: a real browser; [`site`]: a page and the issuer that it asks; [`tls`]: in front
 //!   of both.
+//! - [`webassembly`]: the verifier as WebAssembly, asked in batches; [`mutation`]: tokens of a seed
+//!   ([`numbers`]); [`differential`]: what native code and WebAssembly say of them.
 //!
 //! Everything listens on loopback and ends when its value is dropped, on a panic too; the log of
 //! a child is shown when its test fails.
@@ -24,12 +26,15 @@
 
 pub mod browser;
 pub mod clock;
+pub mod differential;
 pub mod edge;
 pub mod gate;
 pub mod house;
 pub mod http;
 pub mod issuer;
 pub mod keys;
+pub mod mutation;
+pub mod numbers;
 pub mod origin;
 pub mod package;
 pub mod process;
@@ -37,4 +42,5 @@ pub mod server;
 pub mod service;
 pub mod site;
 pub mod tls;
+pub mod webassembly;
 pub mod wrangler;

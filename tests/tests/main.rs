@@ -39,6 +39,9 @@ mod verdicts;
 mod walk;
 mod wrangler;
 
+mod differential;
+mod wycheproof;
+
 mod npm;
 mod npm_faults;
 mod npm_native;

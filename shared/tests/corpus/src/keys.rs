@@ -34,7 +34,7 @@ pub(crate) enum Pairs {
 }
 
 /// A key pair and its `kid`.
-pub(crate) struct Key {
+pub struct Key {
     pub(crate) kid: &'static str,
     pub(crate) pairs: Pairs,
 }
@@ -57,6 +57,11 @@ impl Key {
         Self { kid, pairs }
     }
 
+    /// What the set calls it.
+    pub const fn kid(&self) -> &'static str {
+        self.kid
+    }
+
     /// The one algorithm of the key.
     pub(crate) const fn algorithm(&self) -> &'static str {
         match self.pairs {
@@ -74,7 +79,8 @@ impl Key {
             .with("kid", text(self.kid))
     }
 
-    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
+    /// A good signature over any bytes.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         match &self.pairs {
             Pairs::Es256(pair) => {
                 let signature: p256::ecdsa::Signature = pair.sign(message);
@@ -190,6 +196,11 @@ impl Keys {
     pub(crate) const fn turn(&self, index: usize) -> &Key {
         &self.three[index % 3]
     }
+}
+
+/// Keys of the set that sign, one of each algorithm, for whoever makes tokens of his own.
+pub fn signing_keys() -> [Key; 3] {
+    Keys::new().three
 }
 
 /// The JWKs that a verifier keeps: what an honest issuer publishes.

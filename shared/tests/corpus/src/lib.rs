@@ -28,7 +28,7 @@ mod signatures;
 mod types;
 mod weak;
 
-pub use keys::{good_jwks, jwk_set};
+pub use keys::{Key, good_jwks, jwk_set, signing_keys};
 pub use rsa::Pair as RsaPair;
 pub use scene::{Carrier, Case, Scene, Verdict};
 
