@@ -4,9 +4,12 @@
 mod assertion;
 mod corpus;
 mod gate;
+mod held;
 mod issuers;
 mod keys;
+mod limits;
 mod revocation;
+mod said;
 mod support;
 mod verifier;
 mod wycheproof;
