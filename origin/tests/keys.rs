@@ -196,26 +196,103 @@ async fn keys_and_tokens_survive_a_restart() {
     let origin = Origin::new().await;
     let user = keep::user(&origin.state).await;
     let tokens = keep::open(&origin.state, user).await;
-    let mut config = origin.state.config.clone();
-    config.tokens.algorithm = Algorithm::EdDSA;
-    let other = restart(config, &origin.clock, 2).await;
+    let other = restart(origin.state.config.clone(), &origin.clock, 2).await;
     assert_eq!(published(&origin.state), published(&other));
     assert!(judge(&other, tokens.access_token.as_bytes()).await.is_ok());
-    // Another algorithm begins with the next key; tokens of both are good beside each other.
-    origin.advance(360);
-    other.keyring.rotate(Actor::Operator).await.unwrap();
-    assert_eq!(only(&other, KeyState::Pending).algorithm, "EdDSA");
-    origin.advance(360);
-    other.keyring.rotate(Actor::Operator).await.unwrap();
-    let newer = keep::open(&other, user).await;
-    assert!(judge(&other, newer.access_token.as_bytes()).await.is_ok());
-    assert!(judge(&other, tokens.access_token.as_bytes()).await.is_ok());
-    origin.state.keyring.refresh().await.unwrap();
-    assert!(
-        judge(&origin.state, newer.access_token.as_bytes())
-            .await
-            .is_ok()
+}
+
+/// Which algorithm signs, by the words of the published set: active first.
+fn algorithms(state: &State) -> Vec<&'static str> {
+    let ring = state.keyring.ring();
+    let keys = ring.set().keys().iter();
+    keys.map(|jwk| jwk.key().algorithm().name()).collect()
+}
+
+#[tokio::test]
+async fn algorithms_follow_each_other_and_what_the_old_ones_signed_stays_good() {
+    let origin = Origin::with(|config| config.tokens.access_token_seconds = 7_200).await;
+    let user = keep::user(&origin.state).await;
+    let mut issued = vec![keep::open(&origin.state, user).await.access_token];
+    let mut state = origin.state.clone();
+    for (seed, algorithm, name) in [
+        (2, Algorithm::RS256, "RS256"),
+        (3, Algorithm::EdDSA, "EdDSA"),
+    ] {
+        let mut config = origin.state.config.clone();
+        config.tokens.algorithm = algorithm;
+        config.tokens.rsa_bits = 2048;
+        state = restart(config, &origin.clock, seed).await;
+        // The standby is of before; the one that is made behind it is the first of the new sort.
+        for _ in 0..2 {
+            origin.advance(360);
+            state.keyring.rotate(Actor::Operator).await.unwrap();
+        }
+        assert_eq!(algorithms(&state)[0], name);
+        issued.push(keep::open(&state, user).await.access_token);
+    }
+    assert_eq!(
+        algorithms(&state),
+        ["EdDSA", "ES256", "ES256", "RS256", "RS256", "EdDSA"],
+        "the active one, those that retire, the standby"
     );
+    origin.state.keyring.refresh().await.unwrap();
+    for judging in [&state, &origin.state] {
+        for token in &issued {
+            assert!(judge(judging, token.as_bytes()).await.is_ok());
+        }
+    }
+    // The private half of an RSA key, too, is erased with its last signature, and not before.
+    let mut reader = origin.state.db.read().await.unwrap();
+    let left: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM signing_keys WHERE algorithm = 'RS256' AND private_key IS NOT NULL",
+    )
+    .fetch_one(&mut *reader)
+    .await
+    .unwrap();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn an_rsa_key_survives_a_restart_sealed_and_has_the_length_that_was_set() {
+    let origin = Origin::with(|config| {
+        config.tokens.algorithm = Algorithm::RS256;
+        config.tokens.rsa_bits = 2048;
+    })
+    .await;
+    let user = keep::user(&origin.state).await;
+    let token = keep::open(&origin.state, user).await.access_token;
+    let mut config = origin.state.config.clone();
+    config.tokens.rsa_bits = 3072;
+    let other = restart(config, &origin.clock, 2).await;
+    assert!(judge(&other, token.as_bytes()).await.is_ok());
+    let later = keep::open(&other, user).await.access_token;
+    assert!(judge(&origin.state, later.as_bytes()).await.is_ok());
+    origin.advance(360);
+    other.keyring.rotate(Actor::Operator).await.unwrap();
+    let set: serde_json::Value =
+        serde_json::from_slice(other.keyring.ring().document().bytes()).unwrap();
+    let lengths: Vec<usize> = set["keys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|key| {
+            assert_eq!((&key["alg"], &key["e"]), (&"RS256".into(), &"AQAB".into()));
+            key["n"].as_str().unwrap().len() * 6 / 8
+        })
+        .collect();
+    assert_eq!(lengths, [256, 256, 384]);
+    let mut reader = origin.state.db.read().await.unwrap();
+    let rows: Vec<Vec<u8>> =
+        sqlx::query_scalar("SELECT private_key FROM signing_keys WHERE private_key IS NOT NULL")
+            .fetch_all(&mut *reader)
+            .await
+            .unwrap();
+    assert_eq!(rows.len(), 2, "the active key and its standby");
+    // PKCS#8 is a DER sequence, of a length in two bytes, and says `rsaEncryption`.
+    let oid = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+    for sealed in rows {
+        assert!(!sealed.windows(oid.len()).any(|window| window == oid));
+    }
 }
 
 #[tokio::test]

@@ -232,8 +232,8 @@ fn claims(changes: &Value) -> Value {
 
 #[test]
 fn a_token_is_taken_at_its_word_unless_keys_are_given() {
-    let key = SigningKey::generate(Algorithm::ES256, &Random::Os);
-    let other = SigningKey::generate(Algorithm::ES256, &Random::Os);
+    let key = SigningKey::generate(Algorithm::ES256, 0, &Random::Os).unwrap();
+    let other = SigningKey::generate(Algorithm::ES256, 0, &Random::Os).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let jwks = folder.path().join("jwks.json");
     let set = format!("{{\"keys\":[{}]}}", key.verifying_key().to_jwk("k"));

@@ -16,6 +16,7 @@ async fn an_issued_token_passes_the_verifier_with_the_published_keys() {
     for algorithm in [
         edgekeep_origin::config::Algorithm::ES256,
         edgekeep_origin::config::Algorithm::EdDSA,
+        edgekeep_origin::config::Algorithm::RS256,
     ] {
         let origin = Origin::with(|config| config.tokens.algorithm = algorithm).await;
         let user = keep::user(&origin.state).await;
@@ -188,6 +189,10 @@ async fn an_issued_token_passes_an_independent_verifier() {
         (
             edgekeep_origin::config::Algorithm::EdDSA,
             jsonwebtoken::Algorithm::EdDSA,
+        ),
+        (
+            edgekeep_origin::config::Algorithm::RS256,
+            jsonwebtoken::Algorithm::RS256,
         ),
     ] {
         let origin = Origin::with(|config| config.tokens.algorithm = algorithm).await;

@@ -43,7 +43,7 @@ fn every_line_is_judged_as_a_gate_would() {
     let jwks = folder.path().join("jwks.json");
     let random = Random::seeded(1);
     let [good, other] = [Algorithm::ES256, Algorithm::EdDSA]
-        .map(|algorithm| SigningKey::generate(algorithm, &random));
+        .map(|algorithm| SigningKey::generate(algorithm, 0, &random).unwrap());
     let public = good.verifying_key();
     let kid = public.thumbprint();
     std::fs::write(&jwks, format!(r#"{{"keys":[{}]}}"#, public.to_jwk(&kid))).unwrap();
@@ -140,7 +140,7 @@ fn keys_that_cannot_be_read_are_an_error_with_the_file_named() {
 fn says_on_standard_error_which_key_is_left_out_and_uses_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("jwks.json");
-    let key = SigningKey::generate(Algorithm::ES256, &Random::seeded(1));
+    let key = SigningKey::generate(Algorithm::ES256, 0, &Random::seeded(1)).unwrap();
     let kid = key.verifying_key().thumbprint();
     let public = key.verifying_key().to_jwk(&kid);
     let broken = r#"{"kty":"EC","kid":"broken","crv":"P-256"}"#;

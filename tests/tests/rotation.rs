@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use edgekeep_tests::clock::eventually;
-use edgekeep_tests::edge::Edge;
+use edgekeep_tests::edge::{Edge, Variables};
 use edgekeep_tests::house::{House, REVOCATION_LIMIT};
 use edgekeep_tests::origin::{Origin, Tokens};
 use serde_json::{Value, json};
@@ -14,11 +14,19 @@ use serde_json::{Value, json};
 const SENDERS: usize = 4;
 const ROTATIONS: usize = 3;
 
-pub(crate) fn kid(token: &str) -> String {
+fn header(token: &str, name: &str) -> String {
     let header = token.split('.').next().unwrap();
     let header = edgekeep_shared::base64url::decode(header.as_bytes()).unwrap();
     let header: Value = serde_json::from_slice(&header).unwrap();
-    header["kid"].as_str().unwrap().to_owned()
+    header[name].as_str().unwrap().to_owned()
+}
+
+pub(crate) fn kid(token: &str) -> String {
+    header(token, "kid")
+}
+
+fn alg(token: &str) -> String {
+    header(token, "alg")
 }
 
 /// Rotates as soon as it is allowed.
@@ -86,6 +94,45 @@ async fn no_valid_token_is_refused_while_keys_rotate() {
     );
     let sent = sent.load(Ordering::Relaxed);
     assert!(sent > 100, "only {sent} requests");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuer_that_signs_with_rsa_is_followed_by_a_gate_that_takes_nothing_else() {
+    let settings = [("EDGEKEEP_TOKENS__ALGORITHM", "RS256")];
+    let only_rsa = |variables: &mut Variables| {
+        variables.insert("ALGORITHMS", "RS256".to_owned());
+    };
+    let house = House::with(&settings, only_rsa).await;
+    let list = house.origin.must_run(&["keys", "list"]);
+    assert_eq!(list.matches("  RS256  ").count(), 2, "{list}");
+    let (email, password) = ("ada@example.com", "correct horse battery staple");
+    let before = house.origin.register(email, password).await;
+    assert_eq!(alg(&before.access), "RS256");
+    // 3,072 bits are 384 bytes, 512 characters.
+    assert_eq!(before.access.rsplit('.').next().map(str::len), Some(512));
+    rotate(&house).await;
+    // The server follows the command within a second.
+    let followed = eventually(Duration::from_secs(10), || async {
+        let tokens = house.origin.login(email, password).await;
+        (kid(&tokens.access) != kid(&before.access)).then_some(tokens)
+    });
+    let (after, _) = followed.await.expect("the old key still signs");
+    for tokens in [&before, &after] {
+        let answer = house.get("/api/me", &tokens.access).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    for (algorithms, status) in [("ES256,EdDSA", 401), ("ES256,RS256", 200)] {
+        let mut variables = house.edge_variables();
+        variables.insert("ALGORITHMS", algorithms.to_owned());
+        let edge = Edge::start(&variables, house.origin.kv());
+        let call = edge.call("GET", "/api/me");
+        let answer = call.bearer(&after.access).send().await.unwrap();
+        assert_eq!(answer.status, status, "{algorithms}: {}", answer.text());
+    }
+    let origin = &house.origin;
+    origin.post_as(&after.access, "/logout", &json!({})).await;
+    house.refused(&after.access).await;
+    assert_eq!(house.get("/api/me", &before.access).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

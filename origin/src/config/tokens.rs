@@ -12,6 +12,8 @@ pub enum Algorithm {
     ES256,
     /// Ed25519.
     EdDSA,
+    /// RSASSA-PKCS1-v1_5 with SHA-256, for verifiers that know nothing else.
+    RS256,
 }
 
 /// `[tokens]`
@@ -28,8 +30,12 @@ pub struct Tokens {
     pub client_id: String,
     /// Life of an access token; at most 86400.
     pub access_token_seconds: u64,
-    /// `ES256` or `EdDSA`; a change applies from the next key on.
+    /// `ES256`, `EdDSA` or `RS256`; a change applies from the next key on.
     pub algorithm: Algorithm,
+    /// Bits of the next RSA key: 2048, 3072 or 4096. 3,072 are as strong as the curves (128 bits,
+    /// NIST SP 800-57 part 1, table 2); 2,048 have 112 bits, and more than 3,072 take longer to sign
+    /// with and win nothing over them.
+    pub rsa_bits: u64,
     /// Clock difference tolerated when this server judges a token.
     pub leeway_seconds: u64,
     /// Whether tokens carry the e-mail address. Off: a token is readable by whoever holds it.
@@ -49,6 +55,7 @@ impl Default for Tokens {
             client_id: "default".to_owned(),
             access_token_seconds: 900,
             algorithm: Algorithm::default(),
+            rsa_bits: 3072,
             leeway_seconds: 5,
             include_email: false,
             include_phone: false,
@@ -57,6 +64,9 @@ impl Default for Tokens {
         }
     }
 }
+
+/// Lengths of RSA keys that are made: those that aws-lc makes and every verifier takes.
+const RSA_BITS: [u64; 3] = [2048, 3072, 4096];
 
 /// A token may live a day at most, whatever is configured: verifiers refuse longer ones.
 const MAX_ACCESS_TOKEN_SECONDS: u64 = 86_400;
@@ -77,6 +87,11 @@ impl Tokens {
             (1..=MAX_ACCESS_TOKEN_SECONDS).contains(&self.access_token_seconds),
             "tokens.access_token_seconds",
             "expected 1 to 86400",
+        );
+        wrong.expect(
+            RSA_BITS.contains(&self.rsa_bits),
+            "tokens.rsa_bits",
+            "expected 2048, 3072 or 4096",
         );
         wrong.expect(
             self.leeway_seconds <= 300,

@@ -6,21 +6,22 @@
 
 use std::time::Duration;
 
+use ed25519_dalek::{Signer as _, SigningKey};
 use edgekeep_shared::control::{DocumentType, Header};
+use edgekeep_shared::jwk::VerifyingKey;
 use edgekeep_shared::time::UnixTime;
 use serde_json::Value;
 use sqlx::AnyConnection;
+use zeroize::Zeroizing;
 
 use super::store::{self, ControlKeyRow};
 use crate::app::State;
 use crate::clock::{Clock, Timestamp};
-use crate::config::Algorithm;
 use crate::db::Db;
 use crate::error::Error;
 use crate::events::{self, Actor, Change, Event, Kind, Outcome};
 use crate::random::Random;
 use crate::tokens;
-use crate::tokens::signing::SigningKey;
 use crate::vault::{Purpose, Vault};
 
 /// The key with its identifier.
@@ -89,8 +90,9 @@ impl ControlKey {
     /// The key of a row.
     pub(super) fn unseal(vault: &Vault, row: &ControlKeyRow) -> Result<Self, Error> {
         let bytes = vault.open(Purpose::ControlKey, row.kid.as_bytes(), &row.private_key)?;
-        let key = SigningKey::from_bytes(Algorithm::EdDSA, &bytes)
-            .filter(|key| key.verifying_key().thumbprint() == row.kid)
+        let key = SigningKey::try_from(bytes.as_slice())
+            .ok()
+            .filter(|key| public(key).thumbprint() == row.kid)
             .ok_or_else(|| Error::internal("the control key is not what its name says"))?;
         Ok(Self {
             kid: row.kid.clone(),
@@ -105,9 +107,9 @@ impl ControlKey {
         activated_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        let key = SigningKey::generate(Algorithm::EdDSA, random);
-        let kid = key.verifying_key().thumbprint();
-        let bytes = key.to_bytes();
+        let bytes = Zeroizing::new(random.bytes::<32>());
+        let key = SigningKey::from_bytes(&bytes);
+        let kid = public(&key).thumbprint();
         let row = ControlKeyRow {
             private_key: vault.seal(Purpose::ControlKey, kid.as_bytes(), bytes.as_slice())?,
             kid,
@@ -124,7 +126,7 @@ impl ControlKey {
 
     /// The public half as a JWK.
     pub fn to_jwk(&self) -> String {
-        self.key.verifying_key().to_jwk(&self.kid)
+        public(&self.key).to_jwk(&self.kid)
     }
 
     /// A signed document of `body`.
@@ -144,10 +146,15 @@ impl ControlKey {
             issued_at,
         };
         let mut document = header.signing_input(body);
-        let signature = self.key.sign(&document);
+        let signature = self.key.sign(&document).to_bytes();
         document.extend_from_slice(&signature);
         document
     }
+}
+
+/// The public half.
+fn public(key: &SigningKey) -> VerifyingKey {
+    VerifyingKey::EdDsa(key.verifying_key())
 }
 
 /// What gates are to pin: the key that signs, then one that waits, as a JSON array of JWKs.

@@ -183,7 +183,7 @@ pub async fn open(
         auth_time: new.auth_time.unix_seconds(),
         device_id: details.device_id.as_deref(),
     };
-    let issued = tokens::issue_after(state, &user, &grant, ground.not_before)?;
+    let issued = tokens::issue_after(state, &user, &grant, ground.not_before).await?;
     let amr = serde_json::to_string(&new.amr).map_err(|_| Error::internal("amr as JSON"))?;
     let session = SessionRow {
         id,

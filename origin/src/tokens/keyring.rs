@@ -62,6 +62,7 @@ fn configured(config: &Config) -> [i64; 3] {
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     algorithm: Algorithm,
+    rsa_bits: u64,
     /// JWK Set max-age plus propagation.
     activation_delay: Duration,
     token_seconds: i64,
@@ -104,6 +105,7 @@ impl Keyring {
         let activation_delay = max_age.saturating_add(propagation);
         let rules = Rules {
             algorithm: config.tokens.algorithm,
+            rsa_bits: config.tokens.rsa_bits,
             activation_delay: Duration::from_secs(u64::try_from(activation_delay).unwrap_or(0)),
             token_seconds,
             rotation: Some(config.keys.rotation_seconds)
@@ -149,29 +151,37 @@ impl Keyring {
 
     /// Makes what should be there and is not: the first key, a standby.
     async fn complete(&self) -> Result<(), Error> {
+        let mut reader = self.db.read().await?;
+        let rows = store::keys(&mut reader).await?;
+        drop(reader);
+        let missing = [KeyState::Active, KeyState::Pending]
+            .iter()
+            .filter(|state| !has(&rows, **state))
+            .count();
+        let mut drawn = self.draw(missing).await?;
         let mut tx = self.db.write().await?;
         let rows = store::keys(&mut tx).await?;
-        let has = |state: KeyState| rows.iter().any(|row| row.state == state.name());
         let lengthened = store::lengthen(&mut tx, self.rules.token_seconds).await? > 0;
-        if has(KeyState::Active) && has(KeyState::Pending) && !lengthened {
+        let is_complete = has(&rows, KeyState::Active) && has(&rows, KeyState::Pending);
+        if is_complete && !lengthened {
             tx.rollback().await?;
             return self.refresh().await.map(drop);
         }
         store::raise(&mut tx, "keyring").await?;
         let now = self.clock.now();
-        if !has(KeyState::Active) {
+        if !has(&rows, KeyState::Active) {
             let kid = match rows
                 .iter()
                 .find(|row| row.state == KeyState::Pending.name())
             {
                 Some(row) => row.kid.clone(),
-                None => self.add_pending(&mut tx, now).await?,
+                None => self.add_pending(&mut tx, &mut drawn, now).await?,
             };
             self.promote(&mut tx, &kid, now).await?;
-            self.add_pending(&mut tx, now).await?;
+            self.add_pending(&mut tx, &mut drawn, now).await?;
             tracing::info!(kid, "first signing key is active");
-        } else if !has(KeyState::Pending) {
-            self.add_pending(&mut tx, now).await?;
+        } else if !has(&rows, KeyState::Pending) {
+            self.add_pending(&mut tx, &mut drawn, now).await?;
         }
         tx.commit().await?;
         self.refresh().await.map(drop)
@@ -249,6 +259,7 @@ impl Keyring {
         let algorithm = match row.algorithm.as_str() {
             "ES256" => Algorithm::ES256,
             "EdDSA" => Algorithm::EdDSA,
+            "RS256" => Algorithm::RS256,
             _ => return Err(wrong("algorithm")),
         };
         let sealed = row
@@ -266,18 +277,48 @@ impl Keyring {
         Ok(key)
     }
 
+    /// New keys, made on a thread that may take its time, before the transaction that is to hold
+    /// them: one of RSA takes as long as a thousand logins' statements.
+    async fn draw(&self, count: usize) -> Result<Vec<SigningKey>, Error> {
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let Rules {
+            algorithm,
+            rsa_bits,
+            ..
+        } = self.rules;
+        let random = self.random.clone();
+        let draw = move || {
+            (0..count)
+                .map(|_| SigningKey::generate(algorithm, rsa_bits, &random))
+                .collect()
+        };
+        tokio::task::spawn_blocking(draw)
+            .await
+            .map_err(|_| Error::internal("making a key was cut short"))?
+    }
+
+    /// Adds a key of those that were drawn; another, should another process have changed what there
+    /// was to be done.
     async fn add_pending(
         &self,
         connection: &mut AnyConnection,
+        drawn: &mut Vec<SigningKey>,
         now: Timestamp,
     ) -> Result<String, Error> {
-        let key = SigningKey::generate(self.rules.algorithm, &self.random);
+        if drawn.is_empty() {
+            *drawn = self.draw(1).await?;
+        }
+        let key = drawn
+            .pop()
+            .ok_or_else(|| Error::internal("no key was made"))?;
         let public = key.verifying_key();
         let kid = public.thumbprint();
         let sealed = self.vault.seal(
             Purpose::SigningKey,
             kid.as_bytes(),
-            key.to_bytes().as_slice(),
+            key.to_bytes()?.as_slice(),
         )?;
         let row = KeyRow {
             algorithm: public.algorithm().name().to_owned(),
@@ -342,6 +383,9 @@ impl Keyring {
         if ring.set.keys().len() >= MAX_KEYS {
             return Err(RotateError::TooManyKeys);
         }
+        let mut drawn = self.draw(1).await?;
+        // Making it may have taken a while, in which another process may have rotated.
+        let now = self.clock.now();
         let mut tx = self.db.write().await?;
         store::raise(&mut tx, "keyring").await?;
         let life = u64::try_from(active.token_seconds).unwrap_or(0) + u64::from(MAX_LEEWAY);
@@ -354,7 +398,7 @@ impl Keyring {
             self.refresh().await?;
             return Err(RotateError::Overtaken);
         }
-        let next = self.add_pending(&mut tx, now).await?;
+        let next = self.add_pending(&mut tx, &mut drawn, now).await?;
         self.note(&mut tx, actor, "rotated", &active.kid, &standby.kid)
             .await?;
         tx.commit().await?;
@@ -374,6 +418,7 @@ impl Keyring {
     /// # Errors
     /// [`RotateError::Unknown`], or the database fails.
     pub async fn revoke(&self, kid: &str, actor: Actor) -> Result<(), RotateError> {
+        let mut drawn = self.draw(1).await?;
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         store::raise(&mut tx, "keyring").await?;
@@ -390,12 +435,12 @@ impl Keyring {
                     .find(|row| row.state == KeyState::Pending.name())
                 {
                     Some(row) => row.kid.clone(),
-                    None => self.add_pending(&mut tx, now).await?,
+                    None => self.add_pending(&mut tx, &mut drawn, now).await?,
                 };
                 self.promote(&mut tx, &standby, now).await?;
             }
             if matches!(state, Some(KeyState::Active | KeyState::Pending)) {
-                self.add_pending(&mut tx, now).await?;
+                self.add_pending(&mut tx, &mut drawn, now).await?;
             }
             let entry = Revoked::Key(kid);
             revocation::record(&self.signal, &mut tx, entry, None, now, "operator").await?;
@@ -413,6 +458,7 @@ impl Keyring {
     /// # Errors
     /// When the database fails; nothing was changed.
     pub async fn replace_all(&self) -> Result<usize, Error> {
+        let mut drawn = self.draw(2).await?;
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         store::raise(&mut tx, "keyring").await?;
@@ -425,9 +471,9 @@ impl Keyring {
                 revoked += 1;
             }
         }
-        let kid = self.add_pending(&mut tx, now).await?;
+        let kid = self.add_pending(&mut tx, &mut drawn, now).await?;
         self.promote(&mut tx, &kid, now).await?;
-        self.add_pending(&mut tx, now).await?;
+        self.add_pending(&mut tx, &mut drawn, now).await?;
         self.note(&mut tx, Actor::Operator, "replaced", "", &kid)
             .await?;
         tx.commit().await?;
@@ -495,4 +541,8 @@ impl Keyring {
         }
         Ok(())
     }
+}
+
+fn has(rows: &[KeyRow], state: KeyState) -> bool {
+    rows.iter().any(|row| row.state == state.name())
 }

@@ -59,14 +59,14 @@ pub async fn issue(
 ) -> Result<Issued, Error> {
     let subject = user.id.to_string();
     let not_before = revocation::subject_not_before(connection, &subject).await?;
-    issue_after(state, user, grant, not_before)
+    issue_after(state, user, grant, not_before).await
 }
 
 /// [`issue`], where it is known until which second tokens of the subject were revoked, if they were.
 ///
 /// # Errors
 /// When there is no active key.
-pub(crate) fn issue_after(
+pub(crate) async fn issue_after(
     state: &State,
     user: &User,
     grant: &Grant<'_>,
@@ -83,7 +83,7 @@ pub(crate) fn issue_after(
     let ring = state.keyring.ring();
     let (kid, key) = ring.active()?;
     Ok(Issued {
-        access_token: key.issue("at+jwt", kid, &claims)?,
+        access_token: key.issue_aside("at+jwt", kid, &claims).await?,
         expires_at: claims.expires_at(),
     })
 }

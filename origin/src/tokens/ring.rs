@@ -56,7 +56,7 @@ impl KeyState {
 pub struct Key {
     /// The RFC 7638 thumbprint.
     pub kid: String,
-    /// `ES256` or `EdDSA`.
+    /// `ES256`, `EdDSA` or `RS256`.
     pub algorithm: &'static str,
     /// Where it is in its life.
     pub state: KeyState,

@@ -101,7 +101,7 @@ fn metadata(state: &State, headers: &HeaderMap) -> Response {
         "response_types_supported": [],
         "grant_types_supported": [],
         "subject_types_supported": ["public"],
-        "access_token_signing_alg_values_supported": ["ES256", "EdDSA"],
+        "access_token_signing_alg_values_supported": ["ES256", "EdDSA", "RS256"],
         "edgekeep_revocation_list_uri": format!("{issuer}/.well-known/revocations"),
     });
     // Named only where somebody may ask.

@@ -86,7 +86,7 @@ pub(super) struct Judge {
 impl Judge {
     /// One that signs its own tokens.
     pub(super) fn of_described_tokens(now: Option<i64>) -> anyhow::Result<Self> {
-        let signer = SigningKey::generate(Algorithm::EdDSA, &Random::Os);
+        let signer = SigningKey::generate(Algorithm::EdDSA, 0, &Random::Os)?;
         let set = JwkSet::new(vec![Jwk::new(KEY_ID, signer.verifying_key())])?;
         let judge = Self::of_keys(Verifier::new(ISSUER, AUDIENCE), set, now);
         Ok(Self {
