@@ -177,9 +177,13 @@ async fn no_answer_with_tokens_lets_a_script_read_what_outlives_its_page() {
     elsewhere.keep(flow.cookie.as_deref().unwrap());
     let back = idp.log_in(&house.origin, &flow, "1", json!({})).await;
     let body = json!({"code": returned(&back, "code")});
+    // The browser that logs in there again is the device that it was.
+    let device = cookies(&reply.headers)[DEVICE].value.clone();
+    elsewhere.jar.insert(DEVICE.to_owned(), device.clone());
     house
         .tokens(&mut elsewhere, "/social/exchange", &body, Kind::Login)
         .await;
+    assert_eq!(elsewhere.jar[DEVICE], device);
 
     let bearer = browser.bearer.clone().unwrap();
     let (app, _) = enrol(&house.origin, &bearer).await;
@@ -352,6 +356,11 @@ async fn the_browser_is_that_device_however_somebody_logs_in() {
         ("/otp/send", body),
         ("/otp/verify", code),
         ("/login/passkey", assertion),
+        (
+            "/register/verify",
+            json!({"email": EMAIL, "code": "000000"}),
+        ),
+        ("/social/exchange", json!({"code": "eks_nothing"})),
     ] {
         body["device_token"] = json!(device);
         for mut browser in [browser.clone(), Browser::default()] {

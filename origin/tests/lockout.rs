@@ -5,8 +5,10 @@ mod support;
 use std::collections::BTreeSet;
 
 use axum::http::Method;
+use edgekeep_origin::accounts::Identifier;
 use edgekeep_origin::app::{State, app};
 use edgekeep_origin::config::{Config, DelayFor};
+use edgekeep_origin::login::codes::{CodeFor, issue};
 use edgekeep_origin::random::Random;
 use serde_json::{Value, json};
 use support::{Origin, Reply, all};
@@ -695,6 +697,57 @@ async fn an_account_has_ten_devices_and_none_where_they_are_off() {
     let body = json!({"email": ALICE, "code": origin.code(ALICE)});
     let reply = origin.post("/register/verify", body).await.expect(200, "");
     assert!(reply.body.get("device_token").is_none());
+}
+
+/// Proves the address by a registration that waited while it got its account, on the device of `token`;
+/// the device token that comes back.
+async fn proved(origin: &Origin, token: Option<&str>) -> String {
+    let state = &origin.state;
+    let blind = Identifier::email(ALICE).unwrap().blind(&state.vault);
+    let pending = json!({
+        "kind": "email", "spelling": ALICE, "username": null, "name": null, "phc": null,
+        "password_mac": [],
+    });
+    let pending = pending.to_string().into_bytes();
+    let mut tx = state.db.write().await.unwrap();
+    let purpose = CodeFor::Registration;
+    let issued = issue(state, &mut tx, purpose, &blind.unwrap(), &pending, true).await;
+    tx.commit().await.unwrap();
+    let issued = issued.unwrap();
+    let body = json!({
+        "registration_token": issued.token.expose(), "code": issued.code.expose(),
+        "device_token": token,
+    });
+    let reply = origin.post("/register/verify", body).await;
+    reply.expect(200, "").text("device_token").to_owned()
+}
+
+#[tokio::test]
+async fn a_device_is_known_again_by_a_registration_of_its_account_and_of_no_other() {
+    let origin = origin().await;
+    let mine = registered(&origin, ALICE, "alice").await;
+    let foreign = registered(&origin, "bob@example.org", "bobby").await;
+    let devices = async || {
+        let mut reader = origin.state.db.read().await.unwrap();
+        let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM trusted_devices");
+        count.fetch_one(&mut *reader).await.unwrap()
+    };
+    // A day before its time is over: with this login it begins anew.
+    origin.advance(89 * 86_400);
+    assert_eq!(proved(&origin, Some(&mine)).await, mine);
+    assert_eq!(devices().await, 2);
+    origin.advance(2 * 86_400);
+    assert_eq!(proved(&origin, Some(&mine)).await, mine);
+    for token in [None, Some(foreign.as_str()), Some("ekd_nothing")] {
+        let before = devices().await;
+        assert_ne!(Some(proved(&origin, token).await.as_str()), token);
+        assert_eq!(devices().await, before + 1, "{token:?}");
+    }
+    // One whose tries strangers or a thief have used up is none any more.
+    for _ in 0..5 {
+        log_in_on(&origin, &mine, "wrong password").await;
+    }
+    assert_ne!(proved(&origin, Some(&mine)).await, mine);
 }
 
 #[tokio::test]

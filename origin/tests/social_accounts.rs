@@ -791,3 +791,39 @@ async fn nothing_of_a_person_is_in_the_database_in_the_clear() {
         assert!(!found, "{secret}");
     }
 }
+
+#[tokio::test]
+async fn a_device_is_known_again_by_a_login_at_another_provider() {
+    let (idp, origin) = acme(|_| {}).await;
+    let enter = async |subject: &str, device: Option<&str>| {
+        let flow = start_with(&origin, "acme", json!({"binding": "token"})).await;
+        let more = verified(&format!("person{subject}@example.org"));
+        let back = idp.log_in(&origin, &flow, subject, more).await;
+        let body = json!({
+            "code": back.text("code"), "flow_token": flow.token, "device_token": device,
+        });
+        let reply = origin.post("/social/exchange", body).await;
+        reply.expect(200, "").text("device_token").to_owned()
+    };
+    let devices = async || {
+        let mut reader = origin.state.db.read().await.unwrap();
+        let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM trusted_devices");
+        count.fetch_one(&mut *reader).await.unwrap()
+    };
+    let mine = enter("1", None).await;
+    let foreign = enter("2", None).await;
+    assert_eq!(enter("1", Some(&mine)).await, mine);
+    assert_eq!(devices().await, 2);
+    // With each login its time begins anew.
+    for _ in 0..2 {
+        origin.advance(89 * 86_400);
+        assert_eq!(enter("1", Some(&mine)).await, mine);
+    }
+    for token in [None, Some(foreign.as_str()), Some("ekd_nothing")] {
+        let before = devices().await;
+        assert_ne!(Some(enter("1", token).await.as_str()), token);
+        assert_eq!(devices().await, before + 1, "{token:?}");
+    }
+    origin.advance(90 * 86_400);
+    assert_ne!(enter("1", Some(&mine)).await, mine);
+}

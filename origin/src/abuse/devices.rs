@@ -17,6 +17,9 @@
 //! guessing at it does not turn it off there. These are not failures in a row, since a right password
 //! would begin them anew for a thief who knows it.
 //!
+//! A login by another provider, or by the proof of a registration, counts nothing at it and only knows
+//! it again.
+//!
 //! A token is 32 random bytes, kept as a keyed hash, good for one account, for 90 days from its
 //! last login, until all sessions, or all but one, are ended at once: by their owner, with a change or
 //! a reset of the password, or by the server. One that is foreign, stolen and used up, or
@@ -210,6 +213,34 @@ pub async fn renew(
         note(state, connection, device.user_id, actor, "used").await?;
     }
     Ok(renewed)
+}
+
+/// The token of a device of `user_id` that is trusted, renewed, where they proved on it who they are by
+/// something that nobody can guess at; `None` where it is none of theirs.
+///
+/// # Errors
+/// When the database fails.
+pub async fn recognise(
+    state: &State,
+    connection: &mut AnyConnection,
+    token: Option<Secret>,
+    user_id: UserId,
+) -> Result<Option<String>, Error> {
+    let Some(token) = token else {
+        return Ok(None);
+    };
+    if !is_trusted(state, connection, &token, Some(user_id)).await? {
+        return Ok(None);
+    }
+    let Some(token_hash) = hash(state, &token)? else {
+        return Ok(None);
+    };
+    let device = Trusted {
+        token_hash,
+        user_id,
+    };
+    let renewed = renew(state, connection, &device).await?;
+    Ok(renewed.then(|| token.expose().to_owned()))
 }
 
 /// Records what became of a device's trust.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::Connection as _;
 
 use super::{Blind, Identifier, Kind, NewAccount};
-use crate::abuse::{Limit, captcha, sends};
+use crate::abuse::{Limit, captcha, devices, sends};
 use crate::app::State;
 use crate::error::Error;
 use crate::events::{self, Actor, Event};
@@ -157,6 +157,14 @@ pub(super) async fn begin(
     Ok(Some(issued.token))
 }
 
+/// The device on which an address is proved.
+pub(super) struct Device {
+    /// As the client names it.
+    pub(super) id: Option<String>,
+    /// What an earlier login on it has answered.
+    pub(super) token: Option<Secret>,
+}
+
 /// By what whoever types a code says which it is.
 pub(super) enum SentTo {
     /// The token of the registration, with the address where that was named, too.
@@ -172,7 +180,7 @@ pub(super) async fn finish(
     caller: &Caller,
     sent_to: &SentTo,
     code: &Secret,
-    device_id: Option<String>,
+    device: Device,
 ) -> Result<LoggedIn, Error> {
     let (token, address) = match sent_to {
         SentTo::Token(token, address) => (Some(token), address.as_ref()),
@@ -193,7 +201,7 @@ pub(super) async fn finish(
         Ok(guess) => {
             let proof = Proof::Code(guess);
             let pending = Pending::of(&proof);
-            prove(state, caller, proof, pending?, device_id).await
+            prove(state, caller, proof, pending?, device).await
         }
         Err(refusal) => Err(refusal),
     };
@@ -213,10 +221,10 @@ pub(super) async fn finish_by_link(
     caller: &Caller,
     token: &Secret,
     password: Option<&Secret>,
-    device_id: Option<String>,
+    device: Device,
 ) -> Result<LoggedIn, Error> {
     let sent_to = links::recipient(state, CodeFor::Registration, token).await?;
-    let outcome = follow(state, caller, token, password, device_id).await;
+    let outcome = follow(state, caller, token, password, device).await;
     // Nobody has the index of zeroes.
     let sent_to = sent_to.unwrap_or([0; 32]);
     note(state, caller, codes::Key::Recipient(&sent_to), &outcome).await?;
@@ -228,7 +236,7 @@ async fn follow(
     caller: &Caller,
     token: &Secret,
     password: Option<&Secret>,
-    device_id: Option<String>,
+    device: Device,
 ) -> Result<LoggedIn, Error> {
     // Looked at first: a guessed token must cost neither a hash nor a question about breaches.
     let proof = links::find(state, CodeFor::Registration, token).await?;
@@ -255,7 +263,7 @@ async fn follow(
             pending.phc = Some(state.hasher.hash(password).await?);
         }
     }
-    prove(state, caller, proof, pending, device_id).await
+    prove(state, caller, proof, pending, device).await
 }
 
 async fn note(
@@ -274,7 +282,7 @@ async fn prove(
     caller: &Caller,
     proof: Proof,
     pending: Pending,
-    device_id: Option<String>,
+    device: Device,
 ) -> Result<LoggedIn, Error> {
     let (kind, blind) = (pending.kind, proof.recipient());
     let mut tx = state.db.write().await?;
@@ -312,14 +320,15 @@ async fn prove(
             user_id
         }
     };
+    let device_token = devices::recognise(state, &mut tx, device.token, user_id).await?;
     let first = FirstFactor {
         user_id,
         method: kind.method(),
         amr: &["otp"],
         sent_to: Some(kind),
         caller,
-        device_id,
-        device_token: None,
+        device_id: device.id,
+        device_token,
         proved_at: None,
     };
     conclude(state, tx, first).await

@@ -1,5 +1,6 @@
 //! The HTTP of accounts.
 
+use axum::Extension;
 use axum::extract::State as Shared;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +15,7 @@ use super::status::By;
 use super::{Identifier, Profile, User, contacts, kyc, leaving, profile};
 use crate::abuse::{Limit, captcha};
 use crate::app::State;
+use crate::browser::{self, InBrowser};
 use crate::config::CaptchaFor;
 use crate::error::Error;
 use crate::events::{self, Change};
@@ -161,6 +163,10 @@ struct Verify {
     /// A name for the device, which its session then carries.
     #[schema(max_length = 128)]
     device_id: Option<String>,
+    /// What an earlier login on this device has answered: it is then no other device. One that is
+    /// unknown, foreign or expired is as if absent. Left out in browser mode: a cookie holds it.
+    #[schema(value_type = Option<String>)]
+    device_token: Option<Secret>,
 }
 
 /// Longest token of a registration, in bytes; they have 47.
@@ -222,9 +228,13 @@ impl Verify {
 async fn verify(
     Shared(state): Shared<State>,
     caller: Caller,
+    browser: Option<Extension<InBrowser>>,
     Json(mut body): Json<Verify>,
 ) -> Result<LoggedIn, Error> {
-    let device_id = crate::request::checked_device_id(body.device_id.take())?;
+    let device = registration::Device {
+        id: crate::request::checked_device_id(body.device_id.take())?,
+        token: browser::device_token(body.device_token.take(), browser)?,
+    };
     let shown = body.shown()?;
     let attempt = state
         .limiter
@@ -232,11 +242,11 @@ async fn verify(
         .await?;
     let outcome = match shown {
         Shown::Code(sent_to, code) => {
-            registration::finish(&state, &caller, &sent_to, &code, device_id).await
+            registration::finish(&state, &caller, &sent_to, &code, device).await
         }
         Shown::Link(token, password) => {
             let password = password.as_ref();
-            registration::finish_by_link(&state, &caller, &token, password, device_id).await
+            registration::finish_by_link(&state, &caller, &token, password, device).await
         }
     };
     attempt.settle(&outcome);

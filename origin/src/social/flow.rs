@@ -14,6 +14,7 @@ use super::facts::Facts;
 use super::identities::{self, Person, View};
 use super::provider::{Proofs, Provider, Returned};
 use super::store::{self, NewFlow, Owner};
+use crate::abuse::devices;
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -297,6 +298,7 @@ pub(super) async fn exchange(
     code: &Secret,
     flow_token: Option<&Secret>,
     headers: &HeaderMap,
+    device_token: Option<Secret>,
 ) -> Result<(LoggedIn, String), Error> {
     let mut tx = state.db.write().await?;
     let taken = take(state, &mut tx, None, code, flow_token, headers).await;
@@ -326,6 +328,7 @@ pub(super) async fn exchange(
         }
     };
     // Whoever is logged in there already may be let in without proving anything: where the provider
+    let device_token = devices::recognise(state, &mut tx, device_token, user_id).await?;
     // says when they last did, that is when they did here.
     let proved_at = person
         .authenticated_at
@@ -337,7 +340,7 @@ pub(super) async fn exchange(
         sent_to: None,
         caller,
         device_id: kept.device_id,
-        device_token: None,
+        device_token,
         proved_at,
     };
     Ok((conclude(state, tx, first).await?, tag))

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Path, RawQuery, State as Shared};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +17,7 @@ use super::identities::{self, View};
 use super::store::Owner;
 use crate::abuse::Limit;
 use crate::app::State;
+use crate::browser::{self, InBrowser};
 use crate::error::Error;
 use crate::ids::{IdentityId, SessionId, UserId};
 use crate::login::{FreshlyAuthenticated, LoggedIn};
@@ -300,6 +302,10 @@ struct SocialExchange {
     /// Left out: the cookie is looked at.
     #[schema(value_type = Option<String>)]
     flow_token: Option<Secret>,
+    /// What an earlier login on this device has answered: it is then no other device. One that is
+    /// unknown, foreign or expired is as if absent. Left out in browser mode: a cookie holds it.
+    #[schema(value_type = Option<String>)]
+    device_token: Option<Secret>,
 }
 
 #[utoipa::path(
@@ -322,12 +328,15 @@ struct SocialExchange {
 async fn exchange(
     Shared(state): Shared<State>,
     caller: Caller,
+    browser: Option<Extension<InBrowser>>,
     headers: HeaderMap,
     Json(body): Json<SocialExchange>,
 ) -> Result<Response, Error> {
+    let device_token = browser::device_token(body.device_token, browser)?;
     state.limiter.by_address(&caller, Limit::SocialByAddress)?;
     let token = body.flow_token.as_ref();
-    let (logged_in, tag) = flow::exchange(&state, &caller, &body.code, token, &headers).await?;
+    let exchanged = flow::exchange(&state, &caller, &body.code, token, device_token, &headers);
+    let (logged_in, tag) = exchanged.await?;
     let mut response = logged_in.into_response();
     if token.is_none() {
         set_cookie(&state, &mut response, &tag, "", Duration::ZERO)?;
