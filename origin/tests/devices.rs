@@ -73,6 +73,33 @@ async fn a_session_tells_of_its_device() {
 }
 
 #[tokio::test]
+async fn a_refresh_tells_of_another_version_of_the_application() {
+    let origin = Origin::new().await;
+    Person::new_user(&origin, "user@example.org").await;
+    let device = ("x-device-id", "laptop-7");
+    let mut tokens = log_in(&origin, &[device, ("x-app-version", "4.2.0")], None).await;
+    let long = "x".repeat(65);
+    for (header, expected) in [
+        (Some("4.2.0"), "4.2.0"),
+        (Some("4.3.0"), "4.3.0"),
+        // Who says nothing, or nothing that fits, has not changed it.
+        (None, "4.3.0"),
+        (Some(long.as_str()), "4.3.0"),
+        (Some("4.2.0"), "4.2.0"),
+    ] {
+        let headers: Vec<_> = header.iter().map(|&it| ("x-app-version", it)).collect();
+        let body = json!({"refresh_token": tokens.text("refresh_token")});
+        let reply = origin
+            .post_from("203.0.113.7", &headers, "/refresh", &body)
+            .await;
+        tokens = reply.expect(200, "");
+        let shown = session(&origin, &tokens).await;
+        assert_eq!(shown["app_version"], expected, "after {header:?}");
+        assert_eq!(shown["device_id"], "laptop-7");
+    }
+}
+
+#[tokio::test]
 async fn headers_that_do_not_fit_are_as_if_they_were_not_there() {
     let origin = Origin::new().await;
     Person::new_user(&origin, "user@example.org").await;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::refresh_token::RefreshToken;
 use super::store::{self, SessionRow};
-use super::{Ending, Tokens};
+use super::{Details, Ending, Tokens};
 use crate::abuse::anomaly;
 use crate::accounts;
 use crate::app::State;
@@ -86,7 +86,7 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
         .await?
         .ok_or(Error::SessionEnded)?;
     let whose = (session.user_id, session.id);
-    let before = super::Details::of(state, &session)?.seen;
+    let before = Details::of(state, &session)?.seen;
     let looked = anomaly::refresh(state, &mut tx, caller, whose, before.as_ref()).await?;
     if looked.ended {
         let told = state
@@ -100,6 +100,7 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
     // What was found may have changed what the tokens say.
     let session = store::find(&mut tx, session.id).await?;
     let session = session.ok_or(Error::SessionEnded)?;
+    let session = with_app_version(state, &mut tx, session, caller).await?;
     let tokens = super::answer(state, &mut tx, &session, user).await?;
     let told = state
         .mailer
@@ -108,6 +109,30 @@ pub async fn refresh(state: &State, caller: &Caller, text: &str) -> Result<Token
     tx.commit().await?;
     state.mailer.deliver(told);
     Ok(tokens)
+}
+
+/// The session, which remembers the version of the application that refreshes it: an application is
+/// brought up to date more often than its owner logs in.
+async fn with_app_version(
+    state: &State,
+    tx: &mut Tx,
+    session: SessionRow,
+    caller: &Caller,
+) -> Result<SessionRow, Error> {
+    if caller.app_version.is_none() {
+        return Ok(session);
+    }
+    let details = Details::of(state, &session)?;
+    if details.app_version == caller.app_version {
+        return Ok(session);
+    }
+    let details = Details {
+        app_version: caller.app_version.clone(),
+        ..details
+    }
+    .seal(state, session.id)?;
+    store::set_details(tx, session.id, details.clone()).await?;
+    Ok(SessionRow { details, ..session })
 }
 
 /// Ends the session of the refresh token that a browser holds, or every session of its owner, for
