@@ -45,6 +45,15 @@ pub(super) struct Ended {
     pub(super) access_expires_at: Timestamp,
 }
 
+/// What [`read`] reads.
+macro_rules! columns {
+    () => {
+        "id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr, auth_time, details,
+         created_at, last_used_at, idle_expires_at, absolute_expires_at, access_expires_at, ended_at,
+         ended_reason, second_factor_at"
+    };
+}
+
 fn read(row: &AnyRow) -> Result<SessionRow, Error> {
     Ok(SessionRow {
         id: row.try_get("id")?,
@@ -151,12 +160,11 @@ pub(super) async fn find(
     connection: &mut AnyConnection,
     id: SessionId,
 ) -> Result<Option<SessionRow>, Error> {
-    let row = sqlx::query(
-        "SELECT id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
-                auth_time, details, created_at, last_used_at, idle_expires_at,
-                absolute_expires_at, access_expires_at, ended_at, ended_reason, second_factor_at
-         FROM sessions WHERE id = $1",
-    )
+    let row = sqlx::query(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM sessions WHERE id = $1"
+    ))
     .bind(id)
     .fetch_optional(connection)
     .await?;
@@ -169,15 +177,14 @@ pub(super) async fn live_of(
     user_id: UserId,
     now: Timestamp,
 ) -> Result<Vec<SessionRow>, Error> {
-    let rows = sqlx::query(
-        "SELECT id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
-                auth_time, details, created_at, last_used_at, idle_expires_at,
-                absolute_expires_at, access_expires_at, ended_at, ended_reason, second_factor_at
-         FROM sessions
+    let rows = sqlx::query(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM sessions
          WHERE user_id = $1 AND ended_at IS NULL
            AND idle_expires_at > $2 AND absolute_expires_at > $2
-         ORDER BY last_used_at DESC, id",
-    )
+         ORDER BY last_used_at DESC, id"
+    ))
     .bind(user_id)
     .bind(now)
     .fetch_all(connection)
@@ -192,17 +199,16 @@ pub(super) async fn ended_of(
     (since, now): (Timestamp, Timestamp),
     limit: i64,
 ) -> Result<Vec<SessionRow>, Error> {
-    let rows = sqlx::query(
-        "SELECT id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
-                auth_time, details, created_at, last_used_at, idle_expires_at,
-                absolute_expires_at, access_expires_at, ended_at, ended_reason, second_factor_at
-         FROM sessions
+    let rows = sqlx::query(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM sessions
          WHERE user_id = $1
            AND ((ended_at IS NOT NULL AND ended_at > $2)
                 OR (ended_at IS NULL AND idle_expires_at > $2 AND idle_expires_at <= $3))
-         ORDER BY COALESCE(ended_at, idle_expires_at) DESC, id
-         LIMIT $4",
-    )
+          ORDER BY COALESCE(ended_at, idle_expires_at) DESC, id
+          LIMIT $4"
+    ))
     .bind(user_id)
     .bind(since)
     .bind(now)
@@ -242,7 +248,7 @@ pub(super) async fn rotate(
     now: Timestamp,
     idle_until: Timestamp,
 ) -> Result<Option<SessionRow>, Error> {
-    let row = sqlx::query(
+    let row = sqlx::query(concat!(
         "UPDATE sessions SET
              counter = counter + 1,
              rotated_at = $4,
@@ -255,11 +261,9 @@ pub(super) async fn rotate(
            AND idle_expires_at > $4 AND absolute_expires_at > $4
            AND EXISTS (SELECT 1 FROM users
                        WHERE users.id = sessions.user_id AND users.status = 'active')
-         RETURNING id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
-                   auth_time, details, created_at, last_used_at, idle_expires_at,
-                   absolute_expires_at, access_expires_at, ended_at, ended_reason,
-                   second_factor_at",
-    )
+         RETURNING ",
+        columns!()
+    ))
     .bind(id)
     .bind(counter)
     .bind(epoch)
@@ -302,7 +306,7 @@ pub(super) async fn step_up(
     now: Timestamp,
     idle_until: Timestamp,
 ) -> Result<Option<SessionRow>, Error> {
-    let row = sqlx::query(
+    let row = sqlx::query(concat!(
         "UPDATE sessions SET
              counter = counter + 1,
              rotated_at = $3,
@@ -317,10 +321,9 @@ pub(super) async fn step_up(
            AND idle_expires_at > $3 AND absolute_expires_at > $3
            AND EXISTS (SELECT 1 FROM users
                        WHERE users.id = sessions.user_id AND users.status = 'active')
-         RETURNING id, user_id, client_id, counter, rotated_at, epoch, previous_epoch, amr,
-                   auth_time, details, created_at, last_used_at, idle_expires_at,
-                   absolute_expires_at, access_expires_at, ended_at, ended_reason, second_factor_at",
-    )
+         RETURNING ",
+        columns!()
+    ))
     .bind(id)
     .bind(i64::from(is_second_factor))
     .bind(now)
