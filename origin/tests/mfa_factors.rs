@@ -379,11 +379,11 @@ async fn another_provider_is_a_first_factor_and_its_link_changes_as_a_factor_doe
     let session = second_step(&origin, token, "totp", &app.code(&origin, 0))
         .await
         .expect(200, "");
-    // What the provider asked for is not known here: it is no factor of a kind.
+    // Who has the account at the provider does not have the app.
     let said = claims(&origin, &session).await;
     assert_eq!(
         (&said["amr"], &said["acr"]),
-        (&json!(["fed", "otp"]), &json!("1"))
+        (&json!(["fed", "otp", "mfa"]), &json!("2"))
     );
     idp::start_link(&origin, "acme", session.text("access_token"))
         .await

@@ -255,7 +255,7 @@ async fn by_code(
     // Recovery codes alone are no second factor, and go with the last one.
     let by = factors::Guesser::anywhere(caller);
     let proof = factors::guess(state, session.user_id, method, code, None, by).await?;
-    settle(state, session, caller, &proof, &[proof.amr()]).await
+    settle(state, session, caller, &proof).await
 }
 
 async fn by_sent_code(
@@ -272,7 +272,7 @@ async fn by_sent_code(
     let request = factors::Request::Session(session.session_id, token);
     let by = factors::Guesser::anywhere(caller);
     let proof = factors::guess(state, session.user_id, method, code, Some(request), by).await?;
-    settle(state, session, caller, &proof, &[proof.amr()]).await
+    settle(state, session, caller, &proof).await
 }
 
 /// The kind of address that a code goes to, where such codes are a second factor of the account and
@@ -300,10 +300,8 @@ async fn by_passkey(
     let what = For::Reauthentication(user_id, session.session_id);
     let shown = (token, credential);
     let asserted = passkeys::assert_of(state, caller, user_id, what, shown).await?;
-    // It verified its holder, so it is two factors whatever the session began with.
-    let amr = asserted.amr().to_vec();
     let proof = factors::Proof::Passkey(asserted);
-    settle(state, session, caller, &proof, &amr).await
+    settle(state, session, caller, &proof).await
 }
 
 /// Uses a proved factor up, and the session says so from now on.
@@ -312,8 +310,8 @@ async fn settle(
     session: &Authenticated,
     caller: &Caller,
     proof: &factors::Proof,
-    amr: &[&'static str],
 ) -> Result<Tokens, Error> {
+    let amr = proof.amr(&session.token.claims().authentication_methods);
     let user_id = session.user_id;
     let method = proof.method();
     let mut tx = state.db.write().await?;
@@ -322,7 +320,7 @@ async fn settle(
         factors::release(state, proof).await?;
         return Err(Error::CodeInvalid("factor used meanwhile"));
     }
-    let tokens = sessions::step_up(state, &mut tx, session.session_id, amr, true).await?;
+    let tokens = sessions::step_up(state, &mut tx, session.session_id, &amr, true).await?;
     let done = event(session, caller, Outcome::Success).by(method.as_str());
     events::record(state, &mut tx, &done).await?;
     let message = factors::recovery_code_used(state, &mut tx, user_id, method).await?;

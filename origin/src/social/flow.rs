@@ -34,8 +34,9 @@ pub(super) const CODE_LIFE: Duration = Duration::from_mins(1);
 
 /// How a login at another provider is recorded. RFC 8176 registers no word for it; this is the one
 /// that directory services write. It is no factor to a gate: what the provider asked for is not
-/// known here, and what it claims of that is not ours to vouch for.
-const AMR: &str = "fed";
+/// known here, and what it claims of that is not ours to vouch for. Two factors it makes with one that
+/// was proved here.
+pub(crate) const AMR: &str = "fed";
 
 /// What whoever begins a flow asks for.
 pub(super) struct Wish {
@@ -297,8 +298,8 @@ pub(super) async fn exchange(
     caller: &Caller,
     code: &Secret,
     flow_token: Option<&Secret>,
-    headers: &HeaderMap,
     device_token: Option<Secret>,
+    headers: &HeaderMap,
 ) -> Result<(LoggedIn, String), Error> {
     let mut tx = state.db.write().await?;
     let taken = take(state, &mut tx, None, code, flow_token, headers).await;
@@ -327,8 +328,8 @@ pub(super) async fn exchange(
             return Err(refusal);
         }
     };
-    // Whoever is logged in there already may be let in without proving anything: where the provider
     let device_token = devices::recognise(state, &mut tx, device_token, user_id).await?;
+    // Whoever is logged in there already may be let in without proving anything: where the provider
     // says when they last did, that is when they did here.
     let proved_at = person
         .authenticated_at

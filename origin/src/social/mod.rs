@@ -60,6 +60,7 @@ use crate::config::Config;
 use crate::error::Error;
 use provider::Provider;
 
+pub(crate) use flow::AMR as FEDERATED;
 pub(crate) use identities::{View as Identity, list as identities_of, withdraw};
 
 /// Why a provider did not tell who somebody is.

@@ -31,6 +31,7 @@ use crate::events::{self, Actor, Event, Outcome};
 use crate::ids::UserId;
 use crate::notify::Kept;
 use crate::request::Caller;
+use crate::social::FEDERATED;
 use crate::vault::{Purpose, Secret};
 
 pub(super) mod changes;
@@ -213,11 +214,23 @@ impl Proof {
         }
     }
 
-    /// What `amr` says of it.
-    pub(super) const fn amr(&self) -> &'static str {
-        match self {
-            Self::Passkey(asserted) => asserted.key_amr(),
-            other => other.method().amr(),
+    /// What `amr` says of it, behind the methods `before`.
+    ///
+    /// A passkey has verified its holder: after a code, too, that makes two kinds. A login at another
+    /// provider is no factor by itself, since nobody here knows what that asked for, but who has an
+    /// account there does not thereby have the app or the list of codes: with one of these it is
+    /// proved twice over (`mfa`, RFC 8176 §2). The address that a code is sent to may be all that the
+    /// account there hangs on.
+    pub(super) fn amr(&self, before: &[impl AsRef<str>]) -> Vec<&'static str> {
+        let method = self.method();
+        match (self, method) {
+            (Self::Passkey(asserted), _) => asserted.amr().to_vec(),
+            (_, Method::Totp | Method::RecoveryCode)
+                if before.iter().any(|word| word.as_ref() == FEDERATED) =>
+            {
+                vec![method.amr(), "mfa"]
+            }
+            _ => vec![method.amr()],
         }
     }
 }

@@ -32,12 +32,8 @@ pub(in crate::login) struct Asserted {
 }
 
 impl Asserted {
-    /// What `amr` says of the key (RFC 8176 §2): one that can be backed up is not held by hardware.
-    pub(in crate::login) const fn key_amr(&self) -> &'static str {
-        self.amr[0]
-    }
-
-    /// All of what `amr` says: the key, and that its holder was verified, which is a second factor.
+    /// What `amr` says (RFC 8176 §2): the key, which hardware does not hold where it can be backed up,
+    /// and that its holder was verified, which is a second factor.
     pub(in crate::login) const fn amr(&self) -> &[&'static str] {
         &self.amr
     }

@@ -184,12 +184,7 @@ async fn complete(
         return Err(Error::CodeInvalid("account not active"));
     }
     let mut amr = found.waiting.amr.clone();
-    // A passkey has verified its holder: after a code, too, that makes two kinds.
-    let words = match &proof {
-        factors::Proof::Passkey(asserted) => asserted.amr().to_vec(),
-        other => vec![other.amr()],
-    };
-    for word in words {
+    for word in proof.amr(&found.waiting.amr) {
         if !amr.iter().any(|held| held == word) {
             amr.push(word.to_owned());
         }
