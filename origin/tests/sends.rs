@@ -1,6 +1,7 @@
 //! What keeps messages from costing what a stranger likes, and how operators see it.
 #![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
+mod person;
 mod provider;
 mod sent;
 mod support;
@@ -481,6 +482,59 @@ async fn a_number_whose_day_strangers_have_used_up_answers_its_trusted_device() 
         origin.advance(wait);
         let reply = post(&origin, "/otp/send", &body, address(7)).await;
         assert_eq!(reply.status, status, "after {wait} s");
+    }
+}
+
+#[tokio::test]
+async fn strangers_use_up_nothing_of_what_a_second_factor_may_send() {
+    let provider = Provider::start(&[]).await;
+    let origin = origin(&provider, |config| config.sms.per_prefix_per_hour = 5).await;
+    person::account(&origin).await;
+    let bearer = person::bearer(&origin).await;
+    person::call(&origin, Method::PUT, "/mfa/sms", &bearer, None)
+        .await
+        .expect(200, "");
+    let before = provider.calls().len();
+    for stranger in 1..=5 {
+        ask(&origin, person::PHONE, address(stranger))
+            .await
+            .expect(200, "");
+        quiet(&origin.state.mailer).await;
+        origin.advance(1_201);
+    }
+    let refused = ask(&origin, person::PHONE, address(6)).await;
+    refused.expect(429, "rate_limited");
+    assert_eq!(provider.calls().len(), before + 5);
+
+    let send = async || {
+        let token = person::first_step(&origin).await;
+        let body = json!({"mfa_token": token, "method": "sms"});
+        (origin.post("/login/mfa/send", body).await, token)
+    };
+    let (sent, token) = send().await;
+    sent.expect(200, "");
+    quiet(&origin.state.mailer).await;
+    let calls = provider.calls();
+    assert_eq!(calls.len(), before + 6);
+    let code = calls[before + 5].form()["Body"]
+        .get(..6)
+        .unwrap()
+        .to_owned();
+    person::second_step(&origin, &token, "sms", &code)
+        .await
+        .expect(200, "");
+    // It has a number's pace of its own: whoever has the password cannot send what they like.
+    for (wait, status) in [
+        (0, 200),
+        (59, 429),
+        (1, 200),
+        (119, 429),
+        (1, 200),
+        (300, 200),
+        (3_600, 429),
+    ] {
+        origin.advance(wait);
+        assert_eq!(send().await.0.status, status, "after {wait} s");
     }
 }
 

@@ -52,7 +52,7 @@ impl CodeFor {
             Self::Registration => "register",
             Self::Login => "login",
             Self::TrustedLogin => sends::TRUSTED,
-            Self::SecondFactor => "mfa",
+            Self::SecondFactor => sends::SECOND_FACTOR,
             Self::Contact => "contact",
         }
     }

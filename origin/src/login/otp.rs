@@ -57,7 +57,9 @@ pub(super) async fn send(
         CodeFor::Login
     };
     match address.kind() {
-        Kind::Phone if trusted => sends::pace_trusted(state, &mut tx, &blind, now).await?,
+        Kind::Phone if trusted => {
+            sends::pace_own(state, &mut tx, sends::TRUSTED, &blind, now).await?;
+        }
         Kind::Phone => sends::pace(state, &mut tx, &blind, now).await?,
         Kind::Email | Kind::Username => {}
     }

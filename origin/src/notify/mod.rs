@@ -59,6 +59,8 @@ pub enum Sort {
     /// Such a code that was asked for on a device on which its reader logged in before: the caps of
     /// a number count it apart, so that strangers cannot use them up.
     TrustedCode,
+    /// Such a code behind a first factor that was right, or within a session: likewise.
+    SecondFactorCode,
     /// A link that was asked for, by whoever. It goes only where an account has proved to be, and
     /// many who ask for one remember their password after all.
     Link,
@@ -117,6 +119,15 @@ impl Message {
         }
     }
 
+    /// The same code, asked for by who has proved a first factor.
+    #[must_use]
+    pub fn as_second_factor(self) -> Self {
+        Self {
+            sort: Sort::SecondFactorCode,
+            ..self
+        }
+    }
+
     /// The same, of use until `at`.
     #[must_use]
     pub fn good_until(self, at: Timestamp) -> Self {
@@ -130,7 +141,9 @@ impl Message {
     /// link that is asked for, warnings, and those that say so.
     pub fn is_solicited(&self) -> bool {
         match self.sort {
-            Sort::Code | Sort::TrustedCode | Sort::Link | Sort::Warned => true,
+            Sort::Code | Sort::TrustedCode | Sort::SecondFactorCode | Sort::Link | Sort::Warned => {
+                true
+            }
             Sort::Told => self.asked_by.is_some(),
             Sort::Undo => false,
         }

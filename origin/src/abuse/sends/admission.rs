@@ -195,7 +195,10 @@ impl Rules {
         if share != Share::Asked && store::is_counted(connection, id).await? {
             return Ok(Ok(()));
         }
-        let measured = matches!(message.sort, Sort::Code | Sort::TrustedCode);
+        let measured = matches!(
+            message.sort,
+            Sort::Code | Sort::TrustedCode | Sort::SecondFactorCode
+        );
         if measured {
             let (rules, region) = (&sms.conversion, &number.region);
             if !breaker::allows(connection, rules, self.settle, region, now).await? {
@@ -302,6 +305,7 @@ fn share(message: &Message) -> Share {
         Sort::Undo => Share::Undo,
         Sort::Warned => Share::Warned,
         Sort::TrustedCode => Share::Trusted,
+        Sort::SecondFactorCode => Share::SecondFactor,
         _ if message.is_solicited() => Share::Asked,
         _ => Share::Told,
     }

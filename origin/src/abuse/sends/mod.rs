@@ -43,6 +43,10 @@ const ASKED: [&str; 2] = ["register", "login"];
 /// that strangers do uses them up, and they use up nothing of what others are sent.
 pub const TRUSTED: &str = "login-trusted";
 
+/// The word of codes that are a second factor, which go out behind a first factor that was right or
+/// within a session: likewise.
+pub const SECOND_FACTOR: &str = "mfa";
+
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
@@ -104,8 +108,8 @@ pub async fn count(
     Err(Error::RateLimited((oldest + HOUR).since(now)))
 }
 
-/// Refuses a message to a number (a blind index) that had one too lately, or enough of them today;
-/// call it before [`count`], within the same transaction.
+/// Refuses a message to a number (a blind index) that had one too lately, or enough of them today, of
+/// those that anybody can cause; call it before [`count`], within the same transaction.
 ///
 /// The pause grows with every message that was not answered by a code, and is told: whoever waits
 /// for an SMS asks again, and the code that is under way should then still be good.
@@ -118,27 +122,28 @@ pub async fn pace(
     recipient: &[u8; 32],
     now: Timestamp,
 ) -> Result<(), Error> {
-    pace_among(state, connection, recipient, false, now).await
+    pace_among(state, connection, recipient, "", now).await
 }
 
-/// [`pace`] of codes to log in on a device that is trusted, by those alone.
+/// [`pace`] of messages with the word `purpose`, [`TRUSTED`] or [`SECOND_FACTOR`], by those alone.
 ///
 /// # Errors
 /// As [`pace`].
-pub async fn pace_trusted(
+pub async fn pace_own(
     state: &State,
     connection: &mut AnyConnection,
+    purpose: &'static str,
     recipient: &[u8; 32],
     now: Timestamp,
 ) -> Result<(), Error> {
-    pace_among(state, connection, recipient, true, now).await
+    pace_among(state, connection, recipient, purpose, now).await
 }
 
 async fn pace_among(
     state: &State,
     connection: &mut AnyConnection,
     recipient: &[u8; 32],
-    trusted: bool,
+    own: &str,
     now: Timestamp,
 ) -> Result<(), Error> {
     let sms = &state.config.sms;
@@ -147,13 +152,15 @@ async fn pace_among(
     }
     let rows = sqlx::query(
         "SELECT sent_at, answered FROM message_sends
-         WHERE recipient = $1 AND sent_at > $2 AND CASE WHEN purpose = $3 THEN 1 ELSE 0 END = $4
+         WHERE recipient = $1 AND sent_at > $2
+           AND CASE WHEN purpose IN ($3, $4) THEN purpose ELSE '' END = $5
          ORDER BY sent_at",
     )
     .bind(recipient.as_slice())
     .bind(now - DAY)
     .bind(TRUSTED)
-    .bind(i64::from(trusted))
+    .bind(SECOND_FACTOR)
+    .bind(own)
     .fetch_all(connection)
     .await?;
     let mut sent = Vec::with_capacity(rows.len());

@@ -27,6 +27,8 @@ pub(super) enum Share {
     Warned = 3,
     /// Codes to log in on a device that is trusted.
     Trusted = 4,
+    /// Codes that are a second factor: whoever causes one has proved a first.
+    SecondFactor = 5,
 }
 
 /// A row of `sent_messages`.
@@ -158,7 +160,7 @@ pub(super) async fn counts(
     // What strangers spend is not taken from what people are told: that has as much for itself.
     let of = match sent.share {
         Share::Told => Some(Share::Told),
-        Share::Asked | Share::Undo | Share::Warned | Share::Trusted => None,
+        Share::Asked | Share::Undo | Share::Warned | Share::Trusted | Share::SecondFactor => None,
     };
     let (spent_hour, spent_day) = spent(connection, of, now).await?;
     Ok(Counts {

@@ -2,7 +2,8 @@
 //!
 //! Six digits, five minutes and three tries, as for logging in by code; bound to the request that
 //! asked for it (ASVS 6.6.2): a code that was sent for another login of the same account, or within
-//! another of its sessions, does not match.
+//! another of its sessions, does not match. They are counted and paced apart from what strangers have
+//! sent to the same address.
 
 use crate::abuse::delay::Guessed;
 use crate::abuse::{Subject, devices, guesses, sends};
@@ -57,7 +58,7 @@ pub(in crate::login) async fn send(
     let address = accounts::proved_address(state, &mut tx, user_id, kind).await?;
     let (blind, to) = address.ok_or(Error::CodeInvalid("no address to send a code to"))?;
     if kind == Kind::Phone {
-        sends::pace(state, &mut tx, &blind, now).await?;
+        sends::pace_own(state, &mut tx, SENDS, &blind, now).await?;
     }
     let limit = state.config.otp.sends_per_hour;
     sends::count(&mut tx, SENDS, &blind, limit, now).await?;
@@ -104,7 +105,8 @@ pub(in crate::login) async fn send(
         Request::Session(..) => messages::reauthentication_code(kind, &to, &code),
     };
     if deliverable && let Some(message) = message {
-        state.mailer.send(message.asked_by(caller.address));
+        let message = message.as_second_factor().asked_by(caller.address);
+        state.mailer.send(message);
     }
     Ok(())
 }
