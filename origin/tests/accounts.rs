@@ -236,21 +236,101 @@ async fn a_password_set_by_a_stranger_never_sticks() {
 
 #[tokio::test]
 async fn the_same_request_again_is_the_same_person() {
-    let origin = Origin::new().await;
-    register(&origin, ALICE, PASSWORD).await.expect(202, "");
-    let first = origin.code(ALICE);
-    register(&origin, ALICE, PASSWORD).await.expect(202, "");
-    let second = origin.code(ALICE);
-    if first != second {
-        let body = json!({"email": ALICE, "code": first});
-        origin
-            .post("/register/verify", body)
-            .await
-            .expect(400, "code_invalid");
+    for used in [0, 1] {
+        let origin = Origin::new().await;
+        let mut codes = Vec::new();
+        for _ in 0..2 {
+            register(&origin, ALICE, PASSWORD).await.expect(202, "");
+            codes.push(origin.code(ALICE));
+        }
+        let verify = async |code: &str| {
+            let body = json!({"email": ALICE, "code": code});
+            origin.post("/register/verify", body).await
+        };
+        verify(&codes[used]).await.expect(200, "");
+        // The other ended with it.
+        verify(&codes[1 - used]).await.expect(400, "code_invalid");
+        log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
     }
-    let body = json!({"email": ALICE, "code": second});
-    origin.post("/register/verify", body).await.expect(200, "");
-    log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+}
+
+/// Registers, and gives what proves it: the token and the code.
+async fn begun(origin: &Origin, password: &str) -> Value {
+    let begun = register(origin, ALICE, password).await.expect(202, "");
+    json!({"registration_token": token_of(&begun), "code": origin.code(ALICE)})
+}
+
+#[tokio::test]
+async fn no_request_of_a_stranger_ends_a_registration_or_takes_its_password() {
+    let origin = Origin::new().await;
+    let before = begun(&origin, "the stranger's password").await;
+    let mine = begun(&origin, "the owner's password").await;
+    let after = begun(&origin, "the stranger's password").await;
+    // Not even by a request that is refused,
+    register(&origin, ALICE, "the stranger's password")
+        .await
+        .expect(429, "rate_limited");
+    // and with the owner's token no code is good but the owner's.
+    let mixed = json!({"registration_token": mine["registration_token"], "code": after["code"]});
+    let verify = async |proof: &Value| origin.post("/register/verify", proof.clone()).await;
+    verify(&mixed).await.expect(400, "code_invalid");
+    verify(&mine).await.expect(200, "");
+    for proof in [before, after, mine] {
+        verify(&proof).await.expect(400, "code_invalid");
+    }
+    log_in(&origin, ALICE, "the owner's password")
+        .await
+        .expect(200, "");
+    log_in(&origin, ALICE, "the stranger's password")
+        .await
+        .expect(401, "credentials_invalid");
+}
+
+#[tokio::test]
+async fn the_oldest_of_three_registrations_gives_way_to_a_fourth() {
+    let origin = Origin::with(|config| config.otp.sends_per_hour = 10).await;
+    let mut proofs = Vec::new();
+    for _ in 0..4 {
+        proofs.push(begun(&origin, PASSWORD).await);
+        origin.advance(1);
+    }
+    let mut reader = origin.state.db.read().await.unwrap();
+    let waiting: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM one_time_codes")
+        .fetch_one(&mut *reader)
+        .await
+        .unwrap();
+    drop(reader);
+    assert_eq!(waiting, 3);
+    let verify = async |proof: &Value| origin.post("/register/verify", proof.clone()).await;
+    verify(&proofs[0]).await.expect(400, "code_invalid");
+    verify(&proofs[1]).await.expect(200, "");
+    for proof in &proofs[2..] {
+        verify(proof).await.expect(400, "code_invalid");
+    }
+}
+
+#[tokio::test]
+async fn a_link_is_of_the_registration_that_it_was_sent_for() {
+    let page = "https://app.example/verify".to_owned();
+    let origin = Origin::with(|config| config.registration.verify_url = Some(page)).await;
+    let mut links = Vec::new();
+    for (password, name) in [
+        ("the stranger's password", "Mallory"),
+        ("the owner's password", "Alice"),
+    ] {
+        let body = json!({"email": ALICE, "password": password, "name": name});
+        origin.post("/register", body).await.expect(202, "");
+        let text = origin.message(ALICE).unwrap().text;
+        let (_, link) = text.split_once("#token=").unwrap();
+        links.push(link.split_whitespace().next().unwrap().to_owned());
+    }
+    let follow = async |link: &str| {
+        let body = json!({"token": link, "password": "the owner's password"});
+        origin.post("/register/verify", body).await
+    };
+    let reply = follow(&links[1]).await.expect(200, "");
+    assert_eq!(reply.body["user"]["name"], "Alice");
+    follow(&links[0]).await.expect(400, "code_invalid");
 }
 
 #[tokio::test]

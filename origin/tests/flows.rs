@@ -16,10 +16,10 @@ mod support;
 
 use edgekeep_origin::accounts::status::{self, By};
 use scene::Door::{
-    Address, Change, Erase, Leave, LogOut, MailCode, NewApp, NewCodes, Passkey, Password, ProofApp,
-    ProofPasskey, ProofPassword, ProofRecovery, Provider, Refresh, Registration, RemoveAddress,
-    RemoveApp, RemoveMail, RemovePasskey, RemoveSms, Reset, SecondApp, SecondMail, SecondPasskey,
-    SecondRecovery, SecondSms, SmsCode, Unlink,
+    Address, BoundRegistration, Change, Erase, Leave, LogOut, MailCode, NewApp, NewCodes, Passkey,
+    Password, ProofApp, ProofPasskey, ProofPassword, ProofRecovery, Provider, Refresh,
+    Registration, RemoveAddress, RemoveApp, RemoveMail, RemovePasskey, RemoveSms, Reset, SecondApp,
+    SecondMail, SecondPasskey, SecondRecovery, SecondSms, SmsCode, Unlink,
 };
 use scene::{Attempt, Door, NEW_PASSWORD, Scene};
 use serde_json::json;
@@ -196,6 +196,15 @@ const ROWS: &[Row] = &[
     (Registration, After(299), 200, "tokens", 1, 0, "registration, login"),
     (Registration, After(300), 400, "code_expired", 0, 0, "registration: code_expired"),
     (Registration, Anothers, 400, "code_invalid", 0, 1, "registration: code_invalid"),
+    // Of several that wait for one address each code is good, by the address alone.
+    (Registration, OtherRequest, 200, "tokens", 1, 0, "registration, login"),
+
+    (BoundRegistration, Right, 200, "tokens", 1, 0, "registration, login"),
+    (BoundRegistration, Wrong, 400, "code_invalid", 0, 1, "registration: code_invalid"),
+    (BoundRegistration, After(299), 200, "tokens", 1, 0, "registration, login"),
+    (BoundRegistration, After(300), 400, "code_expired", 0, 0, "registration: code_expired"),
+    (BoundRegistration, Anothers, 400, "code_invalid", 0, 1, "registration: code_invalid"),
+    (BoundRegistration, OtherRequest, 400, "code_invalid", 0, 1, "registration: code_invalid"),
 
     (Reset, Right, 204, "done", -1, 0, "session_end user, password reset"),
     (Reset, Half, 204, "done", -2, 0, "session_end user, session_end user, password reset"),

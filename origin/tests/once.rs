@@ -26,8 +26,8 @@ use things::{
     Ask, NEW, Thing, app_that_waits, at_both_doors, captcha, captcha_for_its_token, captcha_token,
     code_of_a_second_step, code_to_log_in_with, further_address, kyc_submission, link_of_a_reset,
     origin, passkey_login, passkey_proof, passkey_registration, passkey_second_step, recovery_code,
-    registration, social_code, social_link, social_state, step_of_an_app, token_of_a_first_step,
-    undo_link,
+    registration, registrations, social_code, social_link, social_state, step_of_an_app,
+    token_of_a_first_step, undo_link,
 };
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -43,8 +43,9 @@ macro_rules! things {
     };
 }
 
-const THINGS: [Row; 25] = things! {
+const THINGS: [Row; 26] = things! {
     "code and link of a registration" => registration(),
+    "codes of two registrations of one address" => registrations(),
     "code to log in with, by mail" => code_to_log_in_with(json!({"email": EMAIL}), EMAIL),
     "code to log in with, by SMS" => code_to_log_in_with(json!({"phone_number": PHONE}), PHONE),
     "code of a second step, by mail" => code_of_a_second_step("email", EMAIL),

@@ -2,8 +2,13 @@
 //!
 //! What was asked for waits, sealed, beside the code. So nobody can set a password on an address
 //! that is not theirs: the account comes into being with the code, from the request that the code
-//! was sent for. When a request with another password came in between, one of the two is a
-//! stranger's and the code does not tell which: then the account begins without a password.
+//! was sent for. Several requests for one address wait beside each other, each with a code and a
+//! token of its own, so that no stranger's ends the owner's; with the first that is proved all end.
+//!
+//! A code that comes back with its token came from who asked for it. One that comes with the address
+//! alone may have been read out of a message that a stranger's request caused: when there was one
+//! with another password, the code does not tell whose it is, and the account begins without a
+//! password.
 //!
 //! One address is proved at a time: a number given beside a mail address is not attached. A user
 //! name needs no proof; alone it is an account at once ([`claim`]).
@@ -44,6 +49,9 @@ struct Pending {
     phc: Option<String>,
     /// Keyed hash of the password, to see whether a repeated request is the same person's.
     password_mac: Vec<u8>,
+    /// Whether somebody asked for the same address with another password.
+    #[serde(default)]
+    contested: bool,
 }
 
 impl Pending {
@@ -52,9 +60,13 @@ impl Pending {
             .map_err(|_| Error::internal("stored registration is not JSON"))
     }
 
-    /// What is left when two requests with different passwords wait for one address: nothing that
-    /// either of them chose.
-    fn contested(self) -> Self {
+    /// Whether it is, or may be, another person's than who has the password with this keyed hash.
+    fn is_anothers(&self, password_mac: &[u8]) -> bool {
+        self.contested || self.phc.is_none() || self.password_mac != password_mac
+    }
+
+    /// What is left where nobody can tell who chose it.
+    fn emptied(self) -> Self {
         Self {
             username: None,
             name: None,
@@ -84,12 +96,7 @@ pub(super) async fn begin(
     let password_mac = password_mac(state, &blind, &wanted.password)?.to_vec();
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
-    let before = codes::waiting(state, &mut tx, CodeFor::Registration, &blind)
-        .await?
-        .and_then(|payload| serde_json::from_slice::<Pending>(&payload).ok());
-    let contested = before
-        .as_ref()
-        .is_some_and(|before| before.phc.is_none() || before.password_mac != password_mac);
+    let contested = contest(state, &mut tx, &blind, &password_mac).await?;
     let limit = state.config.otp.sends_per_hour;
     let counted = async {
         if address.kind() == Kind::Phone {
@@ -99,11 +106,9 @@ pub(super) async fn begin(
         state.limiter.message()
     };
     if let Err(refusal) = counted.await {
-        // The code that waits is not replaced, but whose password it would confirm is no longer
-        // clear: that must be remembered although the request is refused.
-        if let (true, Some(before)) = (contested, before) {
-            let payload = before.contested().to_json()?;
-            codes::amend(state, &mut tx, CodeFor::Registration, &blind, &payload).await?;
+        // Whose password the codes that wait would confirm is no longer clear: that must be
+        // remembered although the request is refused.
+        if contested {
             tx.commit().await?;
         }
         return Err(refusal);
@@ -112,7 +117,7 @@ pub(super) async fn begin(
     let holder = looked_up.holder();
     let taken = holder.is_some_and(|holder| holder.verified);
     let spelling = looked_up.spelling(state, address)?;
-    let mut pending = Pending {
+    let pending = Pending {
         kind: address.kind(),
         spelling: spelling.clone(),
         username: wanted
@@ -122,10 +127,8 @@ pub(super) async fn begin(
         name: wanted.name.clone(),
         phc: Some(phc.clone()),
         password_mac,
+        contested,
     };
-    if contested {
-        pending = pending.contested();
-    }
     let payload = pending.to_json()?;
     let issued = codes::issue(
         state,
@@ -136,7 +139,7 @@ pub(super) async fn begin(
         !taken,
     )
     .await?;
-    let to = (address.kind(), &blind);
+    let to = (address.kind(), &issued.token);
     let page = state.config.registration.verify_url.as_deref();
     let link = links::attach(state, &mut tx, CodeFor::Registration, to, page).await?;
     let asked = (address.kind(), CodeFor::Registration);
@@ -155,6 +158,36 @@ pub(super) async fn begin(
         state.mailer.send(message.asked_by(caller.address));
     }
     Ok(Some(issued.token))
+}
+
+/// Whether a registration with another password waits for the same address, or has lately; those that
+/// do are marked.
+async fn contest(
+    state: &State,
+    connection: &mut sqlx::AnyConnection,
+    blind: &Blind,
+    password_mac: &[u8],
+) -> Result<bool, Error> {
+    let mut others = Vec::new();
+    for waiting in codes::waiting(state, connection, CodeFor::Registration, blind).await? {
+        if let Ok(pending) = serde_json::from_slice::<Pending>(&waiting.payload) {
+            others.push((waiting, pending));
+        }
+    }
+    let contested = others
+        .iter()
+        .any(|(_, other)| other.is_anothers(password_mac));
+    for (waiting, pending) in others {
+        if contested && !pending.contested {
+            let marked = Pending {
+                contested,
+                ..pending
+            };
+            let payload = marked.to_json()?;
+            codes::amend(state, connection, &waiting, blind, &payload).await?;
+        }
+    }
+    Ok(contested)
 }
 
 /// The device on which an address is proved.
@@ -200,8 +233,12 @@ pub(super) async fn finish(
         }
         Ok(guess) => {
             let proof = Proof::Code(guess);
-            let pending = Pending::of(&proof);
-            prove(state, caller, proof, pending?, device).await
+            match Pending::of(&proof) {
+                Ok(pending) if token.is_none() && pending.contested => {
+                    prove(state, caller, proof, pending.emptied(), device).await
+                }
+                pending => prove(state, caller, proof, pending?, device).await,
+            }
         }
         Err(refusal) => Err(refusal),
     };
@@ -249,7 +286,7 @@ async fn follow(
         None => false,
     };
     if !registered {
-        pending = pending.contested();
+        pending = pending.emptied();
         if let Some(password) = password {
             // A refused password leaves the link as good as it was.
             let person = Person {
@@ -287,6 +324,7 @@ async fn prove(
     let (kind, blind) = (pending.kind, proof.recipient());
     let mut tx = state.db.write().await?;
     proof.consume(state, &mut tx, CodeFor::Registration).await?;
+    codes::withdraw(&mut tx, CodeFor::Registration, blind).await?;
     captcha::note_proof(state, &mut tx, caller, kind, blind).await?;
     let user_id = match super::holder(&mut tx, kind, blind).await? {
         Some(holder) if !holder.active => return Err(Error::CodeInvalid("account not active")),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row as _};
 use zeroize::Zeroizing;
 
@@ -28,6 +29,11 @@ use crate::vault::{Digest, Purpose, Secret};
 
 /// How long a row outlives its code, so that a late guess is told `code_expired`.
 const REMEMBERED: Duration = Duration::from_hours(24);
+
+/// The words of registrations, each a place in which one of an address waits beside the others, so
+/// that nobody ends anybody else's. There are as many as `otp.sends_per_hour` lets out unless set
+/// otherwise; where that is more, the oldest gives way to the fourth.
+const REGISTRATIONS: [&str; 3] = ["register", "register-2", "register-3"];
 
 /// What a code is for; one for another purpose does not match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +55,21 @@ impl CodeFor {
     /// The word that the database keeps.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Registration => "register",
+            Self::Registration => REGISTRATIONS[0],
             Self::Login => "login",
             Self::TrustedLogin => sends::TRUSTED,
             Self::SecondFactor => sends::SECOND_FACTOR,
             Self::Contact => "contact",
+        }
+    }
+
+    /// The words under which such codes wait; all the same where one address has one code.
+    pub(super) const fn places(self) -> [&'static str; 3] {
+        match self {
+            Self::Registration => REGISTRATIONS,
+            Self::Login | Self::TrustedLogin | Self::SecondFactor | Self::Contact => {
+                [self.as_str(); 3]
+            }
         }
     }
 }
@@ -108,7 +124,38 @@ pub struct Guess {
     guessed_at: Timestamp,
 }
 
-/// Issues a code to `recipient`, ending the one before; `payload` waits sealed beside it.
+/// A registration that waits, or whose code has expired lately.
+pub struct Waiting {
+    place: String,
+    /// What was kept beside the code.
+    pub payload: Zeroizing<Vec<u8>>,
+}
+
+/// A code that a guess may be of.
+struct Candidate {
+    place: String,
+    recipient: Blind,
+    token_hash: Vec<u8>,
+    code_mac: Vec<u8>,
+    sealed: Vec<u8>,
+}
+
+impl Candidate {
+    fn read(row: &AnyRow) -> Result<Self, Error> {
+        let recipient: Vec<u8> = row.try_get("recipient")?;
+        Ok(Self {
+            place: row.try_get("purpose")?,
+            recipient: Blind::try_from(recipient.as_slice())
+                .map_err(|_| Error::internal("blind index of the wrong length"))?,
+            token_hash: row.try_get("token_hash")?,
+            code_mac: row.try_get("code_mac")?,
+            sealed: row.try_get("payload")?,
+        })
+    }
+}
+
+/// Issues a code to `recipient`, ending the one before unless it is of a registration; `payload` waits
+/// sealed beside it.
 ///
 /// With `deliverable` false the code is one that nothing matches.
 ///
@@ -164,10 +211,11 @@ pub async fn issue_bound(
     let token_hash = hash_token(state, bond.token)?;
     let nothing: [u8; 32] = state.random.bytes();
     let code_mac = mac(state, purpose, &token_hash, &code, bond.device)?;
+    remove_expired(connection, now).await?;
+    let place = place(connection, purpose, recipient).await?;
     let sealed = state
         .vault
-        .seal(Purpose::Registration, &aad(purpose, recipient), payload)?;
-    remove_expired(connection, now).await?;
+        .seal(Purpose::Registration, &aad(place, recipient), payload)?;
     sqlx::query(
         "INSERT INTO one_time_codes
              (purpose, recipient, token_hash, code_mac, payload, tries, unbound_tries, sent_at,
@@ -177,7 +225,7 @@ pub async fn issue_bound(
              token_hash = $3, code_mac = $4, payload = $5, tries = 0, unbound_tries = 0,
              sent_at = $6, expires_at = $7, link_hash = NULL",
     )
-    .bind(purpose.as_str())
+    .bind(place)
     .bind(recipient.as_slice())
     .bind(token_hash.as_slice())
     .bind(if deliverable {
@@ -193,6 +241,33 @@ pub async fn issue_bound(
     Ok(code)
 }
 
+/// Where the next code to `recipient` waits: in a place that is free, else in the oldest code's.
+async fn place(
+    connection: &mut AnyConnection,
+    purpose: CodeFor,
+    recipient: &Blind,
+) -> Result<&'static str, Error> {
+    let places = purpose.places();
+    if places[0] == places[1] {
+        return Ok(places[0]);
+    }
+    let held: Vec<String> = sqlx::query_scalar(
+        "SELECT purpose FROM one_time_codes
+         WHERE purpose IN ($1, $2, $3) AND recipient = $4 ORDER BY sent_at, purpose",
+    )
+    .bind(places[0])
+    .bind(places[1])
+    .bind(places[2])
+    .bind(recipient.as_slice())
+    .fetch_all(connection)
+    .await?;
+    let is_free = |place: &&str| !held.iter().any(|held| held == place);
+    let is_oldest = |place: &&str| held.first().is_some_and(|oldest| oldest == place);
+    let mut all = places.into_iter();
+    let free = all.clone().find(is_free);
+    Ok(free.or_else(|| all.find(is_oldest)).unwrap_or(places[0]))
+}
+
 /// Removes codes whose time was over a day ago.
 ///
 /// # Errors
@@ -205,7 +280,7 @@ pub async fn remove_expired(connection: &mut AnyConnection, now: Timestamp) -> R
     Ok(())
 }
 
-/// What waits beside the last code of `recipient`, whether or not its time is over.
+/// What waits beside the codes of `recipient`, whether or not their time is over.
 ///
 /// # Errors
 /// When the database or the vault fails.
@@ -214,34 +289,43 @@ pub async fn waiting(
     connection: &mut AnyConnection,
     purpose: CodeFor,
     recipient: &Blind,
-) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
-    let row =
-        sqlx::query("SELECT payload FROM one_time_codes WHERE purpose = $1 AND recipient = $2")
-            .bind(purpose.as_str())
-            .bind(recipient.as_slice())
-            .fetch_optional(connection)
-            .await?;
-    let Some(row) = row else { return Ok(None) };
-    let sealed: Vec<u8> = row.try_get("payload")?;
-    open(state, purpose, recipient, &sealed).map(Some)
+) -> Result<Vec<Waiting>, Error> {
+    let places = purpose.places();
+    let rows = sqlx::query(
+        "SELECT purpose, payload FROM one_time_codes
+         WHERE purpose IN ($1, $2, $3) AND recipient = $4",
+    )
+    .bind(places[0])
+    .bind(places[1])
+    .bind(places[2])
+    .bind(recipient.as_slice())
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let place: String = row.try_get("purpose")?;
+            let sealed: Vec<u8> = row.try_get("payload")?;
+            let payload = open(state, &place, recipient, &sealed)?;
+            Ok(Waiting { place, payload })
+        })
+        .collect()
 }
 
-/// Replaces what waits beside the code of `recipient`; the code stays.
+/// Replaces what waits beside a code of `recipient`; the code stays.
 ///
 /// # Errors
 /// When the database or the vault fails.
 pub async fn amend(
     state: &State,
     connection: &mut AnyConnection,
-    purpose: CodeFor,
+    waiting: &Waiting,
     recipient: &Blind,
     payload: &[u8],
 ) -> Result<(), Error> {
-    let sealed = state
-        .vault
-        .seal(Purpose::Registration, &aad(purpose, recipient), payload)?;
+    let aad = aad(&waiting.place, recipient);
+    let sealed = state.vault.seal(Purpose::Registration, &aad, payload)?;
     sqlx::query("UPDATE one_time_codes SET payload = $3 WHERE purpose = $1 AND recipient = $2")
-        .bind(purpose.as_str())
+        .bind(&waiting.place)
         .bind(recipient.as_slice())
         .bind(sealed)
         .execute(connection)
@@ -332,35 +416,36 @@ async fn guess_by(
         Key::Token(token) => ("token_hash", hash_token(state, token)?.to_vec()),
     };
     let mut tx = state.db.write().await?;
-    let row = sqlx::query(match column {
+    let places = purpose.places();
+    let rows = sqlx::query(match column {
+        // Of several that wait for one address a guess is one of each: a code has its tries, and the
+        // address's guesses are counted below.
         "recipient" => {
             "UPDATE one_time_codes SET unbound_tries = unbound_tries + 1
-             WHERE purpose = $1 AND recipient = $2 AND unbound_tries < $3 AND expires_at > $4
-             RETURNING recipient, token_hash, code_mac, payload"
+             WHERE purpose IN ($1, $2, $3) AND recipient = $4 AND unbound_tries < $5
+               AND expires_at > $6
+             RETURNING purpose, recipient, token_hash, code_mac, payload"
         }
         _ => {
             "UPDATE one_time_codes SET tries = tries + 1
-             WHERE purpose = $1 AND token_hash = $2 AND tries < $3 AND expires_at > $4
-             RETURNING recipient, token_hash, code_mac, payload"
+             WHERE purpose IN ($1, $2, $3) AND token_hash = $4 AND tries < $5 AND expires_at > $6
+             RETURNING purpose, recipient, token_hash, code_mac, payload"
         }
     })
-    .bind(purpose.as_str())
+    .bind(places[0])
+    .bind(places[1])
+    .bind(places[2])
     .bind(found_by.clone())
     .bind(i64::from(state.config.otp.max_tries))
     .bind(now)
-    .fetch_optional(&mut *tx)
+    .fetch_all(&mut *tx)
     .await?;
-    let Some(row) = row else {
+    let candidates: Vec<Candidate> = rows.iter().map(Candidate::read).collect::<Result<_, _>>()?;
+    let Some(recipient) = candidates.first().map(|candidate| candidate.recipient) else {
         let refusal = why_not(&mut tx, purpose, column, found_by, now).await?;
         tx.rollback().await?;
         return Err(refusal);
     };
-    let recipient: Vec<u8> = row.try_get("recipient")?;
-    let recipient = Blind::try_from(recipient.as_slice())
-        .map_err(|_| Error::internal("blind index of the wrong length"))?;
-    let token_hash: Vec<u8> = row.try_get("token_hash")?;
-    let code_mac: Vec<u8> = row.try_get("code_mac")?;
-    let sealed: Vec<u8> = row.try_get("payload")?;
     let (subject, holder) = subject(state, &mut tx, purpose, &recipient).await?;
     let is_bound = matches!(key, Key::Token(_));
     let subject = if is_bound {
@@ -398,17 +483,23 @@ async fn guess_by(
             return Err(Error::CodeInvalid("codes are off for the account"));
         }
     };
-    if !is_right(state, purpose, &token_hash, code, on.names, &code_mac)? {
+    let mut right = None;
+    for candidate in candidates {
+        if is_right(state, purpose, code, on.names, &candidate)? {
+            right = Some(candidate);
+        }
+    }
+    let Some(right) = right else {
         if let Some(device) = &device {
             devices::failed(state, device).await?;
         }
         return Err(Error::CodeInvalid("wrong code"));
-    }
+    };
     Ok(Guess {
-        payload: open(state, purpose, &recipient, &sealed)?,
+        payload: open(state, &right.place, &recipient, &right.sealed)?,
         recipient,
         device,
-        token_hash,
+        token_hash: right.token_hash,
         counted,
         guessed_at: now,
     })
@@ -491,10 +582,14 @@ pub async fn note_refusal(
     let recipient = match key {
         Key::Recipient(blind) => Some(*blind),
         Key::Token(token) => {
+            let places = purpose.places();
             let row = sqlx::query(
-                "SELECT recipient FROM one_time_codes WHERE purpose = $1 AND token_hash = $2",
+                "SELECT recipient FROM one_time_codes
+                 WHERE purpose IN ($1, $2, $3) AND token_hash = $4",
             )
-            .bind(purpose.as_str())
+            .bind(places[0])
+            .bind(places[1])
+            .bind(places[2])
             .bind(hash_token(state, token)?.to_vec())
             .fetch_optional(&mut *reader)
             .await?;
@@ -553,10 +648,14 @@ pub async fn consume(
     purpose: CodeFor,
     guess: &Guess,
 ) -> Result<(), Error> {
+    let places = purpose.places();
     let deleted = sqlx::query(
-        "DELETE FROM one_time_codes WHERE purpose = $1 AND recipient = $2 AND token_hash = $3",
+        "DELETE FROM one_time_codes
+         WHERE purpose IN ($1, $2, $3) AND recipient = $4 AND token_hash = $5",
     )
-    .bind(purpose.as_str())
+    .bind(places[0])
+    .bind(places[1])
+    .bind(places[2])
     .bind(guess.recipient.as_slice())
     .bind(guess.token_hash.as_slice())
     .execute(&mut *connection)
@@ -579,7 +678,7 @@ pub async fn release(connection: &mut AnyConnection, guess: &Guess) -> Result<()
     }
 }
 
-/// Ends whatever code waits for `recipient`.
+/// Ends whatever code waits for `recipient`, of whoever's request.
 ///
 /// # Errors
 /// When the database fails.
@@ -588,8 +687,11 @@ pub async fn withdraw(
     purpose: CodeFor,
     recipient: &Blind,
 ) -> Result<(), Error> {
-    sqlx::query("DELETE FROM one_time_codes WHERE purpose = $1 AND recipient = $2")
-        .bind(purpose.as_str())
+    let places = purpose.places();
+    sqlx::query("DELETE FROM one_time_codes WHERE purpose IN ($1, $2, $3) AND recipient = $4")
+        .bind(places[0])
+        .bind(places[1])
+        .bind(places[2])
         .bind(recipient.as_slice())
         .execute(connection)
         .await?;
@@ -649,13 +751,21 @@ async fn why_not(
     found_by: Vec<u8>,
     now: Timestamp,
 ) -> Result<Error, Error> {
+    let places = purpose.places();
     let row = sqlx::query(match column {
         "recipient" => {
-            "SELECT expires_at FROM one_time_codes WHERE purpose = $1 AND recipient = $2"
+            "SELECT expires_at FROM one_time_codes
+             WHERE purpose IN ($1, $2, $3) AND recipient = $4
+             ORDER BY expires_at DESC LIMIT 1"
         }
-        _ => "SELECT expires_at FROM one_time_codes WHERE purpose = $1 AND token_hash = $2",
+        _ => {
+            "SELECT expires_at FROM one_time_codes
+             WHERE purpose IN ($1, $2, $3) AND token_hash = $4"
+        }
     })
-    .bind(purpose.as_str())
+    .bind(places[0])
+    .bind(places[1])
+    .bind(places[2])
     .bind(found_by)
     .fetch_optional(connection)
     .await?;
@@ -670,7 +780,7 @@ async fn why_not(
     })
 }
 
-fn hash_token(state: &State, token: &Secret) -> Result<[u8; 32], Error> {
+pub(super) fn hash_token(state: &State, token: &Secret) -> Result<[u8; 32], Error> {
     Ok(state
         .vault
         .mac(Purpose::Code, &[b"token", token.expose().as_bytes()])?)
@@ -698,34 +808,34 @@ fn mac(
     Ok(Digest::new(state.vault.mac(Purpose::Code, &parts)?))
 }
 
-/// Whether `code` is the one with this MAC: of a request that named no device, or one of `names`. All are
+/// Whether `code` is the candidate: of a request that named no device, or one of `names`. All are
 /// compared whichever matches, so that the time says nothing of which it is.
 fn is_right(
     state: &State,
     purpose: CodeFor,
-    token_hash: &[u8],
     code: &Secret,
     names: [Option<&str>; 2],
-    stored: &[u8],
+    candidate: &Candidate,
 ) -> Result<bool, Error> {
     let mut is_right = false;
     for device in [None, names[0], names[1]] {
-        is_right |= mac(state, purpose, token_hash, code, device)?.matches(stored);
+        let mac = mac(state, purpose, &candidate.token_hash, code, device)?;
+        is_right |= mac.matches(&candidate.code_mac);
     }
     Ok(is_right)
 }
 
-/// Opens what waits beside the code of `recipient`.
+/// Opens what waits beside a code of `recipient`.
 pub(super) fn open(
     state: &State,
-    purpose: CodeFor,
+    place: &str,
     recipient: &Blind,
     sealed: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let aad = aad(purpose, recipient);
+    let aad = aad(place, recipient);
     Ok(state.vault.open(Purpose::Registration, &aad, sealed)?)
 }
 
-fn aad(purpose: CodeFor, recipient: &Blind) -> Vec<u8> {
-    [purpose.as_str().as_bytes(), b"\0", recipient].concat()
+fn aad(place: &str, recipient: &Blind) -> Vec<u8> {
+    [place.as_bytes(), b"\0", recipient].concat()
 }

@@ -77,11 +77,14 @@ impl Proof {
             Self::Link(linked) => linked,
         };
         let now = state.clock.now();
+        let places = purpose.places();
         let deleted = sqlx::query(
             "DELETE FROM one_time_codes
-             WHERE purpose = $1 AND link_hash = $2 AND expires_at > $3",
+             WHERE purpose IN ($1, $2, $3) AND link_hash = $4 AND expires_at > $5",
         )
-        .bind(purpose.as_str())
+        .bind(places[0])
+        .bind(places[1])
+        .bind(places[2])
         .bind(linked.token_hash.as_slice())
         .bind(now)
         .execute(&mut *connection)
@@ -105,8 +108,9 @@ pub fn checked_token(token: &Secret) -> Result<(), Error> {
     }
 }
 
-/// Gives the code that was just issued to `recipient` a link to `page`, for its message; none to
-/// what is not a mail address, or without a page. An undeliverable code gets one like any other.
+/// Gives the code that was just issued to an address of this kind, bound to `issued`, a link to `page`,
+/// for its message; none to what is not a mail address, or without a page. An undeliverable code gets
+/// one like any other.
 ///
 /// # Errors
 /// When the database or the vault fails.
@@ -114,7 +118,7 @@ pub async fn attach(
     state: &State,
     connection: &mut AnyConnection,
     purpose: CodeFor,
-    (kind, recipient): (Kind, &Blind),
+    (kind, issued): (Kind, &Secret),
     page: Option<&str>,
 ) -> Result<Option<Secret>, Error> {
     let Some(page) = page.filter(|_| kind == Kind::Email) else {
@@ -122,9 +126,8 @@ pub async fn attach(
     };
     let random: [u8; 32] = state.random.bytes();
     let token = Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(random)));
-    sqlx::query("UPDATE one_time_codes SET link_hash = $3 WHERE purpose = $1 AND recipient = $2")
-        .bind(purpose.as_str())
-        .bind(recipient.as_slice())
+    sqlx::query("UPDATE one_time_codes SET link_hash = $2 WHERE token_hash = $1")
+        .bind(codes::hash_token(state, issued)?.as_slice())
         .bind(hash(state, purpose, &token)?.as_slice())
         .execute(connection)
         .await?;
@@ -141,12 +144,15 @@ pub async fn attach(
 /// over.
 pub async fn find(state: &State, purpose: CodeFor, token: &Secret) -> Result<Proof, Error> {
     let token_hash = hash(state, purpose, token)?;
+    let places = purpose.places();
     let mut reader = state.db.read().await?;
     let row = sqlx::query(
-        "SELECT recipient, payload, expires_at FROM one_time_codes
-         WHERE purpose = $1 AND link_hash = $2",
+        "SELECT purpose, recipient, payload, expires_at FROM one_time_codes
+         WHERE purpose IN ($1, $2, $3) AND link_hash = $4",
     )
-    .bind(purpose.as_str())
+    .bind(places[0])
+    .bind(places[1])
+    .bind(places[2])
     .bind(token_hash.as_slice())
     .fetch_optional(&mut *reader)
     .await?
@@ -157,9 +163,10 @@ pub async fn find(state: &State, purpose: CodeFor, token: &Secret) -> Result<Pro
     }
     let recipient: Vec<u8> = row.try_get("recipient")?;
     let recipient = read_blind(&recipient)?;
+    let place: String = row.try_get("purpose")?;
     let sealed: Vec<u8> = row.try_get("payload")?;
     Ok(Proof::Link(Linked {
-        payload: codes::open(state, purpose, &recipient, &sealed)?,
+        payload: codes::open(state, &place, &recipient, &sealed)?,
         recipient,
         token_hash,
     }))
@@ -174,11 +181,15 @@ pub async fn recipient(
     purpose: CodeFor,
     token: &Secret,
 ) -> Result<Option<Blind>, Error> {
+    let places = purpose.places();
     let mut reader = state.db.read().await?;
     let found: Option<Vec<u8>> = sqlx::query_scalar(
-        "SELECT recipient FROM one_time_codes WHERE purpose = $1 AND link_hash = $2",
+        "SELECT recipient FROM one_time_codes
+         WHERE purpose IN ($1, $2, $3) AND link_hash = $4",
     )
-    .bind(purpose.as_str())
+    .bind(places[0])
+    .bind(places[1])
+    .bind(places[2])
     .bind(hash(state, purpose, token)?.as_slice())
     .fetch_optional(&mut *reader)
     .await?;

@@ -15,10 +15,10 @@ use crate::person::{self, App, call, enrol, second_step};
 use crate::support::{Origin, Reply};
 
 use Door::{
-    Address, Change, Erase, Leave, LogOut, MailCode, NewApp, NewCodes, Passkey, Password, ProofApp,
-    ProofPasskey, ProofPassword, ProofRecovery, Provider, Refresh, Registration, RemoveAddress,
-    RemoveApp, RemoveMail, RemovePasskey, RemoveSms, Reset, SecondApp, SecondMail, SecondPasskey,
-    SecondRecovery, SecondSms, SmsCode, Unlink,
+    Address, BoundRegistration, Change, Erase, Leave, LogOut, MailCode, NewApp, NewCodes, Passkey,
+    Password, ProofApp, ProofPasskey, ProofPassword, ProofRecovery, Provider, Refresh,
+    Registration, RemoveAddress, RemoveApp, RemoveMail, RemovePasskey, RemoveSms, Reset, SecondApp,
+    SecondMail, SecondPasskey, SecondRecovery, SecondSms, SmsCode, Unlink,
 };
 
 const POST: Method = Method::POST;
@@ -45,6 +45,7 @@ pub(crate) enum Door {
     ProofRecovery,
     ProofPasskey,
     Registration,
+    BoundRegistration,
     Reset,
     Change,
     Address,
@@ -73,6 +74,7 @@ impl Door {
                 | Provider
                 | ProofPassword
                 | Registration
+                | BoundRegistration
                 | Reset
                 | Change
                 | Address
@@ -338,6 +340,15 @@ impl Scene {
                 origin.post("/register", body).await.expect(202, "");
                 let proof = json!({"code": origin.code(email)});
                 Attempt::new("/register/verify", json!({ "email": email }), proof)
+            }
+            BoundRegistration => {
+                let email = ["new@example.org", "other@example.org"][who];
+                let body = json!({"email": email, "password": NEW_PASSWORD});
+                let begun = origin.post("/register", body).await.expect(202, "");
+                let token = begun.headers["x-registration-token"].to_str().unwrap();
+                let proof = json!({"code": origin.code(email)});
+                let step = json!({ "registration_token": token });
+                Attempt::new("/register/verify", step, proof)
             }
             Reset => {
                 let body = json!({"identifier": person.email});

@@ -136,6 +136,20 @@ pub(crate) async fn registration() -> Thing {
     Thing::new(origin, asks, SESSIONS)
 }
 
+/// Of two registrations of one address either can be finished, and with it both end.
+pub(crate) async fn registrations() -> Thing {
+    let origin = origin().await;
+    let mut asks = Vec::new();
+    for password in [PASSWORD, "somebody else's words"] {
+        let body = json!({"email": NEW, "password": password});
+        let begun = origin.post("/register", body).await.expect(202, "");
+        let token = begun.headers["x-registration-token"].to_str().unwrap();
+        let proof = json!({"registration_token": token, "code": origin.code(NEW)});
+        asks.push(Ask::post("/register/verify", proof));
+    }
+    Thing::new(origin, asks, SESSIONS)
+}
+
 pub(crate) async fn code_to_log_in_with(body: Value, to: &'static str) -> Thing {
     let origin = origin().await;
     account(&origin).await;

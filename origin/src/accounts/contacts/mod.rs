@@ -185,7 +185,7 @@ async fn begin(
     let purpose = CodeFor::Contact;
     let issued = codes::issue(state, &mut tx, purpose, &blind, &payload, !taken).await?;
     let page = state.config.accounts.contact_url.as_deref();
-    let to = (pending.kind, &blind);
+    let to = (pending.kind, &issued.token);
     let link = links::attach(state, &mut tx, purpose, to, page).await?;
     let what = match pending.kind {
         Kind::Phone => "Somebody, perhaps you, adds a telephone number to your account.",
