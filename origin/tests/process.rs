@@ -454,6 +454,41 @@ fn accounts_are_looked_after_by_command() {
 }
 
 #[tokio::test]
+async fn an_altered_trail_is_sealed_by_hand_and_both_are_reported() {
+    use sqlx::Connection as _;
+
+    let instance = Instance::new();
+    assert!(instance.run(&["keys", "control", "prepare"]).0);
+    let begin = ["audit", "begin", "--by", "Grace Hopper", "--yes"];
+    let (done, said) = instance.run(&begin);
+    assert!(!done && said.contains("holds"), "{said}");
+    sqlx::any::install_default_drivers();
+    let url = format!("sqlite://{}/edgekeep.db", instance.data().display());
+    let mut database = sqlx::AnyConnection::connect(&url).await.unwrap();
+    sqlx::query("UPDATE audit_events SET reason = 'nothing' WHERE sequence = 1")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+
+    let found = "event 1 was changed";
+    for command in [&["audit", "verify"][..], &begin[..4]] {
+        let (done, said) = instance.run(command);
+        assert!(!done && said.contains(found), "{said}");
+    }
+    let unnamed = ["audit", "begin", "--by", " ", "--yes"];
+    assert!(!instance.run(&unnamed).0);
+    let (done, said) = instance.run(&begin);
+    assert!(done && said.contains("event 2 begins"), "{said}");
+    let (done, said) = instance.run(&["audit", "verify"]);
+    assert!(done, "{said}");
+    for part in ["1 events up to 1 do not hold", found, "1 events hold"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!instance.run(&begin).0);
+}
+
+#[tokio::test]
 async fn half_a_request_does_not_hold_up_a_stop() {
     use rustix::process::{Pid, Signal, kill_process};
     use std::io::Write as _;

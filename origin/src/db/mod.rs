@@ -141,6 +141,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "unbound_tries",
         include_str!("../../migrations/0126_unbound_tries.sql"),
     ),
+    (
+        130,
+        "audit seals",
+        include_str!("../../migrations/0130_audit_seals.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

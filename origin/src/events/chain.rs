@@ -9,6 +9,8 @@
 //! compute it for them: it signs a new end only behind one that it signed, the first when the
 //! database is made. Ends that are not as they were signed are never signed again ([`VOID`]).
 //!
+//! Behind a trail that does not hold another is begun by hand ([`seals`](super::seals)).
+//!
 //! What they still can do is put back an older copy of the trail with its ends; the end that is
 //! logged every hour, kept elsewhere, shows that ([`verify`] takes it).
 
@@ -18,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::{AnyConnection, Connection as _};
 use subtle::ConstantTimeEq as _;
 
+use super::seals::{self, Seal};
 use super::store::{self, Head};
 use super::{Kind, Outcome};
 use crate::clock::Timestamp;
@@ -91,6 +94,9 @@ pub enum Broken {
     /// There are events behind the signed end.
     #[error("there is an event {0} behind the signed end")]
     Behind(i64),
+    /// What was sealed, or the latest seal, is not as it was.
+    #[error("what was sealed up to event {0} is not as it was sealed")]
+    Sealed(i64),
     /// The trail does not go through an end that was noted elsewhere.
     #[error("the trail does not contain the end that was noted: {0}")]
     NotThrough(String),
@@ -126,7 +132,7 @@ pub(super) fn hash(previous: &str, sequence: i64, link: &Link) -> String {
     hex(&hasher.finalize())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
@@ -258,10 +264,12 @@ pub struct Sound {
     pub events: u64,
     /// The end, to be noted elsewhere.
     pub end: End,
+    /// Trails before it that do not hold, sealed as they were found.
+    pub seals: Vec<Seal>,
 }
 
 /// How many events are read at a time.
-const BATCH: i64 = 1_000;
+pub(super) const BATCH: i64 = 1_000;
 
 /// Follows the whole trail. `noted` is an end that was written down before, through which it must
 /// go; one that retention has removed since is not found either.
@@ -280,7 +288,8 @@ pub async fn verify(
     outcome
 }
 
-async fn follow(
+/// [`verify`] within the caller's transaction.
+pub(super) async fn follow(
     vault: &Vault,
     connection: &mut AnyConnection,
     noted: Option<&End>,
@@ -288,6 +297,10 @@ async fn follow(
     let head = store::head(connection).await?;
     if !holds(vault, &head).unwrap_or(false) {
         return Ok(Err(Broken::Ends));
+    }
+    let seals = seals::all(connection).await?;
+    if let Err(broken) = seals::check(vault, connection, &seals).await? {
+        return Ok(Err(broken));
     }
     let mut erased = Erased::default();
     let mut at = head.start.clone();
@@ -309,6 +322,9 @@ async fn follow(
             if hash != row.hash {
                 return Ok(Err(Broken::Changed(row.sequence)));
             }
+            if !seals::follows(&seals, &at, &row) {
+                return Ok(Err(Broken::Sealed(at.sequence)));
+            }
             erased.note(&row);
             if let Some(sealed) = &row.details {
                 let opened = vault.open(Purpose::Audit, &row.link.id, sealed);
@@ -329,7 +345,11 @@ async fn follow(
     } else if let Some(sequence) = erased.first() {
         Err(Broken::Details(sequence))
     } else if through {
-        Ok(Sound { events, end: at })
+        Ok(Sound {
+            events,
+            end: at,
+            seals,
+        })
     } else {
         Err(not_through(noted))
     })

@@ -21,6 +21,7 @@ use crate::vault::{Purpose, Vault};
 
 pub mod chain;
 mod routes;
+pub mod seals;
 mod store;
 
 pub(crate) use routes::{AuditEvent, of_account};
@@ -110,6 +111,8 @@ words! {
         Revocation = "revocation",
         /// The database was restored from a copy.
         Restore = "restore",
+        /// The trail was sealed as it was found, and this one begun behind it.
+        Audit = "audit",
     }
 }
 

@@ -6,6 +6,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 
 use super::chain::{self, End, Link};
+use super::seals;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::{SessionId, UserId};
@@ -56,7 +57,7 @@ pub(super) async fn head(connection: &mut AnyConnection) -> Result<Head, Error> 
 }
 
 /// The head, held until the transaction ends: events are chained one after another.
-async fn lock(connection: &mut AnyConnection) -> Result<Head, Error> {
+pub(super) async fn lock(connection: &mut AnyConnection) -> Result<Head, Error> {
     let row = sqlx::query(
         "UPDATE audit_head SET sequence = sequence WHERE id = 1
          RETURNING start_sequence, start_hash, sequence, hash, mac, mac_version",
@@ -194,6 +195,14 @@ pub(super) async fn after(
     rows.iter().map(read).collect()
 }
 
+/// The largest number of an event; 0 without any.
+pub(super) async fn last(connection: &mut AnyConnection) -> Result<i64, Error> {
+    let row = sqlx::query("SELECT COALESCE(MAX(sequence), 0) AS last FROM audit_events")
+        .fetch_one(connection)
+        .await?;
+    Ok(row.try_get("last")?)
+}
+
 /// What is looked for, newest first.
 #[derive(Debug, Default)]
 pub(super) struct Search<'a> {
@@ -276,22 +285,27 @@ fn read(row: &AnyRow) -> Result<Row, Error> {
     })
 }
 
-/// Removes events before `instant`, and lets the chain begin behind the last of them.
+/// Removes events before `instant`, and lets the chain begin behind the last of them; what was sealed
+/// goes as a whole.
 pub(super) async fn remove_until(
     vault: &Vault,
     connection: &mut AnyConnection,
     instant: Timestamp,
 ) -> Result<(), Error> {
     let head = lock(connection).await?;
+    let sealed = seals::remove_until(connection, instant).await?;
+    let sealed = sealed.unwrap_or(i64::MIN);
     // By number: instants need not be in order where a clock was set back.
     let last = sqlx::query(
         "SELECT sequence, hash FROM audit_events
-         WHERE sequence < (SELECT COALESCE(MIN(sequence), $2) FROM audit_events
-                           WHERE occurred_at >= $1)
+         WHERE sequence > $3
+           AND sequence < (SELECT COALESCE(MIN(sequence), $2) FROM audit_events
+                           WHERE occurred_at >= $1 AND sequence > $3)
          ORDER BY sequence DESC LIMIT 1",
     )
     .bind(instant)
     .bind(head.end.sequence + 1)
+    .bind(sealed)
     .fetch_optional(&mut *connection)
     .await?;
     let Some(row) = last else { return Ok(()) };
@@ -301,8 +315,9 @@ pub(super) async fn remove_until(
     };
     let holds = holds(vault, &head)?;
     let leads = chain::leads(connection, &head.start, &start).await?;
-    sqlx::query("DELETE FROM audit_events WHERE sequence <= $1")
+    sqlx::query("DELETE FROM audit_events WHERE sequence <= $1 AND sequence > $2")
         .bind(start.sequence)
+        .bind(sealed)
         .execute(&mut *connection)
         .await?;
     // Nothing of the trail is before its beginning.
