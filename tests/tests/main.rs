@@ -31,6 +31,7 @@ mod crash;
 mod ending;
 mod input;
 mod journey;
+mod proofs;
 mod races;
 mod readme;
 mod rotation;
