@@ -110,7 +110,7 @@ async fn an_issuer_that_signs_with_rsa_is_followed_by_a_gate_that_takes_nothing_
     assert_eq!(alg(&before.access), "RS256");
     // 3,072 bits are 384 bytes, 512 characters.
     assert_eq!(before.access.rsplit('.').next().map(str::len), Some(512));
-    rotate(&house).await;
+    rotate(&house.origin).await;
     // The server follows the command within a second.
     let followed = eventually(Duration::from_secs(10), || async {
         let tokens = house.origin.login(email, password).await;
