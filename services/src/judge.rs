@@ -145,6 +145,7 @@ impl Judge {
         let mut knowledge = Knowledge {
             verifier: &self.settings.verifier,
             keys: &held.keys,
+            foreign: &[],
             list: &held.list,
             sources: self.settings.sources,
             verified: &mut verified,
