@@ -701,6 +701,7 @@ async fn an_account_has_ten_devices_and_none_where_they_are_off() {
 
 /// Proves the address by a registration that waited while it got its account, on the device of `token`;
 /// the device token that comes back.
+#[expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 async fn proved(origin: &Origin, token: Option<&str>) -> String {
     let state = &origin.state;
     let blind = Identifier::email(ALICE).unwrap().blind(&state.vault);

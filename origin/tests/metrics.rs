@@ -284,7 +284,10 @@ fn a_public_listener_wants_a_token() {
         (&[("SERVER__METRICS_TOKEN", "twenty-one-characters")], false),
         (&[("SERVER__METRICS_TOKEN", "twenty-two-characters.")], true),
         // No header could bring it.
-        (&[("SERVER__METRICS_TOKEN", "twenty-two-characters!")], false),
+        (
+            &[("SERVER__METRICS_TOKEN", "twenty-two-characters!")],
+            false,
+        ),
         (&[("GATE__INTROSPECTION_TOKEN", "")], false),
     ] {
         assert_eq!(load(pairs).is_ok(), good, "{pairs:?}");

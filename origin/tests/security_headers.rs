@@ -93,7 +93,7 @@ fn check(what: &str, reply: &Reply, is: Is, is_tls: bool) {
         Is::Data => assert_eq!(cache, "no-store", "{what}"),
         Is::Public if what.contains("revocations") => assert_eq!(cache, "no-cache", "{what}"),
         Is::Page | Is::Published | Is::Public => {
-            assert!(cache.contains("max-age"), "{what}: {cache}")
+            assert!(cache.contains("max-age"), "{what}: {cache}");
         }
     }
     let is_page = is == Is::Page;

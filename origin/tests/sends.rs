@@ -511,8 +511,8 @@ async fn strangers_use_up_nothing_of_what_a_second_factor_may_send() {
         let body = json!({"mfa_token": token, "method": "sms"});
         (origin.post("/login/mfa/send", body).await, token)
     };
-    let (sent, token) = send().await;
-    sent.expect(200, "");
+    let (answer, token) = send().await;
+    answer.expect(200, "");
     quiet(&origin.state.mailer).await;
     let calls = provider.calls();
     assert_eq!(calls.len(), before + 6);

@@ -282,8 +282,9 @@ fn takes_the_token_from_exactly_one_place() {
 
 #[test]
 fn takes_the_token_from_fields_as_from_the_one_that_combines_them() {
+    type Row = (&'static [&'static [u8]], Result<&'static str, Rejection>);
     use Rejection::{TokenMalformed, TokenMissing};
-    let table: &[(&[&[u8]], Result<&str, Rejection>)] = &[
+    let table: &[Row] = &[
         (&[], Err(TokenMissing)),
         (&[b""], Err(TokenMissing)),
         (&[b" Bearer  abc "], Ok("abc")),
