@@ -21,6 +21,10 @@ use crate::{
     time::UnixTime,
 };
 
+mod pieces;
+
+pub use pieces::{Pieces, WholeDocument};
+
 const MAGIC: &[u8; 4] = b"EKC1";
 const PREFIX_BYTES: usize = 8;
 const SIGNATURE_BYTES: usize = 64;
@@ -39,6 +43,8 @@ pub const MAX_CONTROL_KEYS: usize = 2;
 pub enum DocumentType {
     /// The revocation list.
     Revocations,
+    /// What changed in the revocation list.
+    RevocationsDelta,
     /// A copy of the JWK Set.
     JwkSet,
     /// A copy of the policy.
@@ -50,6 +56,7 @@ impl DocumentType {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Revocations => "edgekeep-revocations",
+            Self::RevocationsDelta => "edgekeep-revocations-delta",
             Self::JwkSet => "edgekeep-jwks",
             Self::Policy => "edgekeep-policy",
         }
@@ -209,6 +216,42 @@ pub fn open<'a>(
     expected: DocumentType,
     issuer: &str,
 ) -> Result<Document<'a>, ControlError> {
+    let parts = take_apart(bytes)?;
+    if !parts.key(keys)?.verify(parts.signed, parts.signature) {
+        return Err(ControlError::SignatureInvalid);
+    }
+    let (sequence, issued_at) = said(&parts.header, expected, issuer)?;
+    Ok(Document {
+        sequence,
+        issued_at,
+        body: parts.body,
+    })
+}
+
+/// The sequence number and the body that a document claims to have; nothing is verified.
+pub(crate) fn unverified(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let parts = take_apart(bytes).ok()?;
+    let sequence = parts.header.member("seq")?.as_integer()?;
+    Some((u64::try_from(sequence).ok()?, parts.body))
+}
+
+/// A document of which nothing is verified.
+struct Parts<'a> {
+    signed: &'a [u8],
+    signature: &'a [u8; SIGNATURE_BYTES],
+    header: Object<'a>,
+    body: &'a [u8],
+}
+
+impl Parts<'_> {
+    /// The pinned key that the header names.
+    fn key<'k>(&self, keys: &'k ControlKeys) -> Result<&'k VerifyingKey, ControlError> {
+        keys.find(text(&self.header, "kid")?)
+            .ok_or(ControlError::KeyUnknown)
+    }
+}
+
+fn take_apart(bytes: &[u8]) -> Result<Parts<'_>, ControlError> {
     if bytes.len() > MAX_DOCUMENT_BYTES {
         return Err(ControlError::TooLarge);
     }
@@ -228,17 +271,24 @@ pub fn open<'a>(
     }
     let (header, body) = rest.split_at(length);
     let header = json::parse_object(header).map_err(|_| ControlError::Malformed)?;
+    Ok(Parts {
+        signed,
+        signature,
+        header,
+        body,
+    })
+}
 
-    let key = keys
-        .find(text(&header, "kid")?)
-        .ok_or(ControlError::KeyUnknown)?;
-    if !key.verify(signed, signature) {
-        return Err(ControlError::SignatureInvalid);
-    }
-    if text(&header, "typ")? != expected.name() {
+/// Sequence and issue time, if the header is of the type and the issuer that are expected.
+fn said(
+    header: &Object<'_>,
+    expected: DocumentType,
+    issuer: &str,
+) -> Result<(u64, UnixTime), ControlError> {
+    if text(header, "typ")? != expected.name() {
         return Err(ControlError::WrongType);
     }
-    if text(&header, "iss")? != issuer {
+    if text(header, "iss")? != issuer {
         return Err(ControlError::IssuerMismatch);
     }
     let number = |name| {
@@ -247,11 +297,8 @@ pub fn open<'a>(
             .and_then(Value::as_integer)
             .ok_or(ControlError::Malformed)
     };
-    Ok(Document {
-        sequence: u64::try_from(number("seq")?).map_err(|_| ControlError::Malformed)?,
-        issued_at: UnixTime(number("iat")?),
-        body,
-    })
+    let sequence = u64::try_from(number("seq")?).map_err(|_| ControlError::Malformed)?;
+    Ok((sequence, UnixTime(number("iat")?)))
 }
 
 fn text<'v>(header: &'v Object<'_>, name: &str) -> Result<&'v str, ControlError> {

@@ -4,7 +4,10 @@
 //! sessions exist, is as long for every kind of identifier, and can be searched where it lies.
 //! Among 250,000 entries the chance that a token which was never revoked matches is below 2⁻⁷⁷.
 //!
-//! Body, all integers little-endian:
+//! Whoever holds a list brings it up to date by a [`RevocationDelta`], which is signed as well; the
+//! lists of a series, from one start of the issuer to the next, have one key.
+//!
+//! Body of a list, all integers little-endian:
 //!
 //! ```text
 //! 16 bytes hash key | u32 jti count | u32 sid count | u32 kid count | u32 sub count
@@ -19,26 +22,53 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 
 use crate::{
     claims::Claims,
-    control::{self, ControlError, ControlKeys, DocumentType},
+    control::{self, ControlError, ControlKeys, DocumentType, Pieces},
     time::UnixTime,
     verifier::VerifiedToken,
 };
+
+mod delta;
+mod entries;
+
+pub use delta::{Edits, HashedEntry, MAX_DELTA_BYTES, NotApplied, RevocationDelta, encode_delta};
+pub use entries::{Counts, Entries};
 
 const HASH_BYTES: usize = 12;
 const SUBJECT_BYTES: usize = HASH_BYTES + 8;
 const KEY_BYTES: usize = 16;
 
+/// Key and counts, before the sections.
+const PREFIX_BYTES: usize = KEY_BYTES + size_of::<Counts>();
+
 type Hash = [u8; HASH_BYTES];
 
 /// What kind of identifier an entry names. The discriminant is hashed with the identifier, so
 /// that a session and a token of the same name are two things.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 enum Kind {
     Token = 1,
     Session = 2,
     Key = 3,
     Subject = 4,
+}
+
+impl Kind {
+    /// All of them, in the order of their sections.
+    const ALL: [Self; 4] = [Self::Token, Self::Session, Self::Key, Self::Subject];
+
+    /// Its place among the sections.
+    const fn index(self) -> usize {
+        self as usize - 1
+    }
+
+    /// Bytes of an entry.
+    const fn width(self) -> usize {
+        match self {
+            Self::Subject => SUBJECT_BYTES,
+            _ => HASH_BYTES,
+        }
+    }
 }
 
 /// Something that is revoked.
@@ -67,7 +97,7 @@ pub enum RevokedBy {
     Subject,
 }
 
-/// The key of one list's hashes: 16 random bytes.
+/// The key of the hashes in a series of lists: 16 random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashKey(pub [u8; KEY_BYTES]);
 
@@ -85,55 +115,45 @@ impl HashKey {
 /// Encodes the body of a list. Repeated entries are folded into one; of two instants for one
 /// subject the later counts.
 pub fn encode<'a>(key: &HashKey, entries: impl IntoIterator<Item = Entry<'a>>) -> Vec<u8> {
-    let (mut tokens, mut sessions, mut keys) = (Vec::new(), Vec::new(), Vec::new());
-    let mut subjects: Vec<(Hash, i64)> = Vec::new();
-    for entry in entries {
-        match entry {
-            Entry::Token(id) => tokens.push(key.hash(Kind::Token, id)),
-            Entry::Session(id) => sessions.push(key.hash(Kind::Session, id)),
-            Entry::Key(id) => keys.push(key.hash(Kind::Key, id)),
-            Entry::Subject(id, at) => subjects.push((key.hash(Kind::Subject, id), at.0)),
-        }
-    }
-    for hashes in [&mut tokens, &mut sessions, &mut keys] {
-        hashes.sort_unstable();
-        hashes.dedup();
-    }
-    subjects.sort_unstable();
-    // `dedup_by` drops its first argument, the later element: keep the larger instant.
-    subjects.dedup_by(|later, earlier| {
-        let same = later.0 == earlier.0;
-        if same {
-            earlier.1 = later.1;
-        }
-        same
-    });
+    Entries::new(key, entries).body(key)
+}
 
-    let mut body = Vec::from(key.0);
-    for count in [tokens.len(), sessions.len(), keys.len(), subjects.len()] {
-        // More than 2³² hashes exceed what a document may hold many times over.
-        body.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
-    }
-    for hash in [tokens, sessions, keys].iter().flatten() {
-        body.extend_from_slice(hash);
-    }
-    for (hash, not_before) in subjects {
-        body.extend_from_slice(&hash);
-        body.extend_from_slice(&not_before.to_le_bytes());
-    }
-    body
+fn split_counts(bytes: &[u8]) -> Option<(Counts, &[u8])> {
+    let (counts, rest) = bytes.split_first_chunk::<{ size_of::<Counts>() }>()?;
+    let (counts, _) = counts.as_chunks::<4>();
+    let counts: &[[u8; 4]; 4] = counts.first_chunk()?;
+    Some((counts.map(u32::from_le_bytes), rest))
 }
 
 /// A revocation list of the trusted issuer.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevocationList {
     sequence: u64,
     issued_at: UnixTime,
     key: HashKey,
-    tokens: Vec<Hash>,
-    sessions: Vec<Hash>,
-    keys: Vec<Hash>,
-    subjects: Vec<(Hash, UnixTime)>,
+    entries: Entries,
+}
+
+/// A list whose signature is being verified in pieces.
+#[derive(Debug)]
+pub struct Opening(Pieces);
+
+impl Opening {
+    /// Hashes the next megabyte; whether there is more.
+    pub fn advance(&mut self) -> bool {
+        self.0.advance()
+    }
+
+    /// The list, after whatever pieces were left.
+    ///
+    /// # Errors
+    ///
+    /// As of [`RevocationList::open`].
+    pub fn finish(self) -> Result<RevocationList, ControlError> {
+        let document = self.0.finish()?;
+        RevocationList::decode(document.body, document.sequence, document.issued_at)
+            .ok_or(ControlError::BodyInvalid)
+    }
 }
 
 impl RevocationList {
@@ -148,49 +168,33 @@ impl RevocationList {
         issuer: &str,
     ) -> Result<Self, ControlError> {
         let document = control::open(bytes, control_keys, DocumentType::Revocations, issuer)?;
-        Self::decode(document.body, document.sequence, document.issued_at)
+        Self::decode(document.body.into(), document.sequence, document.issued_at)
             .ok_or(ControlError::BodyInvalid)
     }
 
-    fn decode(body: &[u8], sequence: u64, issued_at: UnixTime) -> Option<Self> {
+    /// Begins to open a signed list that may have megabytes, to go on in pieces. The list will lie
+    /// where the document does: it is not copied.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`] for what can be seen without the signature.
+    pub fn opening(
+        bytes: Vec<u8>,
+        control_keys: &ControlKeys,
+        issuer: &str,
+    ) -> Result<Opening, ControlError> {
+        Pieces::begin(bytes, control_keys, DocumentType::Revocations, issuer).map(Opening)
+    }
+
+    fn decode(mut body: Vec<u8>, sequence: u64, issued_at: UnixTime) -> Option<Self> {
         let (key, rest) = body.split_first_chunk::<KEY_BYTES>()?;
-        let (counts, rest) = rest.split_first_chunk::<16>()?;
-        let (counts, _) = counts.as_chunks::<4>();
-        let mut rest = rest;
-        let mut section = |index: usize, width: usize| {
-            let count = usize::try_from(u32::from_le_bytes(counts[index])).ok()?;
-            let (section, after) = rest.split_at_checked(count.checked_mul(width)?)?;
-            rest = after;
-            Some(section)
-        };
-        let [tokens, sessions, keys] = [
-            section(0, HASH_BYTES)?,
-            section(1, HASH_BYTES)?,
-            section(2, HASH_BYTES)?,
-        ]
-        .map(|section| section.as_chunks::<HASH_BYTES>().0.to_vec());
-        let subjects: Vec<(Hash, UnixTime)> = section(3, SUBJECT_BYTES)?
-            .as_chunks::<SUBJECT_BYTES>()
-            .0
-            .iter()
-            .filter_map(|entry| {
-                let (hash, not_before) = entry.split_first_chunk::<HASH_BYTES>()?;
-                let not_before = i64::from_le_bytes(not_before.try_into().ok()?);
-                Some((*hash, UnixTime(not_before)))
-            })
-            .collect();
-        let sorted = [&tokens, &sessions, &keys]
-            .iter()
-            .all(|hashes| hashes.is_sorted_by(|a, b| a < b))
-            && subjects.is_sorted_by(|a, b| a.0 < b.0);
-        (rest.is_empty() && sorted).then_some(Self {
+        let (key, (counts, _)) = (HashKey(*key), split_counts(rest)?);
+        body.drain(..PREFIX_BYTES);
+        Some(Self {
             sequence,
             issued_at,
-            key: HashKey(*key),
-            tokens,
-            sessions,
-            keys,
-            subjects,
+            key,
+            entries: Entries::from_sections(body, counts)?,
         })
     }
 
@@ -200,33 +204,24 @@ impl RevocationList {
     }
 
     fn find_claims(&self, claims: &Claims, key_id: &str) -> Option<RevokedBy> {
-        let listed = |hashes: &[Hash], kind, identifier| {
-            !hashes.is_empty()
-                && hashes
-                    .binary_search(&self.key.hash(kind, identifier))
-                    .is_ok()
+        let find = |kind, identifier| {
+            if self.entries.has_none(kind) {
+                return None;
+            }
+            self.entries.find(kind, &self.key.hash(kind, identifier))
         };
-        if listed(&self.keys, Kind::Key, key_id) {
+        if find(Kind::Key, key_id).is_some() {
             return Some(RevokedBy::Key);
         }
         let session = claims.session_id.as_deref();
-        if session.is_some_and(|session| listed(&self.sessions, Kind::Session, session)) {
+        if session.is_some_and(|session| find(Kind::Session, session).is_some()) {
             return Some(RevokedBy::Session);
         }
-        if listed(&self.tokens, Kind::Token, &claims.token_id) {
+        if find(Kind::Token, &claims.token_id).is_some() {
             return Some(RevokedBy::Token);
         }
-        if !self.subjects.is_empty() {
-            let hash = self.key.hash(Kind::Subject, &claims.subject);
-            let found = self
-                .subjects
-                .binary_search_by_key(&hash, |(hash, _)| *hash)
-                .ok()?;
-            if claims.issued_at <= self.subjects[found].1 {
-                return Some(RevokedBy::Subject);
-            }
-        }
-        None
+        let (_, not_before) = find(Kind::Subject, &claims.subject)?.split_last_chunk::<8>()?;
+        (claims.issued_at.0 <= i64::from_le_bytes(*not_before)).then_some(RevokedBy::Subject)
     }
 
     /// The list's place among the lists of its issuer.
@@ -239,14 +234,24 @@ impl RevocationList {
         self.issued_at
     }
 
+    /// The key of its hashes: the name of the series of lists that deltas continue.
+    pub const fn key(&self) -> &HashKey {
+        &self.key
+    }
+
     /// How many entries it has.
-    pub const fn len(&self) -> usize {
-        self.tokens.len() + self.sessions.len() + self.keys.len() + self.subjects.len()
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Whether nothing is revoked.
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of memory that its entries take.
+    pub const fn memory(&self) -> usize {
+        self.entries.memory()
     }
 
     /// Whether the list may take the place of `held`: of a lower sequence it may not, since

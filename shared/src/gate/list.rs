@@ -1,7 +1,7 @@
 //! The revocation list that a gate holds.
 
 use super::refresh::{Attempts, Millis};
-use crate::revocation::RevocationList;
+use crate::revocation::{HashKey, NotApplied, RevocationDelta, RevocationList};
 
 /// A list that was checked with a source this recently is used as it is.
 pub const FRESH: Millis = 2_000;
@@ -95,6 +95,24 @@ impl HeldList {
         }
         self.list = Some(list);
         Ok(())
+    }
+
+    /// What a delta has to continue: the held list's sequence number and the key of its series.
+    pub fn held(&self) -> Option<(u64, HashKey)> {
+        let list = self.list.as_ref()?;
+        Some((list.sequence(), *list.key()))
+    }
+
+    /// Brings the held list up to date by `delta`, if that continues exactly it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotApplied`]; the held list is as it was. `Gap` where none is held.
+    pub fn apply(&mut self, delta: &RevocationDelta<'_>, now: Millis) -> Result<(), NotApplied> {
+        if delta.issued_at().0 > now / 1_000 + CLOCK_TOLERANCE {
+            return Err(NotApplied::Future);
+        }
+        self.list.as_mut().ok_or(NotApplied::Gap)?.apply(delta)
     }
 
     /// The record of asking the source.

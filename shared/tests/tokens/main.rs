@@ -3,6 +3,7 @@
 
 mod assertion;
 mod corpus;
+mod delta;
 mod gate;
 mod held;
 mod issuers;
