@@ -23,9 +23,9 @@ async fn count(state: &State, sql: &'static str) -> i64 {
 
 /// The list that `state` publishes now, as a gate that pins `pinned` opens it.
 async fn list(state: &State, pinned: &str) -> Option<RevocationList> {
-    let documents = state.publisher.current().await.unwrap();
+    let list = state.publisher.lists().await.unwrap().list().await.unwrap();
     let keys = ControlKeys::parse(pinned.as_bytes()).unwrap();
-    RevocationList::open(documents.revocations.bytes(), &keys, &state.config.issuer()).ok()
+    RevocationList::open(list.document.bytes(), &keys, &state.config.issuer()).ok()
 }
 
 #[tokio::test]

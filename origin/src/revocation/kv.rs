@@ -13,10 +13,11 @@ use axum::{Router, body::Body};
 use tokio::net::TcpListener;
 
 use crate::app::State;
+use crate::error::Error;
 use crate::listen;
-use crate::tokens::bearer;
+use crate::tokens::{Published, bearer};
 
-/// The router: the three keys, and nothing else.
+/// The router: the four keys, and nothing else.
 pub fn app(state: State) -> Router {
     Router::new()
         .route("/{key}", get(read))
@@ -50,7 +51,8 @@ async fn authorize(Shared(state): Shared<State>, request: Request, next: Next) -
     next.run(request).await
 }
 
-/// `GET /<key>`: `revocations`, `jwks` or `policy`, each signed by the control key.
+/// `GET /<key>`: `revocations`, `revocations-delta`, `jwks` or `policy`, each signed by the control
+/// key.
 ///
 /// 404 for any other key; 503 while nothing could be signed.
 async fn read(
@@ -58,18 +60,12 @@ async fn read(
     Path(key): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    let documents = match state.publisher.current_soon().await {
-        Ok(documents) => documents,
+    let document = match document(&state, &key).await {
+        Ok(document) => document,
         Err(error) => {
             tracing::error!(%error, "nothing to serve to the gate");
             return StatusCode::SERVICE_UNAVAILABLE.into_response();
         }
-    };
-    let document = match key.as_str() {
-        "revocations" => Some(&documents.revocations),
-        "jwks" => Some(&documents.jwk_set),
-        "policy" => documents.policy.as_ref(),
-        _ => None,
     };
     if let Some(document) = document {
         return document.respond(&headers, "application/octet-stream", "no-store");
@@ -81,4 +77,16 @@ async fn read(
         .headers_mut()
         .insert(header::CACHE_CONTROL, no_store);
     response
+}
+
+async fn document(state: &State, key: &str) -> Result<Option<Published>, Error> {
+    let documents = state.publisher.current_soon().await?;
+    let lists = state.publisher.lists().await?;
+    Ok(match key {
+        "revocations" => Some(lists.list().await?.document),
+        "revocations-delta" => lists.latest_delta().await?,
+        "jwks" => Some(documents.jwk_set.clone()),
+        "policy" => documents.policy.clone(),
+        _ => None,
+    })
 }

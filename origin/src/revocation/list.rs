@@ -1,22 +1,22 @@
-//! The publisher: folds what is revoked into one signed list, and signs the copies of JWK Set and
-//! policy that gates find in their key-value store.
+//! The publisher: folds what is revoked into one list, and signs what gates are told: the list,
+//! deltas that lead to it, and the copies of JWK Set and policy in their key-value store.
 //!
-//! All three are signed together, under one sequence number that the database keeps. They are
-//! signed again at every heartbeat, so that their age says something, and at once when something
+//! All of one publication have one sequence number that the database keeps. There is another
+//! publication at every heartbeat, so that their age says something, and at once when something
 //! changed: in this process by the signal, in another (the command line, a second origin) by the
-//! counters, which are looked at a few times a second.
+//! counters, which are looked at a few times a second. List and deltas are signed when somebody asks
+//! for them ([`Lists`]).
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use edgekeep_shared::control::DocumentType;
-use edgekeep_shared::revocation::{Entry, HashKey, encode};
 use edgekeep_shared::time::UnixTime;
 use sqlx::AnyConnection;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::control_key::ControlKey;
+use super::lists::{Lists, Signing};
 use super::{Signal, store};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
@@ -31,11 +31,13 @@ use crate::vault::Vault;
 /// How long a gate waits for a list that is newer than the one held.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// What was signed together.
+/// Rows of the database that are read at a time. A start with a quarter of a million entries, or a
+/// command that revokes as many, reads the rest of them before it asks for the turn to write.
+const PAGE: i64 = 5_000;
+
+/// What was published together, but for list and deltas.
 #[derive(Clone, Debug)]
 pub struct Documents {
-    /// The revocation list.
-    pub revocations: Published,
     /// The copy of the JWK Set.
     pub jwk_set: Published,
     /// The copy of the policy, where one is configured.
@@ -67,31 +69,21 @@ impl Documents {
     }
 }
 
-/// Entries that matter, by kind and value, as of one value of their counter.
-#[derive(Debug, Default)]
-struct Live {
-    change: i64,
-    entries: Arc<Entries>,
-}
-
-/// Until which second, and when that no longer matters, by kind and value.
-type Entries = BTreeMap<(String, String), (i64, Option<Timestamp>)>;
-
 /// Signs and holds what the gates are told.
 #[derive(Debug)]
 pub struct Publisher {
     db: Db,
     vault: Vault,
     clock: Clock,
-    random: Random,
-    issuer: String,
     policy: Option<String>,
     heartbeat: Duration,
     control_key: RwLock<Arc<ControlKey>>,
     keyring: Arc<Keyring>,
     signal: Arc<Signal>,
-    live: Mutex<Live>,
-    documents: RwLock<Option<Arc<Documents>>>,
+    /// The counter of changes up to which entries were read. Held while something is published.
+    read: Arc<Mutex<i64>>,
+    lists: Arc<Lists>,
+    documents: Arc<RwLock<Option<Arc<Documents>>>>,
 }
 
 impl Publisher {
@@ -108,15 +100,14 @@ impl Publisher {
             db: db.clone(),
             vault: vault.clone(),
             clock: clock.clone(),
-            random: random.clone(),
-            issuer: config.issuer(),
             policy,
             heartbeat: Duration::from_secs(config.revocation.heartbeat_seconds),
             control_key: RwLock::new(Arc::new(control_key)),
             keyring: Arc::clone(keyring),
             signal: Arc::clone(signal),
-            live: Mutex::default(),
-            documents: RwLock::new(None),
+            read: Arc::default(),
+            lists: Arc::new(Lists::new(config.issuer(), clock, random)),
+            documents: Arc::default(),
         }
     }
 
@@ -205,6 +196,15 @@ impl Publisher {
         }
     }
 
+    /// The list of now and the deltas that lead to it.
+    ///
+    /// # Errors
+    /// When nothing was published yet and the database fails.
+    pub async fn lists(&self) -> Result<&Lists, Error> {
+        self.current_soon().await?;
+        Ok(&self.lists)
+    }
+
     /// Signs again if another process changed what is to be told.
     ///
     /// # Errors
@@ -223,72 +223,92 @@ impl Publisher {
         Ok(())
     }
 
-    /// Reads what changed and signs it. `force` signs even what another caller has just signed.
+    /// Reads what changed and publishes it. `force` publishes even what another caller has just
+    /// published.
     async fn publish(&self, force: bool) -> Result<Arc<Documents>, Error> {
-        let mut live = self.live.lock().await;
+        let mut read = Arc::clone(&self.read).lock_owned().await;
         if let (false, Some(documents)) = (force, self.fresh()) {
             return Ok(documents);
         }
         // Before reading: what is signalled from here on is published once more.
         let signals = self.signal.count();
         self.keyring.refresh().await?;
+        read = self.catch_up(read).await?;
         let ring = self.keyring.ring();
         let now = self.clock.now();
         // A write transaction waits its turn behind the change that was signalled, and gives the
         // list a number that orders it after every list that knew less.
         let mut tx = self.db.write().await?;
         let change = store::lock(&mut tx).await?;
-        let rows = store::since(&mut tx, live.change).await?;
+        let rows = store::since(&mut tx, *read, i64::MAX).await?;
         let sequence = store::next_sequence(&mut tx, now.micros().div_euclid(1_000)).await?;
         let control_key = self.current_control_key(&mut tx).await?;
         tx.commit().await?;
-        // Nobody else holds them, unless a publication was given up half-way.
-        let entries = Arc::make_mut(&mut live.entries);
-        for row in rows {
-            entries.insert((row.kind, row.value), (row.not_before, row.expires_at));
-        }
-        entries.retain(|_, (_, expires_at)| expires_at.is_none_or(|at| now < at));
-        live.change = change;
 
         let sequence = u64::try_from(sequence).map_err(|_| Error::internal("sequence"))?;
-        let issued_at = UnixTime(now.unix_seconds());
-        let sign = {
-            let (control_key, issuer) = (Arc::clone(&control_key), self.issuer.clone());
-            move |document_type, body: &[u8]| {
-                Published::new(control_key.sign(document_type, &issuer, sequence, issued_at, body))
-            }
+        let signing = Signing {
+            control_key,
+            sequence,
+            issued_at: UnixTime(now.unix_seconds()),
         };
-        // A key of its own for every list: two lists tell nobody what they have in common.
-        let hash_key = HashKey(self.random.bytes());
-        let entries = Arc::clone(&live.entries);
-        // A list of a quarter of a million entries takes a tenth of a second, in which whoever
-        // shares this thread would get no answer.
-        let sign_list = sign.clone();
-        let revocations = tokio::task::spawn_blocking(move || {
-            let body = encode(&hash_key, entries.iter().filter_map(entry));
-            sign_list(DocumentType::Revocations, &body)
+        let (lists, held) = (Arc::clone(&self.lists), Arc::clone(&self.documents));
+        let policy = self.policy.clone();
+        // On a thread of its own: after a mass revocation it takes a while. Whoever gives up waiting
+        // for it leaves it to finish: a publication is whole, and one comes after the other.
+        tokio::task::spawn_blocking(move || {
+            let is_whole = lists.publish(&rows, now, &signing);
+            // What is not whole begins anew, from the first row.
+            *read = if is_whole { change } else { 0 };
+            if !is_whole {
+                *held.write().unwrap_or_else(PoisonError::into_inner) = None;
+                return Err(Error::internal("the list differs from what it was made of"));
+            }
+            let sign = |document_type, body: &[u8]| {
+                Published::new(lists.sign(&signing, document_type, body))
+            };
+            let documents = Arc::new(Documents {
+                jwk_set: sign(DocumentType::JwkSet, ring.document().bytes()),
+                policy: policy.map(|text| sign(DocumentType::Policy, text.as_bytes())),
+                sequence,
+                entries: lists.len(),
+                signed_at: now,
+                signals,
+                keyring: ring.change(),
+                change,
+            });
+            *held.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&documents));
+            Ok(documents)
         })
         .await
-        .map_err(|_| Error::internal("the list could not be made"))?;
-        let documents = Arc::new(Documents {
-            revocations,
-            jwk_set: sign(DocumentType::JwkSet, ring.document().bytes()),
-            policy: self
-                .policy
-                .as_ref()
-                .map(|text| sign(DocumentType::Policy, text.as_bytes())),
-            sequence,
-            entries: live.entries.len(),
-            signed_at: now,
-            signals,
-            keyring: ring.change(),
-            change,
-        });
-        *self
-            .documents
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&documents));
-        Ok(documents)
+        .map_err(|_| Error::internal("the list could not be made"))?
+    }
+
+    /// Takes all but the last rows that were not read yet, a page at a time and beside whoever
+    /// writes.
+    async fn catch_up(
+        &self,
+        mut read: OwnedMutexGuard<i64>,
+    ) -> Result<OwnedMutexGuard<i64>, Error> {
+        loop {
+            let mut reader = self.db.read().await?;
+            let rows = store::since(&mut reader, *read, PAGE).await?;
+            drop(reader);
+            let Some(last) = rows
+                .last()
+                .filter(|_| i64::try_from(rows.len()) == Ok(PAGE))
+            else {
+                return Ok(read);
+            };
+            let last = last.change;
+            let lists = Arc::clone(&self.lists);
+            read = tokio::task::spawn_blocking(move || {
+                lists.take(&rows);
+                *read = last;
+                read
+            })
+            .await
+            .map_err(|_| Error::internal("the list could not be made"))?;
+        }
     }
 
     /// Removes entries that no longer matter from the database.
@@ -299,17 +319,5 @@ impl Publisher {
         let mut tx = self.db.write().await?;
         store::remove_expired(&mut tx, self.clock.now()).await?;
         Ok(tx.commit().await?)
-    }
-}
-
-fn entry<'a>(
-    ((kind, value), (not_before, _)): (&'a (String, String), &'a (i64, Option<Timestamp>)),
-) -> Option<Entry<'a>> {
-    match kind.as_str() {
-        "jti" => Some(Entry::Token(value)),
-        "sid" => Some(Entry::Session(value)),
-        "kid" => Some(Entry::Key(value)),
-        "sub" => Some(Entry::Subject(value, UnixTime(*not_before))),
-        _ => None,
     }
 }

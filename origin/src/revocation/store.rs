@@ -57,13 +57,18 @@ pub(super) async fn lock(connection: &mut AnyConnection) -> Result<i64, Error> {
     Ok(row.try_get("value")?)
 }
 
-/// Entries written after the change `after`, in order.
-pub(super) async fn since(connection: &mut AnyConnection, after: i64) -> Result<Vec<Row>, Error> {
+/// The first `limit` entries written after the change `after`, in order.
+pub(super) async fn since(
+    connection: &mut AnyConnection,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<Row>, Error> {
     let rows = sqlx::query(
         "SELECT kind, value, not_before, expires_at, change FROM revocations
-         WHERE change > $1 ORDER BY change",
+         WHERE change > $1 ORDER BY change LIMIT $2",
     )
     .bind(after)
+    .bind(limit)
     .fetch_all(connection)
     .await?;
     rows.iter().map(read).collect()

@@ -25,6 +25,15 @@ impl Published {
         Self { bytes, tag }
     }
 
+    /// A document of these bytes that is called `tag`, of the characters of base64url and full
+    /// stops: where documents have a name already, megabytes need not be hashed for one.
+    pub fn named(bytes: impl Into<Bytes>, tag: &str) -> Self {
+        Self {
+            bytes: bytes.into(),
+            tag: format!("\"{tag}\""),
+        }
+    }
+
     /// The bytes.
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
