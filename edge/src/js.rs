@@ -84,6 +84,11 @@ pub(crate) async fn read_body(response: &web_sys::Response, limit: usize) -> Opt
     (bytes.length() as usize <= limit).then(|| bytes.to_vec())
 }
 
+/// Lets the platform do something else before more is computed: a worker has one thread.
+pub(crate) async fn pause() {
+    Delay::from(Duration::ZERO).await;
+}
+
 /// A random correlation id.
 pub(crate) fn random_id() -> String {
     let crypto = Reflect::get(&js_sys::global(), &JsValue::from_str("crypto"));

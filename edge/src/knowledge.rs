@@ -14,25 +14,21 @@ use std::{
     time::Duration,
 };
 
-use edgekeep_shared::{
-    gate::{
-        cache::VerifiedTokens,
-        issuers::ForeignIssuer,
-        keys::HeldKeys,
-        list::{self, DEADLINE, FRESH, HeldList, KEPT},
-        refresh::{Attempts, Millis},
-        rules::HeldPolicy,
-    },
-    revocation::RevocationList,
+use edgekeep_shared::gate::{
+    cache::VerifiedTokens,
+    issuers::ForeignIssuer,
+    keys::HeldKeys,
+    list::{DEADLINE, FRESH, HeldList, KEPT},
+    refresh::{Attempts, Millis},
+    rules::HeldPolicy,
 };
-use futures_util::future::join;
 use worker::{Context, Delay, console_error};
 
 use crate::{
     config::Config,
     issuers::Foreign,
     js,
-    sources::{Feed, FetchedKeys, Sources},
+    sources::{FetchedKeys, Sources},
 };
 
 /// Verified tokens per generation. With claims of 1 KiB two generations take 8 MiB of the
@@ -72,7 +68,7 @@ pub(crate) struct Knowledge {
     pub(crate) policy: HeldPolicy,
     pub(crate) verified: VerifiedTokens,
     /// The `ETag` of the feed's list, if that very list was taken.
-    list_etag: Option<String>,
+    pub(crate) list_etag: Option<String>,
 }
 
 impl Knowledge {
@@ -299,51 +295,6 @@ impl Shared {
         keys.finish(now, changed.is_some());
         if changed == Some(true) {
             known.verified.forget(foreign.verifier.issuer());
-        }
-    }
-
-    /// Where there is a feed, it has the word: KV may be minutes behind, so that its list counts as
-    /// it comes but is no check, unless the feed does not answer in time.
-    async fn refresh_list(&self) {
-        let etag = self.known.borrow().list_etag.clone();
-        let feed = async {
-            let confirmed = match self.sources.list_from_feed(&self.config, etag).await {
-                Some(Feed::List(list, etag)) => {
-                    let taken = self.offer_list(list);
-                    self.known.borrow_mut().list_etag = etag.filter(|_| taken);
-                    taken
-                }
-                // Its list is the one that was taken from it.
-                Some(Feed::Unchanged) => self.known.borrow().list.list().is_some(),
-                None => false,
-            };
-            // At once: nobody waits for KV behind a feed that has answered.
-            if confirmed {
-                self.known.borrow_mut().list.finish(js::now(), true);
-            }
-            confirmed
-        };
-        let kv = async {
-            match self.sources.list_from_kv(&self.config).await {
-                Some(list) => self.offer_list(list),
-                None => false,
-            }
-        };
-        if let (false, from_kv) = join(feed, kv).await {
-            self.known.borrow_mut().list.finish(js::now(), from_kv);
-        }
-    }
-
-    /// Holds `list` from now on, unless the held one is newer; whether it does.
-    fn offer_list(&self, list: RevocationList) -> bool {
-        match self.known.borrow_mut().list.offer(list, js::now()) {
-            Ok(()) => true,
-            // KV may be a minute behind the feed: nothing to tell while the other confirms.
-            Err(list::NotTaken::Older) => false,
-            Err(reason) => {
-                console_error!("revocation list not taken: {reason:?}");
-                false
-            }
         }
     }
 

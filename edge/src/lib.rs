@@ -2,7 +2,7 @@
 //!
 //! The decision itself is [`edgekeep_shared::gate`], a pure function. This crate feeds it:
 //! [`config`] and [`issuers`] read the variables, `knowledge` holds what an isolate knows, `sources` fetches keys,
-//! list and policy, `gate` serves a request, `limiter` asks how often it may, `upstream` sends on what may pass, and [`assertion`]
+//! list and policy, `list` keeps the list current, `gate` serves a request, `limiter` asks how often it may, `upstream` sends on what may pass, and [`assertion`]
 //! signs who is asking. [`authz`] reads the questions of other gateways. What was decided is a
 //! line of the log ([`record`]) and a count ([`metrics`]).
 //!
@@ -26,6 +26,8 @@ mod js;
 mod knowledge;
 #[cfg(target_arch = "wasm32")]
 mod limiter;
+#[cfg(target_arch = "wasm32")]
+mod list;
 #[cfg(target_arch = "wasm32")]
 mod recorder;
 #[cfg(target_arch = "wasm32")]

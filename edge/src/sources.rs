@@ -7,7 +7,7 @@ use edgekeep_shared::{
     gate::{Introspection, keys::max_age, list::DEADLINE, refresh::Millis},
     jwk::{JwkSet, MAX_SET_BYTES},
     policy::{MAX_POLICY_BYTES, Policy},
-    revocation::RevocationList,
+    revocation::HashKey,
     time::UnixTime,
 };
 use wasm_bindgen::JsValue;
@@ -20,6 +20,7 @@ use worker::{
 use crate::{
     config::Config,
     js::{Fetcher, read_body, within},
+    list,
 };
 
 /// Seconds for which Workers KV may answer from the location's cache; the platform's minimum.
@@ -42,12 +43,14 @@ pub(crate) enum FetchedKeys {
     Copy(JwkSet, Millis),
 }
 
-/// What the feed says.
+/// What the feed says; nothing is verified.
 pub(crate) enum Feed {
     /// The list of the `ETag` that was sent is still the newest.
     Unchanged,
     /// A list, with its `ETag`.
-    List(RevocationList, Option<String>),
+    List(Vec<u8>, Option<String>),
+    /// A delta to a list with this `ETag`.
+    Delta(Vec<u8>, Option<String>),
 }
 
 /// What the isolate talks to.
@@ -98,26 +101,23 @@ impl Sources {
         ))
     }
 
-    /// What the issuer's feed says, where it is a source.
+    /// What the issuer's feed says, where it is a source, to whoever holds the list `held`.
     pub(crate) async fn list_from_feed(
         &self,
         config: &Config,
         etag: Option<String>,
+        held: Option<(u64, HashKey)>,
     ) -> Option<Feed> {
         let origin = config
             .origin_url
             .as_ref()
             .filter(|_| config.list_from_feed)?;
         let ask = async {
-            let url = format!("{origin}/.well-known/revocations");
+            let url = list::feed_url(origin, held);
             let response = get(self.origin.as_ref(), &url, etag.as_deref()).await?;
             match response.status() {
                 304 => Some(Feed::Unchanged),
-                200 => {
-                    let etag = response.headers().get("etag").ok().flatten();
-                    let body = read_body(&response, control::MAX_DOCUMENT_BYTES).await?;
-                    Some(Feed::List(open_list(&body, config)?, etag))
-                }
+                200 => list::read_feed(&response).await,
                 status => {
                     console_warn!("revocation list: {url} answered {status}");
                     None
@@ -127,15 +127,12 @@ impl Sources {
         within(LIMIT, ask).await.flatten()
     }
 
-    /// The list in KV, where it is a source.
-    pub(crate) async fn list_from_kv(&self, config: &Config) -> Option<RevocationList> {
+    /// The list in KV, or the delta that leads to it, where KV is a source; nothing is verified.
+    pub(crate) async fn list_from_kv(&self, config: &Config, key: &str) -> Option<Vec<u8>> {
         if !config.list_from_kv {
             return None;
         }
-        let body = within(LIMIT, self.kv_bytes("revocations"))
-            .await
-            .flatten()?;
-        open_list(&body, config)
+        within(LIMIT, self.kv_bytes(key)).await.flatten()
     }
 
     /// The policy in KV, with its sequence and when it was signed.
@@ -244,16 +241,6 @@ async fn keys_over_http(fetcher: Option<&Fetcher>, url: &str) -> Option<FetchedK
     let set = parse_set(&body)?;
     let max_age = control.as_deref().and_then(max_age);
     Some(FetchedKeys::Fresh(set, max_age))
-}
-
-fn open_list(body: &[u8], config: &Config) -> Option<RevocationList> {
-    let list = RevocationList::open(
-        body,
-        config.control_keys.as_ref()?,
-        config.verifier.issuer(),
-    );
-    list.inspect_err(|error| console_warn!("revocation list refused: {error}"))
-        .ok()
 }
 
 fn parse_set(body: &[u8]) -> Option<JwkSet> {

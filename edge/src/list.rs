@@ -1,0 +1,214 @@
+//! Keeping the revocation list current: by deltas where they lead on from the list that is held,
+//! else by the whole list.
+//!
+//! What changed is small, the list may have megabytes. So it is verified in pieces with pauses in
+//! between, and asked for only by who holds none, or one that no delta leads on from.
+
+use std::{pin::pin, time::Duration};
+
+use edgekeep_shared::{
+    base64url,
+    control::{ControlKeys, MAX_DOCUMENT_BYTES},
+    gate::list::NotTaken,
+    revocation::{HashKey, MAX_DELTA_BYTES, NotApplied, RevocationDelta, RevocationList},
+};
+use futures_util::future::join;
+use worker::{console_error, console_warn, web_sys::Response};
+
+use crate::{
+    js::{self, pause, read_body, within},
+    knowledge::Shared,
+    sources::Feed,
+};
+
+/// KV is asked beside a feed that has not answered so soon: a gate that waits for its first list
+/// should not wait for the feed's deadline, and while the feed answers, KV knows nothing newer.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// Entries of a list that is read from KV whenever it is looked at: below 24 KiB. Of a larger one the
+/// delta is looked at first; the issuer writes one that leads somewhere from 32 KiB on.
+const SMALL_LIST: usize = 2_000;
+
+/// How the issuer calls a delta. What is signed says so, too.
+const DELTA_MEDIA_TYPE: &str = "application/vnd.edgekeep.revocations-delta";
+
+/// Where the feed is, for whoever holds a list.
+pub(crate) fn feed_url(origin: &str, held: Option<(u64, HashKey)>) -> String {
+    let url = format!("{origin}/.well-known/revocations");
+    match held {
+        Some((since, HashKey(key))) => {
+            format!("{url}?since={since}&key={}", base64url::encode(&key))
+        }
+        None => url,
+    }
+}
+
+/// Reads what the feed has sent.
+pub(crate) async fn read_feed(response: &Response) -> Option<Feed> {
+    let headers = response.headers();
+    let etag = headers.get("etag").ok().flatten();
+    let content_type = headers.get("content-type").ok().flatten();
+    if content_type.as_deref() == Some(DELTA_MEDIA_TYPE) {
+        return Some(Feed::Delta(
+            read_body(response, MAX_DELTA_BYTES).await?,
+            etag,
+        ));
+    }
+    Some(Feed::List(
+        read_body(response, MAX_DOCUMENT_BYTES).await?,
+        etag,
+    ))
+}
+
+impl Shared {
+    /// Where there is a feed, it has the word: KV may be minutes behind, so that its list counts as
+    /// it comes but is no check, unless the feed does not answer in time.
+    pub(crate) async fn refresh_list(&self) {
+        let mut feed = pin!(self.list_by_feed());
+        let (by_feed, by_kv) = match within(PATIENCE, feed.as_mut()).await {
+            Some(true) => (true, false),
+            Some(false) => (false, self.list_by_kv().await),
+            None => join(feed, self.list_by_kv()).await,
+        };
+        if !by_feed {
+            self.known.borrow_mut().list.finish(js::now(), by_kv);
+        }
+    }
+
+    /// Whether the feed says that the held list is the newest, now. That ends the attempt at once:
+    /// nobody waits for KV behind a feed that has answered.
+    async fn list_by_feed(&self) -> bool {
+        let (etag, held) = {
+            let known = self.known.borrow();
+            (known.list_etag.clone(), known.list.held())
+        };
+        let mut answer = self.sources.list_from_feed(&self.config, etag, held).await;
+        if let Some(Feed::Delta(delta, etag)) = &answer {
+            if self.apply(delta) {
+                self.known.borrow_mut().list_etag.clone_from(etag);
+                answer = Some(Feed::Unchanged);
+            } else {
+                answer = self.sources.list_from_feed(&self.config, None, None).await;
+            }
+        }
+        let confirmed = match answer {
+            Some(Feed::List(list, etag)) => {
+                let taken = self.take(list).await;
+                self.known.borrow_mut().list_etag = etag.filter(|_| taken);
+                taken
+            }
+            // The list is the one that was taken from it.
+            Some(Feed::Unchanged) => self.known.borrow().list.list().is_some(),
+            // Nobody asked for one.
+            Some(Feed::Delta(..)) | None => false,
+        };
+        if confirmed {
+            self.known.borrow_mut().list.finish(js::now(), true);
+        }
+        confirmed
+    }
+
+    /// Whether KV has the held list, now.
+    async fn list_by_kv(&self) -> bool {
+        let read = async |key| self.sources.list_from_kv(&self.config, key).await;
+        let delta = match self.large_list_held() {
+            Some(held) => {
+                let delta = read("revocations-delta").await;
+                let span = delta.as_deref().and_then(RevocationDelta::unverified_span);
+                match span {
+                    // It leads nowhere: the list is small, and all there is.
+                    Some((base, sequence)) if base == sequence => None,
+                    // Read again and again until it changes; verified when it does.
+                    Some((_, sequence)) if sequence <= held => return sequence == held,
+                    _ => delta,
+                }
+            }
+            None => None,
+        };
+        if delta.as_deref().is_some_and(|delta| self.apply(delta)) {
+            return true;
+        }
+        let Some(list) = read("revocations").await else {
+            return false;
+        };
+        let taken = self.take(list).await;
+        if let (true, Some(delta)) = (taken, delta) {
+            // It may lead on from this list, if not from the one that was held before.
+            self.apply(&delta);
+        }
+        taken
+    }
+
+    /// The number of the held list, if it is a large one.
+    fn large_list_held(&self) -> Option<u64> {
+        let known = self.known.borrow();
+        let list = known.list.list()?;
+        (list.len() > SMALL_LIST).then(|| list.sequence())
+    }
+
+    /// Brings the held list up to date, or learns that it is; whether it is.
+    fn apply(&self, bytes: &[u8]) -> bool {
+        let Some((control_keys, issuer)) = self.trusted() else {
+            return false;
+        };
+        let delta = match RevocationDelta::open(bytes, control_keys, issuer) {
+            Ok(delta) => delta,
+            Err(error) => {
+                console_warn!("revocation delta refused: {error}");
+                return false;
+            }
+        };
+        let list = &mut self.known.borrow_mut().list;
+        match list.apply(&delta, js::now()) {
+            Ok(()) => true,
+            Err(NotApplied::Older) => {
+                list.held().map(|(sequence, _)| sequence) == Some(delta.sequence())
+            }
+            Err(reason) => {
+                console_warn!("revocation delta not applied: {reason}");
+                false
+            }
+        }
+    }
+
+    /// Holds the list in `bytes` from now on, unless the held one is newer; whether it does.
+    async fn take(&self, bytes: Vec<u8>) -> bool {
+        match self.open(bytes).await {
+            Some(list) => self.offer(list),
+            None => false,
+        }
+    }
+
+    async fn open(&self, bytes: Vec<u8>) -> Option<RevocationList> {
+        let (control_keys, issuer) = self.trusted()?;
+        let opened = match RevocationList::opening(bytes, control_keys, issuer) {
+            Ok(mut opening) => {
+                while opening.advance() {
+                    pause().await;
+                }
+                opening.finish()
+            }
+            Err(error) => Err(error),
+        };
+        opened
+            .inspect_err(|error| console_warn!("revocation list refused: {error}"))
+            .ok()
+    }
+
+    fn offer(&self, list: RevocationList) -> bool {
+        match self.known.borrow_mut().list.offer(list, js::now()) {
+            Ok(()) => true,
+            // KV may be a minute behind the feed: nothing to tell while the other confirms.
+            Err(NotTaken::Older) => false,
+            Err(reason) => {
+                console_error!("revocation list not taken: {reason:?}");
+                false
+            }
+        }
+    }
+
+    fn trusted(&self) -> Option<(&ControlKeys, &str)> {
+        let control_keys = self.config.control_keys.as_ref()?;
+        Some((control_keys, self.config.verifier.issuer()))
+    }
+}
