@@ -79,7 +79,7 @@ enum Deltas {
     /// One that leads on from the list before the last that was written.
     Open {
         before: u64,
-        last: u64,
+        latest: u64,
         written_at: Timestamp,
     },
 }
@@ -147,18 +147,18 @@ impl Writer {
     /// Writes the list, or what leads to it; how many values that were.
     async fn put_list(&mut self, lists: &Lists, now: Timestamp) -> Result<usize, String> {
         let failed = |error: crate::error::Error| error.to_string();
-        let (before, last, written_at) = match self.deltas {
+        let (before, latest, written_at) = match self.deltas {
             Deltas::Open {
                 before,
-                last,
+                latest,
                 written_at,
-            } if lists.body_len() > SMALL_BYTES => (before, last, written_at),
+            } if lists.body_len() > SMALL_BYTES => (before, latest, written_at),
             _ if lists.body_len() > LARGE_BYTES => {
                 let list = lists.list().await.map_err(failed)?;
                 self.put("revocations", &list.document).await?;
                 self.deltas = Deltas::Open {
                     before: list.sequence,
-                    last: list.sequence,
+                    latest: list.sequence,
                     written_at: now,
                 };
                 let closed = lists.closed_delta().map_err(failed)?;
@@ -187,11 +187,11 @@ impl Writer {
         let list = lists.list().await.map_err(failed)?;
         self.put("revocations", &list.document).await?;
         self.deltas = Deltas::Open {
-            before: last,
-            last: list.sequence,
+            before: latest,
+            latest: list.sequence,
             written_at: now,
         };
-        let delta = match lists.delta_since(last).await.map_err(failed)? {
+        let delta = match lists.delta_since(latest).await.map_err(failed)? {
             Some(delta) => delta,
             None => lists.closed_delta().map_err(failed)?,
         };

@@ -164,7 +164,7 @@ impl Ledger {
     /// is asked for, and a delta has hardly more than a quarter too much.
     fn forget(&mut self) {
         let excess = self.log.len().saturating_sub(REMEMBERED);
-        if let Some((last, _)) = self.log.drain(..excess).last() {
+        if let Some((last, _)) = self.log.drain(..excess).next_back() {
             self.floor = last;
             self.marks.retain(|mark| mark.sequence >= last);
         }

@@ -106,14 +106,18 @@ impl Lists {
     /// Takes rows to be published later.
     pub(super) fn take(&self, rows: &[Row]) {
         let mut held = self.held();
-        rows.iter().for_each(|row| held.ledger.take(row));
+        for row in rows {
+            held.ledger.take(row);
+        }
     }
 
     /// Publishes what was taken and these rows, without what no longer matters at `now`; false if
     /// that failed: then another series has begun, without any entries.
     pub(super) fn publish(&self, rows: &[Row], now: Timestamp, signing: &Signing) -> bool {
         let mut held = self.held();
-        rows.iter().for_each(|row| held.ledger.take(row));
+        for row in rows {
+            held.ledger.take(row);
+        }
         held.ledger.expire(now);
         held.deltas.clear();
         held.signing = Some(signing.clone());
