@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use edgekeep_shared::control::DocumentType;
-use edgekeep_shared::revocation::{Entry, HashKey, encode};
+use edgekeep_shared::revocation::{
+    Edits, Entries, Entry, HashKey, HashedEntry, encode, encode_delta,
+};
 use edgekeep_shared::time::UnixTime;
 
 use crate::clock;
@@ -21,10 +23,14 @@ pub enum Door {
     Jwks,
     /// `/.well-known/revocations`
     Feed,
+    /// The same for who holds a list, where the issuer knows deltas
+    FeedDelta,
     /// `/oauth/introspect`
     Introspection,
     /// The key-value store's `revocations`
     KvList,
+    /// The key-value store's `revocations-delta`
+    KvDelta,
     /// The key-value store's `jwks`
     KvJwks,
     /// The key-value store's `policy`
@@ -60,6 +66,20 @@ pub enum Revoked {
     Subject(String, UnixTime),
 }
 
+/// The key of all hashes.
+pub const HASH_KEY: HashKey = HashKey([7; 16]);
+
+impl Revoked {
+    fn entry(&self) -> Entry<'_> {
+        match self {
+            Self::Token(id) => Entry::Token(id),
+            Self::Session(id) => Entry::Session(id),
+            Self::Key(id) => Entry::Key(id),
+            Self::Subject(id, at) => Entry::Subject(id, *at),
+        }
+    }
+}
+
 /// What the issuer publishes.
 pub struct Published {
     /// The issuer's URL.
@@ -78,6 +98,10 @@ pub struct Published {
     pub policy: Option<String>,
     /// Whether tokens are active.
     pub active: bool,
+    /// Whether it knows deltas.
+    pub deltas: bool,
+    /// How many entries each list had that was signed since then: entries are only ever added.
+    told: BTreeMap<u64, usize>,
     sequence: u64,
     behaviours: BTreeMap<Door, Behaviour>,
     hits: BTreeMap<Door, usize>,
@@ -101,23 +125,63 @@ impl Published {
 
     /// The body of the list.
     pub fn list_body(&self) -> Vec<u8> {
-        let entries = self.revoked.iter().map(|revoked| match revoked {
-            Revoked::Token(id) => Entry::Token(id),
-            Revoked::Session(id) => Entry::Session(id),
-            Revoked::Key(id) => Entry::Key(id),
-            Revoked::Subject(id, at) => Entry::Subject(id, *at),
-        });
-        encode(&HashKey([7; 16]), entries)
+        encode(&HASH_KEY, self.revoked.iter().map(Revoked::entry))
     }
 
     /// The list of now.
     pub fn list(&mut self) -> Vec<u8> {
         let body = self.list_body();
-        self.sign(DocumentType::Revocations, &body)
+        let document = self.sign(DocumentType::Revocations, &body);
+        self.told.insert(self.sequence, self.revoked.len());
+        document
     }
 
-    fn honest(&mut self, door: Door) -> Reply {
+    /// The body of the delta to the list of now from one that was signed.
+    ///
+    /// # Panics
+    /// When there was none of that number.
+    pub fn delta_body(&self, since: u64) -> Vec<u8> {
+        let hashed = |revoked: &Revoked| HASH_KEY.hash_entry(revoked.entry());
+        let added = self.revoked[self.told[&since]..].iter().map(hashed);
+        let states = added.map(|(entry, at): (HashedEntry, _)| (entry, Some(at)));
+        let all = Entries::new(&HASH_KEY, self.revoked.iter().map(Revoked::entry));
+        encode_delta(&HASH_KEY, since, all.counts(), &Edits::new(states))
+    }
+
+    /// The delta to the list of now from one that was signed.
+    ///
+    /// # Panics
+    /// When there was none of that number.
+    pub fn delta(&mut self, since: u64) -> Vec<u8> {
+        let body = self.delta_body(since);
+        let document = self.sign(DocumentType::RevocationsDelta, &body);
+        self.told.insert(self.sequence, self.revoked.len());
+        document
+    }
+
+    /// The number of the first list that was signed.
+    pub fn first_told(&self) -> Option<u64> {
+        self.told.first_key_value().map(|(sequence, _)| *sequence)
+    }
+
+    /// The number of the list that a request for a delta names, if that was signed.
+    fn since(&self, request: &Request) -> Option<u64> {
+        let (_, query) = request.target.split_once("?since=")?;
+        let (since, _) = query.split_once("&key=")?;
+        let since = since.parse().ok()?;
+        (self.deltas && self.told.contains_key(&since)).then_some(since)
+    }
+
+    fn honest(&mut self, door: Door, request: &Request) -> Reply {
         match door {
+            Door::FeedDelta => match self.since(request) {
+                Some(since) => Reply::new(200, self.delta(since)),
+                None => Reply::new(500, ""),
+            },
+            Door::KvDelta => match self.first_told().filter(|_| self.deltas) {
+                Some(first) => Reply::new(200, self.delta(first)),
+                None => Reply::new(404, ""),
+            },
             Door::Jwks => Reply::new(200, self.jwks.clone()).header(
                 "Cache-Control",
                 &format!("public, max-age={}", self.max_age),
@@ -136,15 +200,24 @@ impl Published {
         }
     }
 
-    fn answer(&mut self, door: Door) -> Reply {
+    fn answer(&mut self, door: Door, request: &Request) -> Reply {
+        let door = match door {
+            Door::Feed if self.since(request).is_some() => Door::FeedDelta,
+            door => door,
+        };
         *self.hits.entry(door).or_default() += 1;
-        match self.behaviours.get(&door).cloned().unwrap_or_default() {
-            Behaviour::Honest => self.honest(door),
+        let reply = match self.behaviours.get(&door).cloned().unwrap_or_default() {
+            Behaviour::Honest => self.honest(door, request),
             Behaviour::Status(status) => Reply::new(status, "out of order"),
-            Behaviour::Late(delay) => self.honest(door).after(Some(delay)),
+            Behaviour::Late(delay) => self.honest(door, request).after(Some(delay)),
             Behaviour::Silent => Reply::new(200, "").after(None),
             Behaviour::Bytes(bytes) => Reply::new(200, bytes),
+        };
+        if door == Door::FeedDelta {
+            let media_type = "application/vnd.edgekeep.revocations-delta";
+            return reply.header("Content-Type", media_type);
         }
+        reply
     }
 }
 
@@ -170,6 +243,8 @@ impl Issuer {
             signed_at: None,
             policy: None,
             active: true,
+            deltas: false,
+            told: BTreeMap::new(),
             sequence: 0,
             behaviours: BTreeMap::new(),
             hits: BTreeMap::new(),
@@ -177,7 +252,7 @@ impl Issuer {
         let serve = |door: fn(&Request) -> Option<Door>| {
             let published = Arc::clone(&published);
             move |request: &Request| match door(request) {
-                Some(door) => published.lock().unwrap().answer(door),
+                Some(door) => published.lock().unwrap().answer(door, request),
                 None => Reply::new(404, ""),
             }
         };
@@ -190,6 +265,7 @@ impl Issuer {
         .await;
         let kv = Server::start(serve(|request| match request.path() {
             "/revocations" => Some(Door::KvList),
+            "/revocations-delta" => Some(Door::KvDelta),
             "/jwks" => Some(Door::KvJwks),
             "/policy" => Some(Door::KvPolicy),
             _ => None,

@@ -16,6 +16,7 @@ mod identity;
 mod issuers;
 mod keys;
 mod limits;
+mod lists;
 mod metrics;
 mod paths;
 mod policy;
