@@ -20,7 +20,7 @@ const HASH_KEY: HashKey = HashKey([7; 16]);
 /// What is revoked: kind and name, with the instant that counts for subjects.
 type Model = BTreeMap<(u8, String), i64>;
 
-fn entry<'a>(kind: u8, name: &'a str, at: i64) -> Entry<'a> {
+fn entry(kind: u8, name: &str, at: i64) -> Entry<'_> {
     match kind {
         0 => Entry::Token(name),
         1 => Entry::Session(name),
@@ -100,8 +100,8 @@ impl Issuer {
 }
 
 fn model(names: &[(u8, &str, i64)]) -> Model {
-    let named = names.iter();
-    named
+    let entries = names.iter();
+    entries
         .map(|(kind, name, at)| ((*kind, (*name).to_owned()), *at))
         .collect()
 }
