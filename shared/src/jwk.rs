@@ -127,6 +127,20 @@ impl VerifyingKey {
         }
     }
 
+    /// Whether every sound implementation says the same about `signature` under this key, so that
+    /// another's word may stand for [`verify`](Self::verify).
+    ///
+    /// Ed25519 has more than one set of rules. Of RSA it is so for the exponent that everybody uses
+    /// and a modulus of whole bytes: others have limits of their own beside it. And it is so for
+    /// signatures of the right length and range; those that are not are refused faster here.
+    pub fn is_told_alike(&self, signature: &[u8]) -> bool {
+        match self {
+            Self::Es256(_) => p256::ecdsa::Signature::from_slice(signature).is_ok(),
+            Self::EdDsa(_) => false,
+            Self::Rs256(key) => key.is_usual() && key.is_in_range(signature),
+        }
+    }
+
     /// The RFC 7638 thumbprint with SHA-256, in base64url.
     pub fn thumbprint(&self) -> String {
         base64url::encode(&Sha256::digest(self.required_members()))

@@ -26,6 +26,9 @@ const MAX_EXPONENT_BYTES: usize = 8;
 /// Under 1 everybody can sign; 3 has made every mistake in padding a forgery.
 const FORBIDDEN_EXPONENTS: u64 = 3;
 
+/// F4, the exponent of nearly every key.
+const USUAL_EXPONENT: u64 = 65_537;
+
 /// A modulus has no factor below this (NIST SP 800-89 §5.3.3).
 const SMALL_FACTORS: u64 = 752;
 
@@ -104,10 +107,20 @@ impl RsaKey {
         bytes.into_iter().skip_while(|&byte| byte == 0).collect()
     }
 
+    /// Whether the exponent is the one that everybody uses, and the modulus fills its bytes.
+    pub(crate) fn is_usual(&self) -> bool {
+        self.exponent == USUAL_EXPONENT && self.modulus.first().is_some_and(|&byte| byte >= 0x80)
+    }
+
+    /// Whether `signature` is as long as the modulus and below it.
+    pub(crate) fn is_in_range(&self, signature: &[u8]) -> bool {
+        signature.len() == self.modulus.len() && signature < self.modulus.as_slice()
+    }
+
     /// Whether `signature` is this key's over `message`: as long as the modulus, below it, and the
     /// encoded message to the last bit.
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        if signature.len() != self.modulus.len() || signature >= self.modulus.as_slice() {
+        if !self.is_in_range(signature) {
             return false;
         }
         let precision = self.params.bits_precision();

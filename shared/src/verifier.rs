@@ -5,7 +5,7 @@ use alloc::{string::String, vec::Vec};
 use crate::{
     claims::Claims,
     error::Rejection,
-    jwk::{Algorithm, JwkSet},
+    jwk::{Algorithm, Jwk, JwkSet},
     time::UnixTime,
     token::UnverifiedToken,
 };
@@ -152,6 +152,20 @@ impl Verifier {
         keys: &JwkSet,
         now: UnixTime,
     ) -> Result<VerifiedToken, Rejection> {
+        let jwk = self.key_of(&token, keys)?;
+        if !jwk.key().verify(token.signing_input(), token.signature()) {
+            return Err(Rejection::SignatureInvalid);
+        }
+        self.believe(token, jwk, now)
+    }
+
+    /// The key that must have signed `token`: the first half of
+    /// [`verify_parsed`](Self::verify_parsed), up to the signature.
+    pub(crate) fn key_of<'k>(
+        &self,
+        token: &UnverifiedToken<'_>,
+        keys: &'k JwkSet,
+    ) -> Result<&'k Jwk, Rejection> {
         if !token.has_type(&self.token_type) {
             return Err(Rejection::WrongType);
         }
@@ -163,9 +177,16 @@ impl Verifier {
         if algorithm != jwk.key().algorithm() || !self.algorithms.contains(&algorithm) {
             return Err(Rejection::AlgorithmNotAllowed);
         }
-        if !jwk.key().verify(token.signing_input(), token.signature()) {
-            return Err(Rejection::SignatureInvalid);
-        }
+        Ok(jwk)
+    }
+
+    /// The second half, for a token whose signature by `jwk` has been verified: its claims.
+    pub(crate) fn believe(
+        &self,
+        token: UnverifiedToken<'_>,
+        jwk: &Jwk,
+        now: UnixTime,
+    ) -> Result<VerifiedToken, Rejection> {
         let claims = token.into_claims()?;
         self.judge(&claims, now)?;
         Ok(VerifiedToken {

@@ -4,7 +4,7 @@
 //! ([`Decision::Wait`]); the caller fetches it, records in [`Progress`] that it did, and asks
 //! again. Every path through it ends in a forward or a refusal.
 
-use alloc::{string::String, sync::Arc};
+use alloc::{boxed::Box, string::String, sync::Arc};
 
 use crate::{
     error::Rejection,
@@ -23,6 +23,7 @@ pub mod list;
 pub mod refresh;
 pub mod refusal;
 pub mod rules;
+pub mod signature;
 
 use cache::{TokenHash, VerifiedTokens};
 use issuers::ForeignIssuer;
@@ -30,6 +31,7 @@ use keys::HeldKeys;
 use list::{Check, HeldList};
 use refresh::Millis;
 pub use refusal::Refusal;
+use signature::{SignatureCheck, Signatures};
 
 /// What of a request matters to the decision.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,8 +50,7 @@ pub struct Request<'r> {
     pub origin: Option<&'r str>,
     /// Whether there is an `Upgrade`, as to a WebSocket.
     pub upgrade: bool,
-    /// `Sec-WebSocket-Protocol` of a request with `Upgrade: websocket`, for policies that
-    /// [look there](Policy::takes_websocket_tokens); of any other request none.
+    /// `Sec-WebSocket-Protocol` of a request with `Upgrade: websocket`; of any other request none.
     pub websocket_protocols: Option<&'r str>,
     /// `Access-Control-Request-Method`
     pub preflight_method: Option<&'r str>,
@@ -86,7 +87,7 @@ pub struct Knowledge<'k> {
 }
 
 /// What has been done for this request already.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Progress {
     /// The keys were waited for; there is no waiting twice.
     pub waited_for_keys: bool,
@@ -94,6 +95,8 @@ pub struct Progress {
     pub waited_for_list: bool,
     /// The issuer was asked about this very token.
     pub introspection: Option<Introspection>,
+    /// Who verifies the signature, and whether that is done.
+    pub signatures: Signatures,
     /// The signature was verified for this request, before something had to be waited for. The
     /// decision notes it here itself.
     pub verified: bool,
@@ -111,7 +114,7 @@ pub enum Introspection {
 }
 
 /// Something to fetch before the decision can be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Need {
     /// A newer JWK Set of the gate's own issuer.
     Keys,
@@ -121,6 +124,8 @@ pub enum Need {
     List,
     /// The issuer's word on this token.
     Introspection,
+    /// The verdict on its signature; only where [`Progress::signatures`] has asked for it.
+    Signature(Box<SignatureCheck>),
 }
 
 /// What to do with the request.
@@ -285,7 +290,7 @@ fn admit<'p, 's>(
     if !access.takes_audience(&token.claims().audience) {
         return Err(Rejection::AudienceMismatch.into());
     }
-    let list = check_revocation(&token, access.revocation, knowledge, *progress, now)?;
+    let list = check_revocation(&token, access.revocation, knowledge, progress, now)?;
     access
         .requirement
         .check(&token.claims().holder(), parameter, unix(now).0)
@@ -313,7 +318,7 @@ pub fn judge(
     now: Millis,
 ) -> Result<Admission, Obstacle<'static>> {
     let token = verify(text, knowledge, progress, now)?;
-    let list = check_revocation(&token, revocation, knowledge, *progress, now)?;
+    let list = check_revocation(&token, revocation, knowledge, progress, now)?;
     Ok(Admission {
         token,
         cached: !progress.verified,
@@ -349,17 +354,20 @@ fn verify(
     progress: &mut Progress,
     now: Millis,
 ) -> Result<Arc<VerifiedToken>, Obstacle<'static>> {
-    let hash = TokenHash::of(text.as_bytes());
-    if let Some(token) = knowledge.verified.find(&hash)
-        && let Some((verifier, keys)) = knowledge.usable_keys_of(&token, now)
+    let text = text.as_bytes();
+    if let Some(token) = knowledge.verified.recall(text)
+        && still_counts(&token, knowledge, now)?
     {
-        verifier.verify_time(&token, unix(now))?;
-        // Whoever changes the keys clears the cache; this holds even if they forget.
-        if keys.find(token.key_id()).is_some() {
-            return Ok(token);
-        }
+        return Ok(token);
     }
-    let parsed = UnverifiedToken::parse(text.as_bytes())?;
+    let hash = TokenHash::of(text);
+    if let Some(token) = knowledge.verified.find(&hash)
+        && still_counts(&token, knowledge, now)?
+    {
+        knowledge.verified.remember(text, &token);
+        return Ok(token);
+    }
+    let parsed = UnverifiedToken::parse(text)?;
     let issuer = knowledge.issuer_of(&parsed);
     let may_wait = !progress.waited_for_keys && issuer.keys.may_ask(now);
     let Some(keys) = issuer.keys.usable(now) else {
@@ -369,16 +377,41 @@ fn verify(
             Rejection::KeysUnavailable.into()
         });
     };
-    match issuer.verifier.verify_parsed(parsed, keys, unix(now)) {
-        Ok(token) => {
-            let token = Arc::new(token);
-            knowledge.verified.insert(hash, Arc::clone(&token));
-            progress.verified = true;
-            Ok(token)
+    let jwk = match issuer.verifier.key_of(&parsed, keys) {
+        Err(Rejection::KeyUnknown) if may_wait => return Err(Obstacle::Wait(issuer.need)),
+        found => found?,
+    };
+    let key = jwk.key();
+    let is_good = match &progress.signatures {
+        Signatures::Elsewhere if let Some(check) = SignatureCheck::of(hash, &parsed, key) => {
+            return Err(Obstacle::Wait(Need::Signature(Box::new(check))));
         }
-        Err(Rejection::KeyUnknown) if may_wait => Err(Obstacle::Wait(issuer.need)),
-        Err(rejection) => Err(rejection.into()),
+        Signatures::Known(verdict) if verdict.is_about(&hash, key) => verdict.is_good,
+        _ => key.verify(parsed.signing_input(), parsed.signature()),
+    };
+    if !is_good {
+        return Err(Rejection::SignatureInvalid.into());
     }
+    let token = Arc::new(issuer.verifier.believe(parsed, jwk, unix(now))?);
+    knowledge.verified.insert(hash, Arc::clone(&token));
+    knowledge.verified.remember(text, &token);
+    progress.verified = true;
+    Ok(token)
+}
+
+/// Whether the verdict on `token` still rests on a key of its issuer, now that it has been judged by
+/// the time again.
+fn still_counts(
+    token: &VerifiedToken,
+    knowledge: &Knowledge<'_>,
+    now: Millis,
+) -> Result<bool, Rejection> {
+    let Some((verifier, keys)) = knowledge.usable_keys_of(token, now) else {
+        return Ok(false);
+    };
+    verifier.verify_time(token, unix(now))?;
+    // Whoever changes the keys forgets the verdicts; this holds even if they do not.
+    Ok(keys.find(token.key_id()).is_some())
 }
 
 /// 6. Revocation, at the freshness that the route asks for.
@@ -386,7 +419,7 @@ fn check_revocation(
     token: &VerifiedToken,
     mode: Revocation,
     knowledge: &Knowledge<'_>,
-    progress: Progress,
+    progress: &Progress,
     now: Millis,
 ) -> Result<ListUse, Obstacle<'static>> {
     if !knowledge.is_own(token) {

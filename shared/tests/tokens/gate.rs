@@ -154,7 +154,7 @@ impl Gate {
             verified: &mut self.verified,
         };
         // Every decision is another request's, but for what a test has set.
-        let mut progress = self.progress;
+        let mut progress = self.progress.clone();
         decide(
             request,
             &self.policy,
@@ -372,6 +372,24 @@ fn a_limit_counts_a_subject_at_its_issuer() {
     assert_eq!(key("https://a", "b"), "https://a\nb");
     assert_ne!(key("https://a", "b\nc"), key("https://a", "b"));
     assert_ne!(key("https://a", "b"), key("https://b", "b"));
+}
+
+#[test]
+fn takes_no_token_for_another_that_ends_alike() {
+    let mut gate = Gate::new();
+    let good = token();
+    let (_, signature) = good.rsplit_once('.').unwrap();
+    let other = Key::es256(1).issue(&claims_with("sub", Some(json!("user-2"))));
+    let (signed, _) = other.rsplit_once('.').unwrap();
+    let forged = format!("{signed}.{signature}");
+    for (token, expected) in [
+        (&good, FIRST),
+        (&good, AGAIN),
+        (&forged, Outcome::Refuse(SignatureInvalid)),
+        (&good, AGAIN),
+    ] {
+        assert_eq!(gate.get("/api/x", token), expected);
+    }
 }
 
 #[test]

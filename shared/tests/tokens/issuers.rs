@@ -157,7 +157,7 @@ impl Gate {
             sources: RevocationSources::Configured,
             verified: &mut self.verified,
         };
-        let mut progress = self.progress;
+        let mut progress = self.progress.clone();
         match decide(
             &request,
             &self.policy,

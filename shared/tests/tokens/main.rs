@@ -11,6 +11,7 @@ mod keys;
 mod limits;
 mod revocation;
 mod said;
+mod signatures;
 mod support;
 mod verifier;
 mod wycheproof;

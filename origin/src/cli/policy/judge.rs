@@ -206,7 +206,7 @@ impl Judge {
             waited_for_keys: true,
             waited_for_list: true,
             introspection: Some(Introspection::Active),
-            verified: false,
+            ..Progress::default()
         };
         let now = self.now.saturating_mul(1_000);
         let decision = decide(&request, policy, &mut knowledge, &mut progress, now);
