@@ -65,7 +65,6 @@ EDGEKEEP_NPM_DIR="$(npm_folder "$EDGEKEEP_ROOT/scripts/npm")"
 # The binary itself, not npm's launcher: a signal reaches it, and its pid is the child's.
 EDGEKEEP_WORKERD="${EDGEKEEP_WORKERD:-$EDGEKEEP_NPM_DIR/node_modules/@cloudflare/workerd-$(workerd_platform)/bin/workerd}"
 WASM_BINDGEN_BIN="$EDGEKEEP_CACHE_DIR/tools/wasm-bindgen-cli-$(lock_version wasm-bindgen)/bin/wasm-bindgen"
-WORKER_BUILD_BIN="$EDGEKEEP_CACHE_DIR/tools/worker-build-$(lock_version worker)/bin/worker-build"
 WASM_PACK_VERSION=0.15.1
 WASM_PACK_BIN="$EDGEKEEP_CACHE_DIR/tools/wasm-pack-$WASM_PACK_VERSION/bin/wasm-pack"
 # One that is installed already serves as well.
@@ -87,5 +86,5 @@ EDGEKEEP_BUN="${EDGEKEEP_BUN:-$(compgen -G "$EDGEKEEP_RUNTIMES_DIR/node_modules/
 EDGEKEEP_WRANGLER="${EDGEKEEP_WRANGLER:-$(npm_folder "$EDGEKEEP_ROOT/scripts/npm/wrangler")/node_modules/.bin/wrangler}"
 TSC_BIN="$EDGEKEEP_RUNTIMES_DIR/node_modules/.bin/tsc"
 export WASM_PACK_VERSION WASM_PACK_BIN EDGEKEEP_RUNTIMES_DIR EDGEKEEP_DENO EDGEKEEP_BUN EDGEKEEP_WRANGLER TSC_BIN
-export EDGEKEEP_NPM_DIR EDGEKEEP_WORKERD WASM_BINDGEN_BIN WORKER_BUILD_BIN WASM_OPT_BIN ESBUILD_BIN
+export EDGEKEEP_NPM_DIR EDGEKEEP_WORKERD WASM_BINDGEN_BIN WASM_OPT_BIN ESBUILD_BIN
 export CARGO_DENY_VERSION CARGO_DENY_BIN SCHEMATHESIS_VERSION SCHEMATHESIS_BIN EDGEKEEP_CHROMEDRIVER EDGEKEEP_NGINX EDGEKEEP_CADDY

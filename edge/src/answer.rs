@@ -1,14 +1,11 @@
-//! What the gate answers itself.
+//! What the gate answers itself, as a list of header fields and a body.
 
 use edgekeep_shared::{
     gate::{IDENTITY_HEADERS, Refusal, refusal},
-    policy::{Caching, Cors, OTHER_CACHE_FIELDS},
+    policy::{Cors, Rule},
 };
-use worker::web_sys::{Headers, Response, ResponseInit};
 
 use crate::{authz::Gateway, upstream::ASSERTION};
-
-type Result<T> = std::result::Result<T, wasm_bindgen::JsValue>;
 
 /// Tells a gateway that understands few statuses which one is meant.
 const STATUS: &str = "X-Edgekeep-Status";
@@ -16,123 +13,144 @@ const STATUS: &str = "X-Edgekeep-Status";
 /// The code of a refusal, for a gateway that does not hand the body on.
 const CODE: &str = "X-Edgekeep-Code";
 
+/// Header fields, in the order in which they are added; a name may come twice.
+pub type Fields<'f> = Vec<(&'f str, String)>;
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<'f> {
+    /// The HTTP status.
+    pub status: u16,
+    /// The header fields.
+    pub fields: Fields<'f>,
+    /// The body; empty where there is none.
+    pub body: String,
+}
+
 /// A refusal, as problem details; `asker` is the gateway that has asked, if it was one.
-pub(crate) fn refuse(
-    refusal: &Refusal<'_>,
-    asker: Option<Gateway>,
-    request_id: &str,
-) -> Result<Response> {
-    let headers = own_headers(request_id)?;
-    headers.set("Content-Type", refusal::CONTENT_TYPE)?;
+pub fn refuse(refusal: &Refusal<'_>, asker: Option<Gateway>, request_id: &str) -> Answer<'static> {
+    let mut fields = own_fields(request_id);
+    fields.push(("Content-Type", refusal::CONTENT_TYPE.to_owned()));
     if let Some(challenge) = refusal.challenge() {
-        headers.set("WWW-Authenticate", &challenge)?;
+        fields.push(("WWW-Authenticate", challenge));
     }
     if let Some(seconds) = refusal.retry_after() {
-        headers.set("Retry-After", &seconds.to_string())?;
+        fields.push(("Retry-After", seconds.to_string()));
     }
     let mut status = refusal.status();
     if let Some(gateway) = asker {
-        headers.set(STATUS, &status.to_string())?;
-        headers.set(CODE, refusal.rejection.code())?;
+        fields.push((STATUS, status.to_string()));
+        fields.push((CODE, refusal.rejection.code().to_owned()));
         status = gateway.status(status);
     }
-    response(Some(&refusal.problem(request_id)), status, &headers)
+    Answer {
+        status,
+        fields,
+        body: refusal.problem(request_id),
+    }
 }
 
 /// The answer to a CORS preflight that the rule allows.
-pub(crate) fn preflight(
+pub fn preflight(
     cors: &Cors,
     origin: &str,
     requested: (&str, Option<&str>),
     request_id: &str,
-) -> Result<Response> {
-    let headers = own_headers(request_id)?;
-    allow_origin(&headers, cors, origin)?;
+) -> Answer<'static> {
+    let mut fields = own_fields(request_id);
+    fields.extend(allowed_origin(cors, origin));
     let (method, names) = requested;
-    headers.set("Access-Control-Allow-Methods", method)?;
+    fields.push(("Access-Control-Allow-Methods", method.to_owned()));
     if let Some(names) = names {
-        headers.set("Access-Control-Allow-Headers", names)?;
+        fields.push(("Access-Control-Allow-Headers", names.to_owned()));
     }
     if let Some(seconds) = cors.max_age {
-        headers.set("Access-Control-Max-Age", &seconds.to_string())?;
+        fields.push(("Access-Control-Max-Age", seconds.to_string()));
     }
-    headers.append(
-        "Vary",
-        "Access-Control-Request-Method, Access-Control-Request-Headers",
-    )?;
-    response(None, 204, &headers)
+    let vary = "Access-Control-Request-Method, Access-Control-Request-Headers";
+    fields.push(("Vary", vary.to_owned()));
+    Answer {
+        status: 204,
+        fields,
+        body: String::new(),
+    }
+}
+
+/// What an answer by `rule` says to pages of `origin`; nothing where the rule has no word for pages.
+pub fn cors_fields(rule: &Rule, origin: Option<&str>) -> Fields<'static> {
+    match (rule.cors(), origin) {
+        (None, _) => Fields::new(),
+        (Some(cors), Some(origin)) if cors.allows_origin(origin) => allowed_origin(cors, origin),
+        // A cache must not give this answer to a page that would have been named in it.
+        _ => vec![("Vary", "Origin".to_owned())],
+    }
 }
 
 /// Says on an answer that pages of `origin` may read it.
-pub(crate) fn allow_origin(headers: &Headers, cors: &Cors, origin: &str) -> Result<()> {
+fn allowed_origin(cors: &Cors, origin: &str) -> Fields<'static> {
     // Naming the origin instead of `*` is right with and without credentials, but only for
     // caches that know that it was named.
-    headers.set("Access-Control-Allow-Origin", origin)?;
-    headers.append("Vary", "Origin")?;
+    let mut fields = vec![
+        ("Access-Control-Allow-Origin", origin.to_owned()),
+        ("Vary", "Origin".to_owned()),
+    ];
     if cors.credentials {
-        headers.set("Access-Control-Allow-Credentials", "true")?;
+        fields.push(("Access-Control-Allow-Credentials", "true".to_owned()));
     }
     if !cors.expose.is_empty() {
-        headers.set("Access-Control-Expose-Headers", &cors.expose.join(", "))?;
+        fields.push(("Access-Control-Expose-Headers", cors.expose.join(", ")));
     }
-    Ok(())
-}
-
-/// Says on an answer who may keep it.
-pub(crate) fn restrict_caching(headers: &Headers, caching: Caching) -> Result<()> {
-    let Some(control) = caching.control(headers.get("Cache-Control")?.as_deref()) else {
-        return Ok(());
-    };
-    headers.set("Cache-Control", &control)?;
-    for name in OTHER_CACHE_FIELDS {
-        headers.delete(name)?;
-    }
-    Ok(())
+    fields
 }
 
 /// A public document of the gate.
-pub(crate) fn document(body: &str, request_id: &str) -> Result<Response> {
-    let headers = own_headers(request_id)?;
-    headers.set("Content-Type", "application/json")?;
-    headers.set("Cache-Control", "public, max-age=300")?;
-    response(Some(body), 200, &headers)
+pub fn document(body: String, request_id: &str) -> Answer<'static> {
+    Answer {
+        status: 200,
+        fields: vec![
+            ("Cache-Control", "public, max-age=300".to_owned()),
+            ("Content-Type", "application/json".to_owned()),
+            ("X-Content-Type-Options", "nosniff".to_owned()),
+            ("X-Request-ID", request_id.to_owned()),
+        ],
+        body,
+    }
 }
 
 /// The word to a gateway that a request may pass, with what it has to tell the upstream. Whatever
 /// is not known of the person is said to be empty, so that a gateway which copies the headers
 /// leaves nothing of the client's.
-pub(crate) fn pass(identity: &[(&str, String)], request_id: &str) -> Result<Response> {
-    let headers = own_headers(request_id)?;
-    for name in IDENTITY_HEADERS.into_iter().chain([ASSERTION]) {
-        headers.set(name, "")?;
+pub fn pass(identity: Fields<'static>, request_id: &str) -> Answer<'static> {
+    let mut fields = own_fields(request_id);
+    let unknown = IDENTITY_HEADERS
+        .into_iter()
+        .chain([ASSERTION])
+        .filter(|name| identity.iter().all(|(own, _)| own != name));
+    fields.extend(unknown.map(|name| (name, String::new())));
+    fields.extend(identity);
+    Answer {
+        status: 200,
+        fields,
+        body: String::new(),
     }
-    for (name, value) in identity {
-        headers.set(name, value)?;
-    }
-    response(None, 200, &headers)
 }
 
 /// The counts, never from a cache.
-pub(crate) fn metrics(text: &str, request_id: &str) -> Result<Response> {
-    let headers = own_headers(request_id)?;
-    headers.set(
-        "Content-Type",
-        "application/openmetrics-text; version=1.0.0; charset=utf-8",
-    )?;
-    response(Some(text), 200, &headers)
+pub fn metrics(body: String, request_id: &str) -> Answer<'static> {
+    let mut fields = own_fields(request_id);
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    fields.push(("Content-Type", content_type.to_owned()));
+    Answer {
+        status: 200,
+        fields,
+        body,
+    }
 }
 
-fn own_headers(request_id: &str) -> Result<Headers> {
-    let headers = Headers::new()?;
-    headers.set("Cache-Control", "no-store")?;
-    headers.set("X-Content-Type-Options", "nosniff")?;
-    headers.set("X-Request-ID", request_id)?;
-    Ok(headers)
-}
-
-fn response(body: Option<&str>, status: u16, headers: &Headers) -> Result<Response> {
-    let init = ResponseInit::new();
-    init.set_status(status);
-    init.set_headers(headers);
-    Response::new_with_opt_str_and_init(body, &init)
+fn own_fields(request_id: &str) -> Fields<'static> {
+    let mut fields = Fields::with_capacity(16);
+    fields.push(("Cache-Control", "no-store".to_owned()));
+    fields.push(("X-Content-Type-Options", "nosniff".to_owned()));
+    fields.push(("X-Request-ID", request_id.to_owned()));
+    fields
 }

@@ -1,46 +1,49 @@
-//! One request: read, decided, answered.
+//! One request: read, decided, and what is to be done about it.
 
-use std::{cell::OnceCell, rc::Rc};
+use std::{
+    cell::{OnceCell, RefCell},
+    rc::Rc,
+};
 
 use edgekeep_shared::{
     error::Rejection,
     gate::{
-        self, Decision, Forward, Need, Progress, Refusal, RevocationSources, identity_headers,
-        refresh::Millis,
+        self, Decision, Forward, Need, Progress, Refusal, RevocationSources, signature::Signatures,
     },
     headers,
-    policy::{Caching, Policy, Rule},
+    policy::{Policy, Rule},
     revocation::RevocationList,
     time::UnixTime,
 };
 use subtle::ConstantTimeEq as _;
-use wasm_bindgen::{JsCast, JsValue};
-use worker::{
-    Context, Env, console_error,
-    web_sys::{self, Response, ResponseInit},
-};
+use wasm_bindgen::JsValue;
+use worker::{Context, Env, console_error};
 
 use crate::{
-    answer,
-    authz::{Asked, Gateway},
+    answer::{self, Answer},
+    carried,
     config::Config,
-    js::{self, Fetcher},
+    ids::Ids,
+    incoming::Incoming,
+    js,
     knowledge::{Knowledge, Part, Shared},
     limiter::Limiters,
-    metrics::Gauges,
+    metrics::{Gauges, Tally},
     record::Record,
     recorder::Recorder,
+    signatures::Pending,
     sources::Sources,
     upstream,
 };
-
-type Result<T> = std::result::Result<T, JsValue>;
 
 /// Where the public half of the assertion key is found.
 const ASSERTION_KEYS_PATH: &str = "/.well-known/edgekeep-assertion.json";
 
 /// Where the counts are read, with `METRICS_TOKEN` as bearer.
 const METRICS_PATH: &str = "/.well-known/edgekeep-metrics";
+
+/// The binding of the Analytics Engine dataset.
+const DATASET: &str = "EDGEKEEP_ANALYTICS";
 
 thread_local! {
     /// Bindings do not change in an isolate's life.
@@ -53,25 +56,36 @@ pub(crate) struct Gate {
     shared: Option<Rc<Shared>>,
     /// The policy of the variable `POLICY`.
     policy: Option<Rc<Policy>>,
-    upstream: Option<Fetcher>,
     limiters: Limiters,
     recorder: Recorder,
+    ids: Ids,
+    /// The signatures that JavaScript has verified for us.
+    pending: RefCell<Pending>,
 }
 
-/// What of the request is needed more than once.
-struct Incoming<'r> {
-    request: &'r web_sys::Request,
-    parts: gate::Request<'r>,
-    query: &'r str,
-    id: &'r str,
-    /// The gateway that asks about the request, where the gate does not carry it itself.
-    asker: Option<Gateway>,
-    recorder: &'r Recorder,
+/// What came of deciding about a request.
+enum Decided {
+    /// What JavaScript is to do.
+    Do(String),
+    /// Something has to be fetched first.
+    Wait,
+}
+
+/// A request, under its correlation id.
+struct Case<'t> {
+    incoming: Incoming<'t>,
+    id: String,
+    recorder: &'t Recorder,
 }
 
 impl Gate {
     pub(crate) fn of(env: &Env) -> Rc<Self> {
         GATE.with(|gate| Rc::clone(gate.get_or_init(|| Rc::new(Self::new(env)))))
+    }
+
+    /// The gate, if a request has come to this instance before.
+    pub(crate) fn existing() -> Option<Rc<Self>> {
+        GATE.with(|gate| gate.get().cloned())
     }
 
     fn new(env: &Env) -> Self {
@@ -105,171 +119,191 @@ impl Gate {
                 .and_then(|config| config.policy.clone())
                 .map(Rc::new),
             shared: config.map(|config| Rc::new(Shared::new(config, Sources::of(env)))),
-            upstream: Fetcher::binding(env, "UPSTREAM").or_else(Fetcher::network),
             limiters: Limiters::of(env),
-            recorder: Recorder::of(env),
+            recorder: Recorder::new(js::has_method(env, DATASET, "writeDataPoint")),
+            ids: Ids::new(&js::random_id()),
+            pending: RefCell::default(),
         }
     }
 
-    /// Judges `request` and answers it. Whatever fails inside is a refusal.
-    pub(crate) async fn serve(
+    /// Judges a request at once and says what is to be done about it. With `verdict` comes what was
+    /// found about the signature of [`carried::signature`], or nothing if it could not be told.
+    pub(crate) fn judge(
         &self,
-        request: web_sys::Request,
+        text: &str,
+        verdict: Option<(u32, Option<bool>)>,
         context: &Context,
-    ) -> Result<Response> {
-        let id = request_id(&request);
-        let url = request.url();
-        let (path, query) = split_url(&url);
-        let method = request.method();
-        let header = |name: &str| request.headers().get(name).ok().flatten();
-        let (authorization, cookie, origin) =
-            (header("authorization"), header("cookie"), header("origin"));
-        let (preflight_method, preflight_headers) = if method == "OPTIONS" {
-            (
-                header("access-control-request-method"),
-                header("access-control-request-headers"),
-            )
+    ) -> String {
+        let signatures = match verdict {
+            None => Signatures::Elsewhere,
+            Some((ticket, verdict)) => self.pending.borrow_mut().take(ticket, verdict),
+        };
+        let case = match self.open(text) {
+            Ok(case) => case,
+            Err(refused) => return refused,
+        };
+        let Some(shared) = &self.shared else {
+            return case.refuse(&Refusal::new(Rejection::PolicyUnavailable, None));
+        };
+        if let Some(answered) = self.document(&case, shared) {
+            return answered;
+        }
+        let Some(policy) = self.held_policy(shared, context) else {
+            return carried::wait(false);
+        };
+        let mut progress = Progress {
+            signatures,
+            ..Progress::default()
+        };
+        let decision = decide_once(
+            &case.incoming.parts(),
+            &policy,
+            shared,
+            &mut progress,
+            context,
+        );
+        match self.conclude(&case, decision, false, shared, context) {
+            Decided::Do(text) => text,
+            Decided::Wait => carried::wait(progress.verified),
+        }
+    }
+
+    /// Judges a request for which something has to be fetched. `verified` is what [`carried::wait`]
+    /// has said, `may_ask` whether its signature may still be verified elsewhere.
+    pub(crate) async fn wait(
+        &self,
+        text: &str,
+        verified: bool,
+        may_ask: bool,
+        context: &Context,
+    ) -> String {
+        let case = match self.open(text) {
+            Ok(case) => case,
+            Err(refused) => return refused,
+        };
+        let policy = match &self.shared {
+            Some(shared) => self.policy(shared, context).await,
+            None => None,
+        };
+        let (Some(shared), Some(policy)) = (&self.shared, policy) else {
+            return case.refuse(&Refusal::new(Rejection::PolicyUnavailable, None));
+        };
+        let signatures = if may_ask {
+            Signatures::Elsewhere
         } else {
-            (None, None)
+            Signatures::Here
         };
-        let asker = self
-            .shared
-            .as_ref()
-            .and_then(|shared| shared.config.authz)
-            .filter(|gateway| gateway.asks_at(path));
-        let question = asker.map(|gateway| read_question(gateway, &request, &method, path));
-        let line = question.as_ref().and_then(Option::as_ref);
-        let (method, path) = line.map_or((&*method, path), |line| (&line.method, &line.path));
-        let host = header("host");
-        let parts = gate::Request {
-            method,
-            path,
-            host: host.as_deref(),
-            authorization: authorization.as_deref(),
-            cookie: cookie.as_deref(),
-            origin: origin.as_deref(),
-            // Only a cookie needs to know: reading a header is a step over to JavaScript. Gateways
-            // that ask leave `Upgrade` out, so what a page of some origin asks for may be one.
-            upgrade: cookie.is_some()
-                && if asker.is_some() {
-                    origin.is_some()
-                } else {
-                    header("upgrade").is_some()
-                },
-            preflight_method: preflight_method.as_deref(),
-            preflight_headers: preflight_headers.as_deref(),
-            websocket_protocols: None,
+        let mut progress = Progress {
+            verified,
+            signatures,
+            ..Progress::default()
         };
-        let incoming = Incoming {
-            request: &request,
-            parts,
-            query,
-            id: &id,
-            asker,
+        let request = case.incoming.parts();
+        loop {
+            let decision = decide_once(&request, &policy, shared, &mut progress, context);
+            match decision {
+                Decision::Wait(Need::Keys) if !progress.waited_for_keys => {
+                    shared.wait_for(Part::Keys, context).await;
+                    progress.waited_for_keys = true;
+                }
+                Decision::Wait(Need::ForeignKeys(index)) if !progress.waited_for_keys => {
+                    shared.wait_for(Part::ForeignKeys(index), context).await;
+                    progress.waited_for_keys = true;
+                }
+                Decision::Wait(Need::List) if !progress.waited_for_list => {
+                    shared.wait_for(Part::List, context).await;
+                    progress.waited_for_list = true;
+                }
+                Decision::Wait(Need::Introspection) if progress.introspection.is_none() => {
+                    let token = gate::token_of(&request, &policy).unwrap_or_default();
+                    let answer = shared.sources.introspect(&shared.config, token).await;
+                    progress.introspection = Some(answer);
+                }
+                mut decision => {
+                    if let Decision::Forward(forward) = &mut decision
+                        && is_limited(forward)
+                    {
+                        keep_list(forward, shared, context);
+                        if let Some(refusal) = self.over_limit(&case, forward).await {
+                            return case.refuse(&refusal);
+                        }
+                    }
+                    return match self.conclude(&case, decision, true, shared, context) {
+                        Decided::Do(text) => text,
+                        // The decision has been given all that it can wait for; a gate that is
+                        // still not sure refuses.
+                        Decided::Wait => {
+                            case.refuse(&Refusal::new(Rejection::RevocationUnavailable, None))
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    /// What to do about a request that was to be sent on and has found no upstream.
+    pub(crate) fn unanswered(&self, forward: &str) -> Option<String> {
+        let unanswered = carried::unanswered(forward)?;
+        self.recorder.count(unanswered.tally);
+        Some(unanswered.carried)
+    }
+
+    /// Counts a request that was sent on and answered.
+    pub(crate) fn count(&self, tally: u32) {
+        self.recorder.count(Tally(tally));
+    }
+
+    /// The signatures that are to be verified.
+    pub(crate) const fn pending(&self) -> &RefCell<Pending> {
+        &self.pending
+    }
+
+    /// Reads a request; what cannot be judged as it is is refused.
+    fn open<'t>(&'t self, text: &'t str) -> Result<Case<'t>, String> {
+        let authz = self.shared.as_ref().and_then(|shared| shared.config.authz);
+        let parsed = Incoming::parse(text, authz);
+        let is_unclear = parsed.as_ref().is_none_or(Incoming::is_unclear);
+        let incoming = parsed.unwrap_or_default();
+        let case = Case {
+            id: incoming
+                .request_id()
+                .map_or_else(|| self.ids.next(), str::to_owned),
+            incoming,
             recorder: &self.recorder,
         };
-        if question.is_some() && line.is_none() {
-            return incoming.refuse(&Refusal::new(Rejection::RequestInvalid, None));
+        if is_unclear {
+            return Err(case.refuse(&Refusal::new(Rejection::RequestInvalid, None)));
         }
-        if !host.as_deref().is_none_or(is_plain_host) {
-            return incoming.refuse(&Refusal::new(Rejection::PathInvalid, None));
+        if !case.incoming.has_plain_host() {
+            return Err(case.refuse(&Refusal::new(Rejection::PathInvalid, None)));
         }
-        match self.answer(&incoming, context).await {
-            Ok(answer) => Ok(answer),
-            Err(error) => {
-                console_error!("{id}: {error:?}");
-                incoming.refuse(&Refusal::new(Rejection::UpstreamUnavailable, None))
-            }
-        }
+        Ok(case)
     }
 
-    async fn answer(&self, incoming: &Incoming<'_>, context: &Context) -> Result<Response> {
-        let unavailable = Refusal::new(Rejection::PolicyUnavailable, None);
-        let Some(shared) = &self.shared else {
-            return incoming.refuse(&unavailable);
-        };
-        let is_own = incoming.asker.is_none();
-        if is_own
-            && incoming.parts.path == ASSERTION_KEYS_PATH
+    /// What the gate itself has to say at some paths.
+    fn document(&self, case: &Case<'_>, shared: &Shared) -> Option<String> {
+        if case.incoming.asker().is_some() {
+            return None;
+        }
+        let parts = case.incoming.parts();
+        if parts.path == ASSERTION_KEYS_PATH
             && let Some(key) = &shared.config.assertion_key
         {
-            return answer::document(&key.public_set(), incoming.id);
+            let document = answer::document(key.public_set(), &case.id);
+            return Some(carried::answer(&document, &carried::Recorded::default()));
         }
-        if is_own
-            && incoming.parts.path == METRICS_PATH
-            && matches!(incoming.parts.method, "GET" | "HEAD")
+        if parts.path == METRICS_PATH
+            && matches!(parts.method, "GET" | "HEAD")
             && let Some(token) = &shared.config.metrics_token
         {
-            return self.metrics(incoming, token, shared);
+            return Some(self.metrics(case, token, shared));
         }
-        let Some(policy) = self.policy(shared, context).await else {
-            return incoming.refuse(&unavailable);
-        };
-        shared.refresh_due_keys(context);
-        let protocols = (is_own && policy.takes_websocket_tokens())
-            .then(|| upstream::websocket_protocols(incoming.request))
-            .flatten();
-        let parts = gate::Request {
-            websocket_protocols: protocols.as_deref(),
-            ..incoming.parts
-        };
-        match decide(&parts, &policy, shared, context).await {
-            Decision::Forward(mut forward) => {
-                if forward.list.check {
-                    shared.refresh_behind(Part::List, context);
-                }
-                if forward.list.used {
-                    shared.watch_list(context);
-                }
-                if forward.rule.rate_limit().is_some()
-                    && forward.reported.is_none()
-                    && let Some(rejection) = self.limiters.refuse(incoming.request, &forward).await
-                {
-                    if !forward.rule.is_report_only() {
-                        return incoming.refuse(&Refusal {
-                            rule: Some(forward.rule),
-                            ..Refusal::new(rejection, None)
-                        });
-                    }
-                    forward.reported = Some(rejection);
-                }
-                if is_own {
-                    self.forward(incoming, &forward, shared).await
-                } else {
-                    incoming.pass(&forward, shared)
-                }
-            }
-            // Whoever asks sends it on, for the upstream to answer: it carries no credentials.
-            Decision::Preflight(_) if !is_own => {
-                incoming.recorder.record(&incoming.record("preflight", 200));
-                answer::pass(&[], incoming.id)
-            }
-            Decision::Preflight(cors) => {
-                incoming.recorder.record(&incoming.record("preflight", 204));
-                let parts = &incoming.parts;
-                let requested = (
-                    parts.preflight_method.unwrap_or_default(),
-                    parts.preflight_headers,
-                );
-                answer::preflight(
-                    cors,
-                    parts.origin.unwrap_or_default(),
-                    requested,
-                    incoming.id,
-                )
-            }
-            Decision::Refuse(refusal) => incoming.refuse(&refusal),
-            // The decision has been given all that it can wait for; a gate that is still not sure
-            // refuses.
-            Decision::Wait(_) => {
-                incoming.refuse(&Refusal::new(Rejection::RevocationUnavailable, None))
-            }
-        }
+        None
     }
 
     /// The counts of this isolate, for whoever has the token.
-    fn metrics(&self, incoming: &Incoming<'_>, token: &str, shared: &Shared) -> Result<Response> {
-        let refusal = match headers::bearer_token(incoming.parts.authorization) {
+    fn metrics(&self, case: &Case<'_>, token: &str, shared: &Shared) -> String {
+        let refusal = match headers::bearer_token(case.incoming.parts().authorization) {
             Ok(given) if bool::from(given.as_bytes().ct_eq(token.as_bytes())) => {
                 let now = js::now();
                 let known = shared.known.borrow();
@@ -279,69 +313,106 @@ impl Gate {
                     list_entries: list.map_or(0, RevocationList::len),
                     keys: known.keys.usable(now).map_or(0, |set| set.keys().len()),
                 };
-                return answer::metrics(&self.recorder.text(&gauges), incoming.id);
+                let metrics = answer::metrics(self.recorder.text(&gauges), &case.id);
+                return carried::answer(&metrics, &carried::Recorded::default());
             }
             Ok(_) => Rejection::TokenMalformed,
             Err(rejection) => rejection,
         };
-        incoming.refuse(&Refusal::new(refusal, None))
+        case.refuse(&Refusal::new(refusal, None))
     }
 
-    async fn policy(&self, shared: &Rc<Shared>, context: &Context) -> Option<Rc<Policy>> {
+    /// The policy, if there is one at hand.
+    fn held_policy(&self, shared: &Rc<Shared>, context: &Context) -> Option<Rc<Policy>> {
         if self.policy.is_some() {
             return self.policy.clone();
         }
         let held = shared.known.borrow().policy.policy();
         if held.is_some() {
             shared.refresh_behind(Part::Policy, context);
-            return held;
+        }
+        held
+    }
+
+    async fn policy(&self, shared: &Rc<Shared>, context: &Context) -> Option<Rc<Policy>> {
+        if let Some(held) = self.held_policy(shared, context) {
+            return Some(held);
         }
         shared.wait_for(Part::Policy, context).await;
         shared.known.borrow().policy.policy()
     }
 
-    async fn forward(
+    /// Asks the limiter that the rule names. What is only reported is noted in `forward`.
+    async fn over_limit<'p>(
         &self,
-        incoming: &Incoming<'_>,
-        forward: &Forward<'_, '_>,
-        shared: &Shared,
-    ) -> Result<Response> {
-        let now = js::now();
-        let outgoing = upstream::request(
-            incoming.request,
-            forward,
-            incoming.query,
-            &shared.config,
-            incoming.id,
-            UnixTime(now.div_euclid(1_000)),
-        )?;
-        // A binding is the gate's own upstream; a rule's is reached by its URL.
-        let network = forward.rule.upstream().and_then(|_| Fetcher::network());
-        let answer = match network.as_ref().or(self.upstream.as_ref()) {
-            Some(upstream) => upstream.send(&outgoing).await,
-            None => Err(JsValue::UNDEFINED),
-        };
-        let mut record = incoming.forwarded(forward, shared, now);
-        let answer = if let Ok(answer) = answer {
-            record.status = answer.status();
-            answer
-        } else {
-            record.code = Some(Rejection::UpstreamUnavailable.code());
-            let refusal = Refusal::new(Rejection::UpstreamUnavailable, None);
-            answer::refuse(&refusal, None, incoming.id)?
-        };
-        incoming.recorder.record(&record);
-        let answer = with_cors(answer, forward.rule, incoming.parts.origin)?;
-        with_caching(answer, forward.rule)
+        case: &Case<'_>,
+        forward: &mut Forward<'p, '_>,
+    ) -> Option<Refusal<'p>> {
+        let rejection = self.limiters.refuse(&case.incoming, forward).await?;
+        if forward.rule.is_report_only() {
+            forward.reported = Some(rejection);
+            return None;
+        }
+        Some(Refusal {
+            rule: Some(forward.rule),
+            ..Refusal::new(rejection, None)
+        })
+    }
+
+    /// What is to be done, unless something has to be fetched, or the limiter asked: `limiter_asked`
+    /// says that it was.
+    fn conclude(
+        &self,
+        case: &Case<'_>,
+        decision: Decision<'_, '_>,
+        limiter_asked: bool,
+        shared: &Rc<Shared>,
+        context: &Context,
+    ) -> Decided {
+        Decided::Do(match decision {
+            Decision::Forward(forward) if is_limited(&forward) && !limiter_asked => {
+                return Decided::Wait;
+            }
+            Decision::Forward(forward) => {
+                keep_list(&forward, shared, context);
+                if case.incoming.asker().is_none() {
+                    case.forward(&forward, shared)
+                } else {
+                    case.pass(&forward, shared)
+                }
+            }
+            // Whoever asks sends it on, for the upstream to answer: it carries no credentials.
+            Decision::Preflight(_) if case.incoming.asker().is_some() => {
+                let recorded = case.recorder.record(&case.record("preflight", 200));
+                carried::answer(&answer::pass(Vec::new(), &case.id), &recorded)
+            }
+            Decision::Preflight(cors) => {
+                let recorded = case.recorder.record(&case.record("preflight", 204));
+                let parts = case.incoming.parts();
+                let requested = (
+                    parts.preflight_method.unwrap_or_default(),
+                    parts.preflight_headers,
+                );
+                let origin = parts.origin.unwrap_or_default();
+                let answer = answer::preflight(cors, origin, requested, &case.id);
+                carried::answer(&answer, &recorded)
+            }
+            Decision::Refuse(refusal) => case.refuse(&refusal),
+            Decision::Wait(Need::Signature(check)) => {
+                carried::signature(self.pending.borrow_mut().put(*check))
+            }
+            Decision::Wait(_) => return Decided::Wait,
+        })
     }
 }
 
-impl Incoming<'_> {
+impl Case<'_> {
     fn record<'a>(&'a self, decision: &'static str, status: u16) -> Record<'a> {
+        let parts = self.incoming.parts();
         Record {
-            request_id: self.id,
-            method: self.parts.method,
-            path: Some(self.parts.path),
+            request_id: &self.id,
+            method: parts.method,
+            path: Some(parts.path),
             decision,
             status,
             ..Record::default()
@@ -353,7 +424,7 @@ impl Incoming<'_> {
         &'a self,
         forward: &'a Forward<'_, '_>,
         shared: &Shared,
-        now: Millis,
+        now: UnixTime,
     ) -> Record<'a> {
         let decision = if forward.reported.is_some() {
             "report"
@@ -371,189 +442,97 @@ impl Incoming<'_> {
             record.cached = Some(forward.cached);
             record.stale = forward.list.stale;
             let known = shared.known.borrow();
-            let signed_at = known.list.list().map(|list| list.issued_at().0);
-            record.list_age = signed_at.map(|signed_at| now.div_euclid(1_000) - signed_at);
+            record.list_age = known.list.list().map(|list| now.since(list.issued_at()));
         }
         record
     }
 
+    /// Has the request sent on.
+    fn forward(&self, forward: &Forward<'_, '_>, shared: &Shared) -> String {
+        let now = unix_now();
+        let outgoing = upstream::request(&self.incoming, forward, &shared.config, &self.id, now);
+        let recording = self.recorder.prepare(&self.forwarded(forward, shared, now));
+        let answered = answer::cors_fields(forward.rule, self.incoming.parts().origin);
+        // A binding is the gate's own upstream; a rule's is reached by its URL.
+        let network = forward.rule.upstream().is_some();
+        let caching = forward.rule.caching();
+        carried::forward(&outgoing, network, &answered, caching, &self.id, &recording)
+    }
+
     /// Tells the gateway that has asked to send the request on.
-    fn pass(&self, forward: &Forward<'_, '_>, shared: &Shared) -> Result<Response> {
+    fn pass(&self, forward: &Forward<'_, '_>, shared: &Shared) -> String {
         // The upstream gets the path as it came: only one that everybody reads alike may pass.
         if !forward.path.is_borrowed() {
             return self.refuse(&Refusal::new(Rejection::PathInvalid, None));
         }
-        let now = js::now();
-        let mut headers = Vec::new();
-        if let Some(token) = &forward.token {
-            headers.extend(identity_headers(token));
-            let now = UnixTime(now.div_euclid(1_000));
-            let method = self.parts.method;
-            headers.extend(upstream::assertion(
-                &shared.config,
-                token,
-                forward,
-                method,
-                now,
-            ));
-        }
+        let now = unix_now();
+        let identity = forward.token.as_ref().map(|token| {
+            let method = self.incoming.parts().method;
+            upstream::identity(&shared.config, token, forward, method, now)
+        });
         let mut record = self.forwarded(forward, shared, now);
         record.status = 200;
-        self.recorder.record(&record);
-        answer::pass(&headers, self.id)
+        let recorded = self.recorder.record(&record);
+        let answer = answer::pass(identity.unwrap_or_default(), &self.id);
+        carried::answer(&answer, &recorded)
     }
 
-    fn refuse(&self, refusal: &Refusal<'_>) -> Result<Response> {
+    fn refuse(&self, refusal: &Refusal<'_>) -> String {
         let mut record = self.record("refuse", refusal.status());
         record.route = refusal.rule.map(Rule::name);
         record.code = Some(refusal.rejection.code());
-        self.recorder.record(&record);
-        let answer = answer::refuse(refusal, self.asker, self.id)?;
-        match refusal.rule {
-            Some(rule) => with_cors(answer, rule, self.parts.origin),
-            None => Ok(answer),
+        let recorded = self.recorder.record(&record);
+        let mut answer: Answer<'_> = answer::refuse(refusal, self.incoming.asker(), &self.id);
+        if let Some(rule) = refusal.rule {
+            let origin = self.incoming.parts().origin;
+            answer.fields.extend(answer::cors_fields(rule, origin));
         }
+        carried::answer(&answer, &recorded)
     }
 }
 
-/// What the gateway asks about; nothing where it does not say, or where the request has a header
-/// field that the upstream must not see.
-fn read_question(
-    gateway: Gateway,
-    request: &web_sys::Request,
-    method: &str,
-    path: &str,
-) -> Option<Asked> {
-    let headers = request.headers();
-    let names = js_sys::try_iter(&headers.keys()).ok().flatten()?;
-    for name in names {
-        if gateway.is_refused(&name.ok()?.as_string()?) {
-            return None;
-        }
-    }
-    gateway.asked(method, path, |name| headers.get(name).ok().flatten())
-}
-
-/// Decides, fetching what the decision asks for, each thing once.
-async fn decide<'p, 'r>(
+/// Decides by what is known now.
+fn decide_once<'p, 'r>(
     request: &gate::Request<'r>,
     policy: &'p Policy,
     shared: &Rc<Shared>,
+    progress: &mut Progress,
     context: &Context,
 ) -> Decision<'p, 'r> {
-    let mut progress = Progress::default();
-    loop {
-        let decision = {
-            let Knowledge {
-                keys,
-                foreign,
-                list,
-                verified,
-                ..
-            } = &mut *shared.known.borrow_mut();
-            let mut knowledge = gate::Knowledge {
-                verifier: &shared.config.verifier,
-                keys,
-                foreign,
-                list,
-                sources: shared.config.sources,
-                verified,
-            };
-            gate::decide(request, policy, &mut knowledge, &mut progress, js::now())
-        };
-        match decision {
-            Decision::Wait(Need::Keys) if !progress.waited_for_keys => {
-                shared.wait_for(Part::Keys, context).await;
-                progress.waited_for_keys = true;
-            }
-            Decision::Wait(Need::ForeignKeys(index)) if !progress.waited_for_keys => {
-                shared.wait_for(Part::ForeignKeys(index), context).await;
-                progress.waited_for_keys = true;
-            }
-            Decision::Wait(Need::List) if !progress.waited_for_list => {
-                shared.wait_for(Part::List, context).await;
-                progress.waited_for_list = true;
-            }
-            Decision::Wait(Need::Introspection) if progress.introspection.is_none() => {
-                let token = gate::token_of(request, policy).unwrap_or_default();
-                let answer = shared.sources.introspect(&shared.config, token).await;
-                progress.introspection = Some(answer);
-            }
-            decided => return decided,
-        }
-    }
-}
-
-/// `answer`, readable by pages of `origin` where the rule says so.
-fn with_cors(answer: Response, rule: &Rule, origin: Option<&str>) -> Result<Response> {
-    let Some(cors) = rule.cors() else {
-        return Ok(answer);
+    shared.refresh_due_keys(context);
+    let Knowledge {
+        keys,
+        foreign,
+        list,
+        verified,
+        ..
+    } = &mut *shared.known.borrow_mut();
+    let mut knowledge = gate::Knowledge {
+        verifier: &shared.config.verifier,
+        keys,
+        foreign,
+        list,
+        sources: shared.config.sources,
+        verified,
     };
-    // A WebSocket is not read by the rules of CORS, and its answer cannot be made again.
-    if answer.status() == 101 {
-        return Ok(answer);
-    }
-    let answer = changeable(&answer)?;
-    match origin {
-        Some(origin) if cors.allows_origin(origin) => {
-            answer::allow_origin(&answer.headers(), cors, origin)?;
-        }
-        // A cache must not give this answer to a page that would have been named in it.
-        _ => answer.headers().append("Vary", "Origin")?,
-    }
-    Ok(answer)
+    gate::decide(request, policy, &mut knowledge, progress, js::now())
 }
 
-/// `answer`, kept by nobody whom the rule does not let keep it.
-fn with_caching(answer: Response, rule: &Rule) -> Result<Response> {
-    // What follows a 101 is no answer that anybody keeps.
-    if rule.caching() == Caching::Upstream || answer.status() == 101 {
-        return Ok(answer);
+/// Whether the limiter has to be asked before this may pass.
+fn is_limited(forward: &Forward<'_, '_>) -> bool {
+    forward.rule.rate_limit().is_some() && forward.reported.is_none()
+}
+
+/// Has the revocation list checked where that is due.
+fn keep_list(forward: &Forward<'_, '_>, shared: &Rc<Shared>, context: &Context) {
+    if forward.list.check {
+        shared.refresh_behind(Part::List, context);
     }
-    let answer = changeable(&answer)?;
-    answer::restrict_caching(&answer.headers(), rule.caching())?;
-    Ok(answer)
-}
-
-/// An answer of the network cannot be changed; its copy can.
-fn changeable(answer: &Response) -> Result<Response> {
-    Response::new_with_opt_readable_stream_and_init(
-        answer.body().as_ref(),
-        answer.unchecked_ref::<ResponseInit>(),
-    )
-}
-
-/// Path and query as they stand in `url`; the query keeps its question mark.
-///
-/// The text is cut, not parsed: a URL parser would resolve what the canonicaliser has to see.
-fn split_url(url: &str) -> (&str, &str) {
-    let after_scheme = url.find("://").map_or(0, |at| at + 3);
-    let rest = &url[after_scheme..];
-    let target = rest.find(['/', '?', '#']).map_or("", |at| &rest[at..]);
-    let target = target.split('#').next().unwrap_or_default();
-    match target.find('?') {
-        Some(at) => (&target[..at], &target[at..]),
-        None => (target, ""),
+    if forward.list.used {
+        shared.watch_list(context);
     }
 }
 
-/// Whether `Host` is a host and nothing more. workerd splices it into the request's URL as it is:
-/// `Host: a/public?` would put another path before the one on the request line.
-fn is_plain_host(host: &str) -> bool {
-    !host.is_empty()
-        && host
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
-}
-
-/// The client's correlation id if it is a plain word, else a new one.
-fn request_id(request: &web_sys::Request) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    request
-        .headers()
-        .get("x-request-id")
-        .ok()
-        .flatten()
-        .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(plain))
-        .unwrap_or_else(js::random_id)
+fn unix_now() -> UnixTime {
+    UnixTime(js::now().div_euclid(1_000))
 }

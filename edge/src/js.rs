@@ -70,6 +70,14 @@ impl Fetcher {
     }
 }
 
+/// Whether the binding called `name` has this method.
+pub(crate) fn has_method(env: &worker::Env, name: &str, method: &str) -> bool {
+    // `Reflect.get` throws on what is not an object, an unset binding included.
+    let binding = Reflect::get(env, &JsValue::from_str(name));
+    let method = binding.and_then(|this| Reflect::get(&this, &JsValue::from_str(method)));
+    method.is_ok_and(|method| method.is_function())
+}
+
 /// The body of `response`, if it has at most `limit` bytes.
 pub(crate) async fn read_body(response: &web_sys::Response, limit: usize) -> Option<Vec<u8>> {
     let announced = response.headers().get("content-length").ok().flatten();

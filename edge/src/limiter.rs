@@ -10,9 +10,9 @@ use edgekeep_shared::{
 use js_sys::{Function, Object, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use worker::{console_error, web_sys::Request};
+use worker::console_error;
 
-use crate::js::within;
+use crate::{incoming::Incoming, js::within};
 
 /// How long the limiter may take. The platform's counts where the request is and answers in less
 /// than a millisecond.
@@ -33,16 +33,16 @@ impl Limiters {
     /// count under, the request is refused.
     pub(crate) async fn refuse(
         &self,
-        request: &Request,
+        request: &Incoming<'_>,
         forward: &Forward<'_, '_>,
     ) -> Option<Rejection> {
         let limit = forward.rule.rate_limit()?;
         let claims = forward.token.as_ref().map(|token| token.claims());
         let field = match &limit.by {
             LimitedBy::Subject => None,
-            LimitedBy::Address { header } => request.headers().get(header).ok().flatten(),
+            LimitedBy::Address { header } => request.header(&header.to_ascii_lowercase()),
         };
-        let Some(key) = limit.key(claims, field.as_deref()) else {
+        let Some(key) = limit.key(claims, field) else {
             return Some(Rejection::RequestInvalid);
         };
         let no_answer = || Err(JsValue::from_str("no answer"));

@@ -5,18 +5,31 @@
 //! an Analytics Engine dataset instead.
 
 use core::fmt::Write as _;
-use std::collections::BTreeMap;
+
+use serde::Serialize;
 
 use crate::record::Record;
 
 /// Requests by what was decided, and how their tokens were judged.
 #[derive(Debug, Default)]
 pub struct Counts {
-    requests: BTreeMap<(&'static str, &'static str), u64>,
+    /// By decision and code, in the order of their first.
+    requests: Vec<(Outcome, u64)>,
     from_cache: u64,
     verified: u64,
     stale: u64,
 }
+
+/// A decision and the code of its refusal, empty where there is none.
+type Outcome = (&'static str, &'static str);
+
+/// What a request counts as, in one number: it goes to JavaScript with what is to be forwarded, and
+/// comes back when that has been answered. 0 counts as nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally(pub u32);
+
+/// Bits of a [`Tally`] below the number of its outcome.
+const TALLY_BITS: u32 = 3;
 
 /// What is true now and is not counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,10 +43,10 @@ pub struct Gauges {
 }
 
 /// One request as a data point of Analytics Engine.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DataPoint<'a> {
     /// What points are sampled by: the decision, so that a flood of one kind hides no other.
-    pub index: &'static str,
+    pub indexes: [&'a str; 1],
     /// Decision, code, route, method; empty where there is none.
     pub blobs: [&'a str; 4],
     /// Status; 1 where the signature was spared by the cache; 1 where a stale list was accepted;
@@ -44,14 +57,44 @@ pub struct DataPoint<'a> {
 impl Counts {
     /// Counts one request.
     pub fn count(&mut self, record: &Record<'_>) {
+        let tally = self.tally(record);
+        self.add(tally);
+    }
+
+    /// What `record` will count as.
+    pub fn tally(&mut self, record: &Record<'_>) -> Tally {
         let outcome = (record.decision, record.code.unwrap_or_default());
-        *self.requests.entry(outcome).or_default() += 1;
-        match record.cached {
-            Some(true) => self.from_cache += 1,
-            Some(false) => self.verified += 1,
-            None => {}
+        let known = self.requests.iter().position(|(own, _)| *own == outcome);
+        let number = known.unwrap_or_else(|| {
+            self.requests.push((outcome, 0));
+            self.requests.len() - 1
+        });
+        let cached = match record.cached {
+            None => 0,
+            Some(false) => 1,
+            Some(true) => 2,
+        };
+        // There are as many outcomes as decisions and codes, some hundred.
+        let number = u32::try_from(number + 1).unwrap_or_default();
+        Tally(number << TALLY_BITS | cached << 1 | u32::from(record.stale))
+    }
+
+    /// Counts a request that was told apart before.
+    pub fn add(&mut self, tally: Tally) {
+        let number = (tally.0 >> TALLY_BITS) as usize;
+        let Some((_, count)) = number
+            .checked_sub(1)
+            .and_then(|at| self.requests.get_mut(at))
+        else {
+            return;
+        };
+        *count += 1;
+        match tally.0 >> 1 & 3 {
+            1 => self.verified += 1,
+            2 => self.from_cache += 1,
+            _ => {}
         }
-        self.stale += u64::from(record.stale);
+        self.stale += u64::from(tally.0 & 1);
     }
 
     /// All of it in the text format of `OpenMetrics`.
@@ -66,7 +109,7 @@ impl Counts {
             "# TYPE edgekeep_gate_requests counter\n\
              # HELP edgekeep_gate_requests Requests by decision, and by the code of the refusal."
         ));
-        for ((decision, code), count) in &self.requests {
+        for ((decision, code), count) in self.requests.iter().filter(|(_, count)| *count > 0) {
             line(format_args!(
                 "edgekeep_gate_requests_total{{decision=\"{decision}\",code=\"{code}\"}} {count}"
             ));
@@ -112,7 +155,7 @@ impl<'a> DataPoint<'a> {
         let list_age = record.list_age.unwrap_or(-1) as f64;
         let flag = |set: bool| if set { 1.0 } else { 0.0 };
         Self {
-            index: record.decision,
+            indexes: [record.decision],
             blobs: [
                 record.decision,
                 record.code.unwrap_or_default(),
@@ -186,6 +229,32 @@ mod tests {
     }
 
     #[test]
+    fn counts_what_was_forwarded_once_it_is_answered() {
+        let mut counts = Counts::default();
+        let text = |counts: &Counts| counts.text(&Gauges::default());
+        let tally = counts.tally(&Record {
+            cached: Some(true),
+            stale: true,
+            ..record()
+        });
+        assert!(!text(&counts).contains("decision="), "nothing yet");
+        counts.add(tally);
+        for line in [
+            "edgekeep_gate_requests_total{decision=\"forward\",code=\"\"} 1",
+            "edgekeep_gate_tokens_total{cached=\"true\"} 1",
+            "edgekeep_gate_stale_total 1",
+        ] {
+            assert!(text(&counts).contains(line), "{line}");
+        }
+        // Of an instance that was before this one, or of nobody.
+        let before = text(&counts);
+        counts.add(Tally(0));
+        counts.add(Tally(7));
+        counts.add(Tally(u32::MAX));
+        assert_eq!(text(&counts), before);
+    }
+
+    #[test]
     fn a_data_point_tells_neither_who_nor_what_for() {
         let point = DataPoint::of(&Record {
             path: Some("/api/people/7"),
@@ -195,6 +264,7 @@ mod tests {
             list_age: Some(12),
             ..record()
         });
+        assert_eq!(point.indexes, ["forward"]);
         assert_eq!(point.blobs, ["forward", "", "/api/**", "GET"]);
         // As text: they are whole numbers, and lints rightly dislike comparing floats.
         assert_eq!(format!("{:?}", point.doubles), "[200.0, 1.0, 0.0, 12.0]");

@@ -1,80 +1,68 @@
-//! Where what was decided goes: the log, the counts, and a dataset where one is bound.
+//! What is written down of a request: the line of the log, the counts, and a point where a dataset is
+//! bound.
 
 use std::cell::RefCell;
 
-use js_sys::{Array, Function, Object, Reflect};
-use wasm_bindgen::{JsCast, JsValue};
-use worker::{Env, console_error, console_log};
+use edgekeep_shared::error::Rejection;
 
-use crate::metrics::{Counts, DataPoint, Gauges};
+use crate::carried::{Recorded, Recording};
+use crate::metrics::{Counts, DataPoint, Gauges, Tally};
 use crate::record::Record;
 
-/// The binding of the Analytics Engine dataset.
-const DATASET: &str = "EDGEKEEP_ANALYTICS";
-
 /// Records the requests of an isolate.
-pub(crate) struct Recorder {
+#[derive(Debug, Default)]
+pub struct Recorder {
     counts: RefCell<Counts>,
-    dataset: Option<Dataset>,
-}
-
-struct Dataset {
-    this: JsValue,
-    write: Function,
+    has_dataset: bool,
 }
 
 impl Recorder {
-    pub(crate) fn of(env: &Env) -> Self {
-        let dataset = Reflect::get(env, &JsValue::from_str(DATASET))
-            .ok()
-            .and_then(|this| {
-                // `Reflect.get` throws on what is not an object, an unset binding included.
-                let write = Reflect::get(&this, &JsValue::from_str("writeDataPoint")).ok()?;
-                Some(Dataset {
-                    write: write.dyn_into().ok()?,
-                    this,
-                })
-            });
+    /// A recorder that has counted nothing.
+    pub fn new(has_dataset: bool) -> Self {
         Self {
             counts: RefCell::default(),
-            dataset,
+            has_dataset,
         }
     }
 
-    /// Writes one request down. A dataset that refuses is said, and changes no answer.
-    pub(crate) fn record(&self, record: &Record<'_>) {
-        console_log!("{}", record.line());
+    /// Counts a request that is answered here, and says what to write.
+    pub fn record(&self, record: &Record<'_>) -> Recorded {
         self.counts.borrow_mut().count(record);
-        if let Some(dataset) = &self.dataset
-            && let Err(error) = dataset.write(&DataPoint::of(record))
-        {
-            console_error!("{DATASET}: {error:?}");
+        Recorded {
+            line: record.line(),
+            point: self.point(record),
         }
+    }
+
+    /// Says what to write, and what to [count](Self::count), once the upstream has answered.
+    pub fn prepare(&self, record: &Record<'_>) -> Recording {
+        let mut counts = self.counts.borrow_mut();
+        Recording {
+            line: record.open_line(),
+            point: self.point(record),
+            tally: counts.tally(record),
+            unanswered: counts.tally(&Record {
+                code: Some(Rejection::UpstreamUnavailable.code()),
+                ..*record
+            }),
+        }
+    }
+
+    /// Counts a request whose upstream has answered, or not.
+    pub fn count(&self, tally: Tally) {
+        self.counts.borrow_mut().add(tally);
     }
 
     /// The counts so far, as text.
-    pub(crate) fn text(&self, gauges: &Gauges) -> String {
+    pub fn text(&self, gauges: &Gauges) -> String {
         self.counts.borrow().text(gauges)
     }
-}
 
-impl Dataset {
-    /// Hands the point over; the platform writes it behind the answer.
-    fn write(&self, point: &DataPoint<'_>) -> Result<(), JsValue> {
-        let event = Object::new();
-        let blobs: Array = point
-            .blobs
-            .iter()
-            .map(|blob| JsValue::from_str(blob))
-            .collect();
-        let doubles: Array = point
-            .doubles
-            .iter()
-            .map(|&double| JsValue::from(double))
-            .collect();
-        Reflect::set(&event, &"indexes".into(), &Array::of1(&point.index.into()))?;
-        Reflect::set(&event, &"blobs".into(), &blobs)?;
-        Reflect::set(&event, &"doubles".into(), &doubles)?;
-        self.write.call1(&self.this, &event).map(drop)
+    fn point(&self, record: &Record<'_>) -> String {
+        if !self.has_dataset {
+            return String::new();
+        }
+        // A struct of strings and numbers always serialises.
+        serde_json::to_string(&DataPoint::of(record)).unwrap_or_default()
     }
 }

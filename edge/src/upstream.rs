@@ -1,111 +1,92 @@
-//! Sending on what may pass.
+//! Sending on what may pass: what the upstream gets, and what it does not.
 
 use edgekeep_shared::{
     gate::{Forward, identity_headers},
     headers,
+    policy::Rule,
     time::UnixTime,
     verifier::VerifiedToken,
 };
-use js_sys::Reflect;
-use wasm_bindgen::{JsCast, JsValue};
-use worker::web_sys::{Request, RequestInit, RequestRedirect};
 
-use crate::config::Config;
+use crate::{answer::Fields, config::Config, incoming::Incoming};
 
-pub(crate) use edgekeep_shared::assertion::HEADER as ASSERTION;
+pub use edgekeep_shared::assertion::HEADER as ASSERTION;
 
 /// Where a WebSocket handshake offers its subprotocols.
-const PROTOCOLS: &str = "Sec-WebSocket-Protocol";
-
-/// The subprotocols that a WebSocket handshake offers; of any other request none.
-pub(crate) fn websocket_protocols(incoming: &Request) -> Option<String> {
-    let header = |name| incoming.headers().get(name).ok().flatten();
-    header("upgrade")
-        .filter(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
-        .and_then(|_| header(PROTOCOLS))
-}
+const PROTOCOLS: &str = "sec-websocket-protocol";
 
 /// The request that the upstream gets: the same method and body, the canonical path, no identity
 /// but the verified one.
-pub(crate) fn request(
-    incoming: &Request,
-    forward: &Forward<'_, '_>,
-    query: &str,
+#[derive(Debug)]
+pub struct Outgoing<'o> {
+    /// Where it goes.
+    pub url: String,
+    /// The header fields of the incoming request that it does not get.
+    pub removed: Vec<&'o str>,
+    /// The header fields that it gets besides, after that, in place of any others of the same name.
+    pub set: Fields<'o>,
+    /// Whether nothing between here and there may keep the answer.
+    pub is_private: bool,
+}
+
+/// The request that the upstream gets for `incoming`.
+pub fn request<'o>(
+    incoming: &Incoming<'o>,
+    forward: &'o Forward<'_, '_>,
     config: &Config,
     request_id: &str,
     now: UnixTime,
-) -> Result<Request, JsValue> {
-    let request = Request::new_with_str_and_init(
-        &format!("{}{query}", url(config, forward)),
-        // A request is a dictionary of its own method, headers and body.
-        incoming.unchecked_ref::<RequestInit>(),
-    )?;
-    let outgoing = request.headers();
-
-    // Every name that could pass for one of ours, and what `Connection` names, goes; what is
-    // ours is added after that, so that nobody can have it taken away again.
-    let mut unwanted = Vec::new();
-    for name in js_sys::try_iter(&outgoing.keys())?.into_iter().flatten() {
-        let Some(name) = name?.as_string() else {
-            continue;
-        };
-        if headers::must_strip(name.as_bytes()) || headers::is_hop_by_hop(&name) {
-            unwanted.push(name);
-        }
-    }
-    if let Some(listed) = incoming.headers().get("connection")? {
-        unwanted.extend(
-            headers::connection_options(&listed)
-                .filter(|name| headers::is_removable_by_connection(name))
-                .map(str::to_owned),
-        );
-    }
-    // A WebSocket is opened by GET (RFC 6455 §4.1). The platform sends whatever has the field as
-    // one: a POST would reach the upstream as a GET, which is not what the policy has judged.
-    let upgrade = incoming.headers().get("upgrade")?;
-    let is_websocket = incoming.method() == "GET"
-        && upgrade.is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
-    for name in unwanted {
-        if !(is_websocket && name.eq_ignore_ascii_case("upgrade")) {
-            outgoing.delete(&name)?;
-        }
-    }
-    // The platform has told the client to go on: the upstream's own word would come too late.
-    outgoing.delete("Expect")?;
-
-    outgoing.set("X-Request-ID", request_id)?;
-    if forward.rule.takes_websocket_token()
-        && let Some(protocols) = incoming.headers().get(PROTOCOLS)?
-    {
-        match headers::without_websocket_token(&protocols) {
-            Some(others) => outgoing.set(PROTOCOLS, &others)?,
-            None => outgoing.delete(PROTOCOLS)?,
-        }
-    }
-    if !forward.rule.forwards_authorization() {
-        outgoing.delete("Authorization")?;
+) -> Outgoing<'o> {
+    let mut set = Vec::with_capacity(10);
+    set.push(("X-Request-ID", request_id.to_owned()));
+    if forward.rule.takes_websocket_token() {
+        let others = incoming
+            .header(PROTOCOLS)
+            .and_then(headers::without_websocket_token);
+        set.extend(others.map(|others| (PROTOCOLS, others)));
     }
     for (name, value) in forward.rule.headers() {
-        outgoing.set(name, value)?;
+        set.push((name, value.to_owned()));
     }
     if let Some(token) = &forward.token {
-        for (name, value) in identity_headers(token) {
-            outgoing.set(name, &value)?;
-        }
-        let method = incoming.method();
-        if let Some((name, value)) = assertion(config, token, forward, &method, now) {
-            outgoing.set(name, &value)?;
-        }
+        let method = incoming.parts().method.to_owned();
+        set.extend(identity(config, token, forward, &method, now));
     }
-
-    let init = RequestInit::new();
-    init.set_redirect(RequestRedirect::Manual);
-    if !forward.rule.is_public() {
+    Outgoing {
+        url: format!("{}{}", url(config, forward), incoming.query()),
+        removed: removed(incoming, forward.rule),
+        set,
         // The platform caches by extension and path, not by who asked: `/api/me.css` of one
         // person would be served to the next. It adds `Cache-Control: no-cache` on the way.
-        Reflect::set(&init, &"cache".into(), &"no-store".into())?;
+        is_private: !forward.rule.is_public(),
     }
-    Request::new_with_request_and_init(&request, &init)
+}
+
+/// Every name that could pass for one of ours, and what `Connection` names; what is ours is added
+/// after that, so that nobody can have it taken away again.
+fn removed<'t>(incoming: &Incoming<'t>, rule: &Rule) -> Vec<&'t str> {
+    // A WebSocket is opened by GET (RFC 6455 §4.1). The platform sends whatever has the field as
+    // one: a POST would reach the upstream as a GET, which is not what the policy has judged.
+    let is_websocket = incoming.parts().method == "GET" && incoming.is_websocket();
+    let listed: Vec<&str> = incoming
+        .header("connection")
+        .into_iter()
+        .flat_map(headers::connection_options)
+        .filter(|name| headers::is_removable_by_connection(name))
+        .collect();
+    let is_unwanted = |name: &str| {
+        let unwanted = headers::must_strip(name.as_bytes())
+            || headers::is_hop_by_hop(name)
+            || listed
+                .iter()
+                .any(|listed| listed.eq_ignore_ascii_case(name));
+        (unwanted && !(is_websocket && name.eq_ignore_ascii_case("upgrade")))
+            // The platform has told the client to go on: the upstream's own word would come too late.
+            || name.eq_ignore_ascii_case("expect")
+            || (!rule.forwards_authorization() && name.eq_ignore_ascii_case("authorization"))
+            || (rule.takes_websocket_token() && name.eq_ignore_ascii_case(PROTOCOLS))
+    };
+    incoming.names().filter(|name| is_unwanted(name)).collect()
 }
 
 /// The upstream of a request: its rule's, or the gate's.
@@ -118,17 +99,20 @@ fn url(config: &Config, forward: &Forward<'_, '_>) -> String {
     format!("{}{}", base(config, forward), forward.path.as_str())
 }
 
-/// The header with the gate's word that the holder of `token` asks for this, where the gate has a
-/// key to give it by.
-pub(crate) fn assertion(
+/// Who is asking: the verified identity, and the gate's word for it where the gate has a key to give
+/// it by.
+pub fn identity(
     config: &Config,
     token: &VerifiedToken,
     forward: &Forward<'_, '_>,
     method: &str,
     now: UnixTime,
-) -> Option<(&'static str, String)> {
-    let key = config.assertion_key.as_ref()?;
-    let url = url(config, forward);
-    let value = key.sign(token, base(config, forward), method, &url, now);
-    Some((ASSERTION, value))
+) -> Fields<'static> {
+    let mut fields: Fields<'_> = identity_headers(token).collect();
+    if let Some(key) = &config.assertion_key {
+        let url = url(config, forward);
+        let assertion = key.sign(token, base(config, forward), method, &url, now);
+        fields.push((ASSERTION, assertion));
+    }
+    fields
 }

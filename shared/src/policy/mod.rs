@@ -54,7 +54,6 @@ pub const MAX_RULES: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     rules: Box<[Rule]>,
-    takes_websocket_tokens: bool,
 }
 
 impl Policy {
@@ -65,16 +64,7 @@ impl Policy {
     /// for rules that contradict themselves or can never be reached: a policy is taken whole or
     /// not at all.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        reader::read(text).map(|rules| Self {
-            takes_websocket_tokens: rules.iter().any(Rule::takes_websocket_token),
-            rules,
-        })
-    }
-
-    /// Whether any rule looks for a token among the subprotocols of a WebSocket handshake. Where none
-    /// does, a gate need not read them.
-    pub const fn takes_websocket_tokens(&self) -> bool {
-        self.takes_websocket_tokens
+        reader::read(text).map(|rules| Self { rules })
     }
 
     /// The rules, in order.

@@ -815,7 +815,6 @@ fn takes_a_subprotocol_only_where_the_rule_says_and_from_the_pages_it_names() {
         ..Request::default()
     };
     let mut gate = Gate::new();
-    assert!(gate.policy.takes_websocket_tokens());
     assert_eq!(gate.outcome(&handshake), FIRST);
     let missing = Outcome::Refuse(TokenMissing);
     for origin in [None, Some("https://evil.example"), Some("null")] {

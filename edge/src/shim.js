@@ -1,0 +1,213 @@
+// The worker as the platform sees it. It carries: a request goes into WebAssembly as one text, what is
+// to be done comes back as another, and nothing here decides about either. `carried.rs` and
+// `incoming.rs` have the other half of both formats.
+import * as gate from "./index.js";
+
+// A panic leaves the instance in any state. Its hook says so here, and whoever comes next gets a new
+// one: with nothing in its caches, which costs time, and nothing else.
+const state = gate.__worker_init_state();
+
+function freshIfPoisoned() {
+  if (state.criticalError) {
+    gate.__wbg_reset_state();
+    state.criticalError = false;
+    state.instanceId += 1;
+  }
+}
+
+function note(error) {
+  if (error instanceof WebAssembly.RuntimeError) state.criticalError = true;
+}
+
+addEventListener("error", (event) => note(event.error));
+
+// Whatever is thrown is a refusal, made without WebAssembly.
+function refuse(error) {
+  note(error);
+  console.error(error instanceof Error ? (error.stack ?? String(error)) : error);
+  const problem = {
+    type: "about:blank",
+    title: "Service Unavailable",
+    status: 503,
+    detail: "This cannot be judged now. Try again later.",
+    code: "policy_unavailable",
+  };
+  return new Response(JSON.stringify(problem), {
+    status: 503,
+    headers: {
+      "Cache-Control": "no-store",
+      "Content-Type": "application/problem+json",
+      "Retry-After": "2",
+      "X-Content-Type-Options": "nosniff",
+    },
+  });
+}
+
+function gather(request) {
+  let fields = "";
+  let count = 0;
+  for (const field of request.headers) {
+    fields += `\n${field[0]}\n${field[1]}`;
+    count += 1;
+  }
+  return `${count}\n${request.method}\n${request.url}${fields}`;
+}
+
+// Keys by their JWK. Null stands for one that the platform does not take.
+const keys = new Map();
+const MOST_KEYS = 64;
+const ALGORITHMS = {
+  ES256: { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" },
+  RS256: { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" },
+};
+
+async function imported(text) {
+  let key = keys.get(text);
+  if (key === undefined) {
+    const jwk = JSON.parse(text);
+    const algorithm = ALGORITHMS[jwk.alg];
+    key = await crypto.subtle
+      .importKey("jwk", jwk, algorithm, false, ["verify"])
+      .then((key) => ({ key, algorithm }))
+      .catch(() => null);
+    if (keys.size >= MOST_KEYS) keys.clear();
+    keys.set(text, key);
+  }
+  return key;
+}
+
+// Whether the signature is good; undefined where the platform cannot tell.
+async function verified(ticket) {
+  try {
+    const [signature, signed] = [gate.signature(ticket), gate.signed(ticket)];
+    const key = await imported(gate.key(ticket));
+    return key ? await crypto.subtle.verify(key.algorithm, key.key, signature, signed) : undefined;
+  } catch (error) {
+    note(error);
+    return undefined;
+  }
+}
+
+async function later(request, text, decided, env, context) {
+  let asked = false;
+  for (;;) {
+    const [what, detail] = decided.split("\n", 2);
+    if (what === "signature") {
+      asked = true;
+      const ticket = Number(detail);
+      const verdict = await verified(ticket);
+      freshIfPoisoned();
+      decided = gate.judge(text, ticket, verdict, env, context);
+    } else if (what === "wait") {
+      decided = await gate.wait(text, detail === "true", !asked, env, context);
+    } else {
+      return carry(request, decided, env);
+    }
+  }
+}
+
+function carry(request, decided, env) {
+  if (decided.startsWith("answer\n")) return answer(decided.split("\n"), env);
+  if (decided.startsWith("forward\n")) return forward(request, decided, env);
+  throw new Error("nothing that could be done");
+}
+
+function record(line, point, status, env) {
+  if (line) console.log(line);
+  if (point) {
+    try {
+      const data = JSON.parse(point);
+      data.doubles[0] = status;
+      env.EDGEKEEP_ANALYTICS.writeDataPoint(data);
+    } catch (error) {
+      // It is said, and changes no answer.
+      console.error(`EDGEKEEP_ANALYTICS: ${error}`);
+    }
+  }
+}
+
+function pairs(lines, from, count) {
+  const pairs = [];
+  for (let at = from; pairs.length < count; at += 2) pairs.push([lines[at], lines[at + 1]]);
+  return pairs;
+}
+
+function answer(lines, env) {
+  const [, code, line, point, count] = lines;
+  const status = Number(code);
+  const end = 5 + 2 * Number(count);
+  if (!(lines.length > end)) throw new Error("less than was said");
+  record(line, point, status, env);
+  const body = lines.length === end + 1 ? lines[end] : lines.slice(end).join("\n");
+  return new Response(body || null, { status, headers: pairs(lines, 5, Number(count)) });
+}
+
+function send(request, lines, env) {
+  const [, url, network, cache] = lines;
+  const [removed, set, answered, dropped] = lines.slice(11, 15).map(Number);
+  const from = 16;
+  if (lines.length !== from + removed + 2 * set + 2 * answered + dropped) throw new Error("not what was said");
+  // A GET or a HEAD may come with a body. No dictionary can say so, only a request of another.
+  const { method, body } = request;
+  const copy = body && (method === "GET" || method === "HEAD") ? new Request(url, request) : undefined;
+  const headers = copy?.headers ?? new Headers(request.headers);
+  let at = from;
+  for (const end = at + removed; at < end; at += 1) headers.delete(lines[at]);
+  for (const end = at + 2 * set; at < end; at += 2) headers.set(lines[at], lines[at + 1]);
+  const init = { redirect: "manual" };
+  if (!copy) Object.assign(init, { method, headers, body });
+  if (cache) init.cache = cache;
+  if (request.cf) init.cf = request.cf;
+  const bound = !network && typeof env.UPSTREAM?.fetch === "function";
+  return (bound ? env.UPSTREAM : globalThis).fetch(copy ?? url, init);
+}
+
+async function forward(request, decided, env) {
+  const instance = state.instanceId;
+  const lines = decided.split("\n");
+  let response;
+  try {
+    response = await send(request, lines, env);
+  } catch {
+    freshIfPoisoned();
+    return carry(request, gate.unanswered(decided) ?? "", env);
+  }
+  const [, , , , head, code, tail, point, tally] = lines;
+  record(`${head}${code}"status":${response.status}${tail}`, point, response.status, env);
+  // Another instance would count it as something else.
+  if (state.instanceId === instance && !state.criticalError) gate.count(Number(tally));
+  const [answered, dropped] = lines.slice(13, 15).map(Number);
+  const caching = lines[15];
+  // A WebSocket is not read by the rules of CORS, nobody keeps what follows, and its answer cannot be
+  // made again.
+  if ((answered === 0 && caching === "") || response.status === 101) return response;
+  // An answer of the network cannot be changed; its copy can.
+  const copy = new Response(response.body, response);
+  const end = lines.length - dropped;
+  for (const [name, value] of pairs(lines, end - 2 * answered, answered)) {
+    if (name === "Vary") copy.headers.append(name, value);
+    else copy.headers.set(name, value);
+  }
+  if (caching) {
+    freshIfPoisoned();
+    const control = copy.headers.get("Cache-Control") ?? "";
+    copy.headers.set("Cache-Control", gate.cache_control(caching, control));
+    for (const name of lines.slice(end)) copy.headers.delete(name);
+  }
+  return copy;
+}
+
+export default {
+  fetch(request, env, context) {
+    try {
+      freshIfPoisoned();
+      const text = gather(request);
+      const decided = gate.judge(text, 0, undefined, env, context);
+      if (decided.startsWith("answer\n")) return carry(request, decided, env);
+      if (decided.startsWith("forward\n")) return forward(request, decided, env).catch(refuse);
+      return later(request, text, decided, env, context).catch(refuse);
+    } catch (error) {
+      return refuse(error);
+    }
+  },
+};
