@@ -21,49 +21,87 @@ const SLICE: Duration = Duration::from_millis(500);
 
 /// Different tokens for each algorithm. A subject's cursor goes on from slice to slice, and
 /// the gate's cache holds 8,192 at most: no token comes back while it is remembered.
-const DISTINCT: usize = 30_000;
-
-/// A path of the demo policy that asks for a token and nothing more.
-const PATH: &str = "/api/orders/17";
-
-/// The socket of a subject, and what the metric of its mode ends in.
-const MODES: [(&str, &str); 3] = [("answer", ""), ("bound", ""), ("forward", "_forward")];
-
-/// How subjects reach what lies behind them, and what each is called in the report.
-struct Subject {
-    constant: &'static str,
-    sockets: &'static [&'static str],
+const fn distinct(algorithm: Algorithm) -> usize {
+    match algorithm {
+        Algorithm::Es256 | Algorithm::EdDsa => 30_000,
+        // Signing takes six times as long.
+        Algorithm::Rs256 => 12_000,
+    }
 }
 
-const SUBJECTS: [Subject; 4] = [
-    Subject {
-        constant: "noop",
-        sockets: &["answer", "bound", "forward"],
+/// How a request is answered.
+struct Mode {
+    /// The socket of a subject.
+    socket: &'static str,
+    /// What the metric ends in.
+    suffix: &'static str,
+    /// A path that asks for a token and nothing more.
+    path: &'static str,
+}
+
+/// By the worker itself; by a second worker of the same process, reached by a service binding; by
+/// an HTTP server, reached by `fetch`. The gate answers itself only to those who ask it about a
+/// request, at a path that is nothing special to the others.
+const MODES: [Mode; 3] = [
+    Mode {
+        socket: "answer",
+        suffix: "",
+        path: "/authz/api/orders/17",
     },
-    Subject {
-        constant: "jose",
-        sockets: &["answer", "forward"],
+    Mode {
+        socket: "bound",
+        suffix: "_bound",
+        path: "/api/orders/17",
     },
-    Subject {
-        constant: "hono",
-        sockets: &["answer", "forward"],
-    },
-    Subject {
-        constant: "gate",
-        sockets: &["answer", "forward"],
+    Mode {
+        socket: "forward",
+        suffix: "_forward",
+        path: "/api/orders/17",
     },
 ];
 
-/// What a subject's socket is called in the report.
-fn reported(constant: &str, socket: &str) -> &'static str {
-    match (constant, socket) {
-        ("gate", _) => "edgekeep",
-        ("noop", "bound") => "noop-bound",
-        ("jose", _) => "jose",
-        ("hono", _) => "hono",
-        _ => "noop",
-    }
+struct Subject {
+    /// In `bench.capnp`.
+    constant: &'static str,
+    /// In the report.
+    name: &'static str,
+    sockets: &'static [&'static str],
+    algorithms: &'static [Algorithm],
 }
+
+const SUBJECTS: [Subject; 5] = [
+    Subject {
+        constant: "noop",
+        name: "noop",
+        sockets: &["answer", "bound", "forward"],
+        algorithms: &Algorithm::ALL,
+    },
+    Subject {
+        constant: "jose",
+        name: "jose",
+        sockets: &["answer", "forward"],
+        algorithms: &Algorithm::ALL,
+    },
+    Subject {
+        constant: "hono",
+        name: "hono",
+        sockets: &["answer", "forward"],
+        algorithms: &Algorithm::ALL,
+    },
+    Subject {
+        constant: "tsndr",
+        name: "cloudflare-worker-jwt",
+        sockets: &["answer", "forward"],
+        // It knows no EdDSA.
+        algorithms: &[Algorithm::Es256, Algorithm::Rs256],
+    },
+    Subject {
+        constant: "gate",
+        name: "edgekeep",
+        sockets: &["answer", "bound", "forward"],
+        algorithms: &Algorithm::ALL,
+    },
+];
 
 /// Measures both groups.
 pub(crate) async fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
@@ -91,11 +129,13 @@ pub(crate) async fn measure(setting: &Setting, report: &mut Report) -> Result<()
         ("POLICY", std::fs::read_to_string(&setting.policy)?),
     ];
     let same: HashMap<&str, Vec<String>> = Algorithm::ALL
-        .map(|a| (a.name(), vec![keys.token(a, &issuer, 0)]))
-        .into();
+        .into_iter()
+        .map(|a| Ok((a.name(), vec![keys.token(a, &issuer, 0)?])))
+        .collect::<Result<_>>()?;
     let distinct: HashMap<&str, Vec<String>> = Algorithm::ALL
-        .map(|a| (a.name(), keys.tokens(a, &issuer, 1, DISTINCT)))
-        .into();
+        .into_iter()
+        .map(|a| Ok((a.name(), keys.tokens(a, &issuer, 1, distinct(a))?)))
+        .collect::<Result<_>>()?;
 
     let mut running = Vec::new();
     for subject in &SUBJECTS {
@@ -109,8 +149,11 @@ pub(crate) async fn measure(setting: &Setting, report: &mut Report) -> Result<()
             kv,
         )?;
         let token = same.get("es256").and_then(|tokens| tokens.first());
-        workerd.wait_ready(PATH, token.map(String::as_str)).await?;
-        running.push((subject.constant, workerd));
+        for mode in &MODES {
+            let token = token.map(String::as_str);
+            workerd.wait_ready(mode.socket, mode.path, token).await?;
+        }
+        running.push((subject, workerd));
     }
 
     // A set of requests for each subject, socket and kind of token, so that none is repeated
@@ -122,23 +165,25 @@ pub(crate) async fn measure(setting: &Setting, report: &mut Report) -> Result<()
             ("edge.distinct_tokens", &distinct),
         ] {
             for algorithm in Algorithm::ALL {
-                for (socket, suffix) in MODES {
+                for mode in &MODES {
                     for offset in 0..running.len() {
-                        let (constant, workerd) = &running[(round + offset) % running.len()];
-                        let Some(address) = workerd.socket(socket) else {
+                        let (subject, workerd) = &running[(round + offset) % running.len()];
+                        let Some(address) = workerd.socket(mode.socket) else {
                             continue;
                         };
+                        if !subject.algorithms.contains(&algorithm) {
+                            continue;
+                        }
                         let tokens = tokens.get(algorithm.name()).context("no tokens")?;
                         let requests = requests
-                            .entry((group, algorithm.name(), constant, socket))
-                            .or_insert_with(|| Rc::new(Requests::new(PATH, tokens.clone())));
+                            .entry((group, algorithm.name(), subject.name, mode.socket))
+                            .or_insert_with(|| Rc::new(Requests::new(mode.path, tokens.clone())));
                         let pid = workerd.process.pid()?;
                         let slice = slice(address, pid, requests, SLICE).await?;
-                        let subject = reported(constant, socket);
-                        let name = algorithm.name();
-                        report.add(group, subject, &format!("{name}{suffix}_rps"), slice.rate);
-                        let metric = format!("{name}{suffix}_cpu_us");
-                        report.add(group, subject, &metric, slice.cpu_us);
+                        let metric = format!("{}{}", algorithm.name(), mode.suffix);
+                        report.add(group, subject.name, &format!("{metric}_rps"), slice.rate);
+                        let metric = format!("{metric}_cpu_us");
+                        report.add(group, subject.name, &metric, slice.cpu_us);
                     }
                 }
             }

@@ -3,13 +3,19 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use aws_lc_rs::{
+    rand::SystemRandom,
+    rsa::KeySize,
+    signature::{KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair},
+};
 use ed25519_dalek::Signer as _;
 use edgekeep_shared::{
     base64url,
     control::{DocumentType, Header},
     jwk::{Jwk, JwkSet, VerifyingKey},
     revocation::{Entry, HashKey, encode},
+    rsa::RsaKey,
     time::UnixTime,
 };
 use serde_json::json;
@@ -33,17 +39,20 @@ const LIFETIME: i64 = 3_600;
 pub(crate) enum Algorithm {
     Es256,
     EdDsa,
+    /// With 2,048 bits, as most issuers have it.
+    Rs256,
 }
 
 impl Algorithm {
-    /// Both.
-    pub(crate) const ALL: [Self; 2] = [Self::Es256, Self::EdDsa];
+    /// All of them.
+    pub(crate) const ALL: [Self; 3] = [Self::Es256, Self::EdDsa, Self::Rs256];
 
     /// As it stands in names of metrics.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Es256 => "es256",
             Self::EdDsa => "eddsa",
+            Self::Rs256 => "rs256",
         }
     }
 }
@@ -65,33 +74,42 @@ pub(crate) fn now() -> UnixTime {
 pub(crate) struct Keys {
     es256: p256::ecdsa::SigningKey,
     eddsa: ed25519_dalek::SigningKey,
+    rs256: RsaKeyPair,
     control: ed25519_dalek::SigningKey,
 }
 
 impl Keys {
-    /// Always the same keys: they open nothing.
+    /// Always the same keys, which open nothing, but for RSA's, whose making costs little here.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             es256: p256::ecdsa::SigningKey::from_bytes(&[7; 32].into())?,
             eddsa: ed25519_dalek::SigningKey::from_bytes(&[8; 32]),
+            rs256: RsaKeyPair::generate(KeySize::Rsa2048).context("no RSA key")?,
             control: ed25519_dalek::SigningKey::from_bytes(&[9; 32]),
         })
     }
 
-    fn verifying(&self, algorithm: Algorithm) -> VerifyingKey {
-        match algorithm {
+    fn verifying(&self, algorithm: Algorithm) -> Result<VerifyingKey> {
+        Ok(match algorithm {
             Algorithm::Es256 => VerifyingKey::Es256(*self.es256.verifying_key()),
             Algorithm::EdDsa => VerifyingKey::EdDsa(self.eddsa.verifying_key()),
-        }
+            Algorithm::Rs256 => {
+                // An RSAPublicKey of 2,048 bits: two integers, of which the first begins with a
+                // zero and the second is 65,537 (RFC 8017, A.1.1).
+                let der = self.rs256.public_key().as_ref();
+                let modulus = der.get(9..265).context("not a key of 2,048 bits")?;
+                VerifyingKey::Rs256(RsaKey::new(modulus, &[1, 0, 1])?)
+            }
+        })
     }
 
     /// The JWK Set that verifies tokens.
     pub(crate) fn set(&self) -> Result<JwkSet> {
-        let keys = Algorithm::ALL.map(|algorithm| {
-            let key = self.verifying(algorithm);
-            Jwk::new(key.thumbprint(), key)
+        let keys = Algorithm::ALL.into_iter().map(|algorithm| {
+            let key = self.verifying(algorithm)?;
+            Ok(Jwk::new(key.thumbprint(), key))
         });
-        Ok(JwkSet::new(keys.into())?)
+        Ok(JwkSet::new(keys.collect::<Result<_>>()?)?)
     }
 
     /// The control key's public half, as `CONTROL_KEYS` wants it.
@@ -101,8 +119,13 @@ impl Keys {
     }
 
     /// A token of `issuer` with the claims of an ordinary one; `number` makes it differ.
-    pub(crate) fn token(&self, algorithm: Algorithm, issuer: &str, number: usize) -> String {
-        let key = self.verifying(algorithm);
+    pub(crate) fn token(
+        &self,
+        algorithm: Algorithm,
+        issuer: &str,
+        number: usize,
+    ) -> Result<String> {
+        let key = self.verifying(algorithm)?;
         let header = json!({
             "alg": key.algorithm().name(), "typ": "at+jwt", "kid": key.thumbprint(),
         });
@@ -125,10 +148,18 @@ impl Keys {
                 signature.to_bytes().to_vec()
             }
             Algorithm::EdDsa => self.eddsa.sign(token.as_bytes()).to_bytes().to_vec(),
+            Algorithm::Rs256 => {
+                let mut signature = vec![0; self.rs256.public_modulus_len()];
+                let random = SystemRandom::new();
+                self.rs256
+                    .sign(&RSA_PKCS1_SHA256, &random, token.as_bytes(), &mut signature)
+                    .context("cannot sign")?;
+                signature
+            }
         };
         token.push('.');
         token.push_str(&base64url::encode(&signature));
-        token
+        Ok(token)
     }
 
     /// `count` tokens that differ, numbered from `first`.
@@ -138,7 +169,7 @@ impl Keys {
         issuer: &str,
         first: usize,
         count: usize,
-    ) -> Vec<String> {
+    ) -> Result<Vec<String>> {
         (first..first + count)
             .map(|number| self.token(algorithm, issuer, number))
             .collect()

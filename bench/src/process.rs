@@ -143,12 +143,20 @@ impl Workerd {
             .map(|(_, address)| *address)
     }
 
-    /// Waits until every socket answers a GET of `path` with 200.
-    pub(crate) async fn wait_ready(&mut self, path: &str, token: Option<&str>) -> Result<()> {
-        let request = http::get(path, token);
-        for (_, address) in self.sockets.clone() {
-            self.process.wait_ready(address, &request).await?;
+    /// Waits until the socket called `name`, if there is one, answers a GET of `path` with 200.
+    pub(crate) async fn wait_ready(
+        &mut self,
+        name: &str,
+        path: &str,
+        token: Option<&str>,
+    ) -> Result<()> {
+        match self.socket(name) {
+            Some(address) => {
+                self.process
+                    .wait_ready(address, &http::get(path, token))
+                    .await
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }

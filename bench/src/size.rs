@@ -15,6 +15,7 @@ pub(crate) fn measure(setting: &Setting, report: &mut Report) -> Result<()> {
         ("edgekeep", "js", "gate/index.js"),
         ("jose", "js", "jose.js"),
         ("hono", "js", "hono.js"),
+        ("cloudflare-worker-jwt", "js", "tsndr.js"),
     ];
     for (subject, kind, file) in files {
         let path = setting.workers.join(file);

@@ -50,11 +50,21 @@ pub(crate) async fn in_workerd(setting: &Setting, report: &mut Report) -> Result
     let ready = request("edgekeep", 0, "");
     workerd.process.wait_ready(address, &ready).await?;
     let mut connection = Connection::open(address).await?;
-    let subjects = ["webcrypto", "jose", "hono", "edgekeep"];
+    let subjects = [
+        "webcrypto",
+        "jose",
+        "hono",
+        "cloudflare-worker-jwt",
+        "edgekeep",
+    ];
     for round in 0..=ROUNDS {
         for algorithm in Algorithm::ALL {
-            let token = keys.token(algorithm, ISSUER, 0);
+            let token = keys.token(algorithm, ISSUER, 0)?;
             for subject in subjects {
+                // It knows no EdDSA.
+                if subject == "cloudflare-worker-jwt" && algorithm == Algorithm::EdDsa {
+                    continue;
+                }
                 let few = time(&mut connection, subject, FEW, &token).await?;
                 let many = time(&mut connection, subject, MANY, &token).await?;
                 let each = (many - few) / f64::from(MANY - FEW);
@@ -91,14 +101,15 @@ async fn time(connection: &mut Connection, subject: &str, count: u32, token: &st
     Ok(elapsed)
 }
 
-/// Natively: this project's verifier, the `jsonwebtoken` crate, and jose in Node.
+/// Natively: this project's verifier, the `jsonwebtoken` crate, and jose and fast-jwt in Node.
 pub(crate) fn native(setting: &Setting, report: &mut Report) -> Result<()> {
     let keys = Keys::new()?;
     let set = keys.set()?;
     let verifier = Verifier::new(ISSUER, AUDIENCE);
     let tokens: HashMap<Algorithm, String> = Algorithm::ALL
-        .map(|algorithm| (algorithm, keys.token(algorithm, ISSUER, 0)))
-        .into();
+        .into_iter()
+        .map(|algorithm| Ok((algorithm, keys.token(algorithm, ISSUER, 0)?)))
+        .collect::<Result<_>>()?;
     let peer = JsonWebToken::new(&set)?;
     for round in 0..=ROUNDS {
         for algorithm in Algorithm::ALL {
@@ -116,8 +127,11 @@ pub(crate) fn native(setting: &Setting, report: &mut Report) -> Result<()> {
             }
         }
         if round > 0 {
-            for (metric, microseconds) in jose_in_node(setting, &set, &tokens)? {
-                report.add("verify.native", "jose", &metric, microseconds);
+            let measured = in_node(setting, &set, &tokens)?;
+            for subject in ["jose", "fast-jwt"] {
+                for (metric, microseconds) in measured.get(subject).context("not measured")? {
+                    report.add("verify.native", subject, metric, *microseconds);
+                }
             }
         }
     }
@@ -153,6 +167,7 @@ impl JsonWebToken {
                 jsonwebtoken::jwk::AlgorithmParameters::OctetKeyPair(_) => {
                     jsonwebtoken::Algorithm::EdDSA
                 }
+                jsonwebtoken::jwk::AlgorithmParameters::RSA(_) => jsonwebtoken::Algorithm::RS256,
                 _ => bail!("a key of no algorithm that is measured"),
             };
             let mut validation = jsonwebtoken::Validation::new(algorithm);
@@ -180,11 +195,12 @@ impl JsonWebToken {
     }
 }
 
-fn jose_in_node(
+/// Microseconds by subject and metric.
+fn in_node(
     setting: &Setting,
     set: &JwkSet,
     tokens: &HashMap<Algorithm, String>,
-) -> Result<HashMap<String, f64>> {
+) -> Result<HashMap<String, HashMap<String, f64>>> {
     let set: serde_json::Value = serde_json::from_str(&set.to_json())?;
     let tokens: HashMap<String, &String> = tokens
         .iter()
@@ -194,7 +210,7 @@ fn jose_in_node(
         "jwks": set, "issuer": ISSUER, "audience": AUDIENCE, "count": NATIVE, "tokens": tokens,
     });
     let mut node = std::process::Command::new("node")
-        .arg(setting.workers.join("node-jose.mjs"))
+        .arg(setting.workers.join("node.mjs"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

@@ -95,8 +95,39 @@ const hono :Workerd.Config = (
   ],
 );
 
-# The gate as it is deployed. In `answer` its upstream is the no-op worker of the same
-# process by a service binding, in `forward` an HTTP server.
+const tsndr :Workerd.Config = (
+  services = [
+    (name = "answer", worker = (
+      modules = [(name = "tsndr.js", esModule = embed "tsndr.js")],
+      compatibilityDate = .date,
+      bindings = [
+        (name = "ISSUER", fromEnvironment = "ISSUER"),
+        (name = "AUDIENCE", fromEnvironment = "AUDIENCE"),
+        (name = "JWKS", fromEnvironment = "JWKS"),
+      ],
+    )),
+    (name = "forward", worker = (
+      modules = [(name = "tsndr.js", esModule = embed "tsndr.js")],
+      compatibilityDate = .date,
+      bindings = [
+        (name = "ISSUER", fromEnvironment = "ISSUER"),
+        (name = "AUDIENCE", fromEnvironment = "AUDIENCE"),
+        (name = "JWKS", fromEnvironment = "JWKS"),
+        (name = "UPSTREAM_URL", fromEnvironment = "UPSTREAM_URL"),
+      ],
+      globalOutbound = "outbound",
+    )),
+    .outbound,
+  ],
+  sockets = [
+    (name = "answer", http = (), service = "answer"),
+    (name = "forward", http = (), service = "forward"),
+  ],
+);
+
+# The gate as it is deployed. In `answer` it answers whoever asks it about a request, as Envoy does;
+# in `bound` its upstream is the no-op worker of the same process by a service binding, in `forward`
+# an HTTP server.
 const gate :Workerd.Config = (
   services = [
     (name = "ok", worker = (
@@ -104,6 +135,26 @@ const gate :Workerd.Config = (
       compatibilityDate = .date,
     )),
     (name = "answer", worker = (
+      modules = [
+        (name = "index.js", esModule = embed "gate/index.js"),
+        (name = "./index_bg.wasm", wasm = embed "gate/index_bg.wasm"),
+      ],
+      compatibilityDate = .date,
+      bindings = [
+        (name = "AUTHZ", text = "envoy"),
+        (name = "UPSTREAM_URL", fromEnvironment = "UPSTREAM_URL"),
+        (name = "ISSUER", fromEnvironment = "ISSUER"),
+        (name = "AUDIENCE", fromEnvironment = "AUDIENCE"),
+        (name = "JWKS_URL", fromEnvironment = "JWKS_URL"),
+        (name = "ORIGIN_URL", fromEnvironment = "ORIGIN_URL"),
+        (name = "CONTROL_KEYS", fromEnvironment = "CONTROL_KEYS"),
+        (name = "REVOCATION_SOURCES", fromEnvironment = "REVOCATION_SOURCES"),
+        (name = "POLICY", fromEnvironment = "POLICY"),
+        (name = "EDGEKEEP_KV", kvNamespace = "kv"),
+      ],
+      globalOutbound = "outbound",
+    )),
+    (name = "bound", worker = (
       modules = [
         (name = "index.js", esModule = embed "gate/index.js"),
         (name = "./index_bg.wasm", wasm = embed "gate/index_bg.wasm"),
@@ -147,6 +198,7 @@ const gate :Workerd.Config = (
   ],
   sockets = [
     (name = "answer", http = (), service = "answer"),
+    (name = "bound", http = (), service = "bound"),
     (name = "forward", http = (), service = "forward"),
   ],
 );

@@ -9,7 +9,7 @@ app.use(
   "*",
   jwk({
     keys: JSON.parse(env.JWKS).keys,
-    alg: ["ES256", "EdDSA"],
+    alg: ["ES256", "EdDSA", "RS256"],
     verification: { iss: env.ISSUER, aud: env.AUDIENCE, typ: "at+jwt" },
   }),
 );

@@ -9,7 +9,7 @@ const options = {
   issuer: env.ISSUER,
   audience: env.AUDIENCE,
   typ: "at+jwt",
-  algorithms: ["ES256", "EdDSA"],
+  algorithms: ["ES256", "EdDSA", "RS256"],
   requiredClaims: ["exp"],
 };
 

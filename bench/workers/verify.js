@@ -4,12 +4,14 @@
 //   POST /SUBJECT?n=COUNT, the body being the token
 import { createLocalJWKSet, jwtVerify } from "jose";
 import { verifyWithJwks } from "hono/jwt";
+import { decode as decodeJwt, verify as verifyJwt } from "@tsndr/cloudflare-worker-jwt";
 import { env } from "cloudflare:workers";
 import { initSync, TokenVerifier } from "verify-wasm";
 import wasm from "./verify.wasm";
+import { importKeys, parameters } from "./keys.js";
 
 const jwks = JSON.parse(env.JWKS);
-const algorithms = ["ES256", "EdDSA"];
+const algorithms = ["ES256", "EdDSA", "RS256"];
 
 initSync({ module: wasm });
 const edgekeep = new TokenVerifier(env.JWKS, env.ISSUER, env.AUDIENCE);
@@ -24,19 +26,7 @@ const joseOptions = {
 };
 
 // The least that JavaScript can do: keys imported once, no strictness beyond the four checks.
-const parameters = {
-  ES256: { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" },
-  EdDSA: { name: "Ed25519" },
-};
 let imported;
-async function importKeys() {
-  const keys = new Map();
-  for (const { kty, crv, x, y, kid, alg } of jwks.keys) {
-    const jwk = { kty, crv, x, y };
-    keys.set(kid, await crypto.subtle.importKey("jwk", jwk, parameters[alg], false, ["verify"]));
-  }
-  return keys;
-}
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -49,7 +39,7 @@ async function webcrypto(token) {
   const { alg, kid } = decodeJson(header);
   const good = await crypto.subtle.verify(
     parameters[alg],
-    imported.get(kid),
+    imported.get(kid).key,
     decode(signature),
     encoder.encode(`${header}.${payload}`),
   );
@@ -60,6 +50,7 @@ async function webcrypto(token) {
 const subjects = {
   edgekeep: (token) => edgekeep.verify(token, Date.now() / 1000),
   webcrypto,
+  "cloudflare-worker-jwt": (token) => tsndr(token),
   jose: async (token) => Boolean(await jwtVerify(token, joseKeys, joseOptions)),
   hono: async (token) =>
     Boolean(
@@ -71,12 +62,20 @@ const subjects = {
     ),
 };
 
+async function tsndr(token) {
+  const { kid, alg } = decodeJwt(token).header;
+  const verified = await verifyJwt(token, imported.get(kid).key, alg);
+  if (!verified) return false;
+  const { header, payload } = verified;
+  return header.typ === "at+jwt" && payload.iss === env.ISSUER && payload.aud === env.AUDIENCE;
+}
+
 export default {
   async fetch(request) {
     const { pathname, searchParams } = new URL(request.url);
     const verify = subjects[pathname.slice(1)];
     if (!verify) return new Response("no such subject", { status: 404 });
-    imported ??= await importKeys();
+    imported ??= await importKeys(jwks);
     const token = await request.text();
     const count = Number(searchParams.get("n"));
     let good = 0;
