@@ -179,16 +179,28 @@ impl Keys {
         let sessions: Vec<String> = (0..REVOKED).map(|n| format!("ended-{n}")).collect();
         let entries = sessions.iter().map(|session| Entry::Session(session));
         let body = encode(&HashKey([3; 16]), entries);
+        let sequence = u64::try_from(at.0)
+            .unwrap_or_default()
+            .saturating_mul(1_000);
+        self.document(DocumentType::Revocations, issuer, (sequence, at), &body)
+    }
+
+    /// What the control key signs: of a type, with a number and a time.
+    pub(crate) fn document(
+        &self,
+        document_type: DocumentType,
+        issuer: &str,
+        (sequence, issued_at): (u64, UnixTime),
+        body: &[u8],
+    ) -> Vec<u8> {
         let header = Header {
-            document_type: DocumentType::Revocations,
+            document_type,
             issuer: issuer.to_owned(),
             key_id: VerifyingKey::EdDsa(self.control.verifying_key()).thumbprint(),
-            sequence: u64::try_from(at.0)
-                .unwrap_or_default()
-                .saturating_mul(1_000),
-            issued_at: at,
+            sequence,
+            issued_at,
         };
-        let mut document = header.signing_input(&body);
+        let mut document = header.signing_input(body);
         let signature = self.control.sign(&document).to_bytes();
         document.extend_from_slice(&signature);
         document

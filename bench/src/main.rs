@@ -10,6 +10,7 @@ mod enumeration;
 mod http;
 mod issuer;
 mod keep;
+mod lists;
 mod load;
 mod origin;
 mod people;
@@ -39,6 +40,8 @@ enum Part {
     Origin,
     /// From a logout's answer to the first refusal
     Revocation,
+    /// The revocation list with 10,000 and with 250,000 entries
+    List,
     /// Whether the time of an answer tells that somebody has an account; not among everything
     Enumeration,
 }
@@ -112,6 +115,10 @@ async fn measure(setting: &Setting) -> Result<Report> {
     if wanted(Part::Revocation) {
         say("logging out and waiting to be refused");
         revocation::measure(setting, &mut report).await?;
+    }
+    if wanted(Part::List) {
+        say("opening large lists and following them");
+        lists::measure(setting, &mut report).await?;
     }
     // By itself only: it takes long, and tells of no speed.
     if setting.part == Some(Part::Enumeration) {

@@ -37,6 +37,7 @@ pub(crate) async fn in_workerd(setting: &Setting, report: &mut Report) -> Result
         ("ISSUER", ISSUER.to_owned()),
         ("AUDIENCE", AUDIENCE.to_owned()),
         ("JWKS", keys.set()?.to_json()),
+        ("CONTROL_KEYS", keys.control_keys()),
     ];
     let mut workerd = Workerd::start(
         &setting.workerd,

@@ -216,6 +216,7 @@ const verify :Workerd.Config = (
         (name = "ISSUER", fromEnvironment = "ISSUER"),
         (name = "AUDIENCE", fromEnvironment = "AUDIENCE"),
         (name = "JWKS", fromEnvironment = "JWKS"),
+        (name = "CONTROL_KEYS", fromEnvironment = "CONTROL_KEYS"),
       ],
     )),
   ],

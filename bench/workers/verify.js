@@ -2,18 +2,19 @@
 // A worker's clock stands still while it works: the caller times two counts and subtracts.
 //
 //   POST /SUBJECT?n=COUNT, the body being the token
+//   POST /list/WHAT?n=COUNT, what is done with a revocation list
 import { createLocalJWKSet, jwtVerify } from "jose";
 import { verifyWithJwks } from "hono/jwt";
 import { decode as decodeJwt, verify as verifyJwt } from "@tsndr/cloudflare-worker-jwt";
 import { env } from "cloudflare:workers";
-import { initSync, TokenVerifier } from "verify-wasm";
+import { initSync, ListHolder, TokenVerifier } from "verify-wasm";
 import wasm from "./verify.wasm";
 import { importKeys, parameters } from "./keys.js";
 
 const jwks = JSON.parse(env.JWKS);
 const algorithms = ["ES256", "EdDSA", "RS256"];
 
-initSync({ module: wasm });
+const { memory } = initSync({ module: wasm });
 const edgekeep = new TokenVerifier(env.JWKS, env.ISSUER, env.AUDIENCE);
 
 const joseKeys = createLocalJWKSet(jwks);
@@ -69,10 +70,29 @@ async function tsndr(token) {
   const { header, payload } = verified;
   return header.typ === "at+jwt" && payload.iss === env.ISSUER && payload.aud === env.AUDIENCE;
 }
+const holder = new ListHolder(env.CONTROL_KEYS, env.ISSUER);
+const list = {
+  // Opens the list in the body; the last one is held.
+  open: (body, count) => holder.open(body, count),
+  // Hashes its first megabyte, which nothing else is done in between.
+  piece: (body, count) => holder.piece(body, count),
+  // Applies the first of the deltas in the body to the held list, for good or to a copy.
+  follow: (body, count) => holder.apply(body, count, true),
+  apply: (body, count) => holder.apply(body, count, false),
+  // Looks up the token in the body.
+  find: (body, count) =>
+    holder.find(edgekeep, new TextDecoder().decode(body), Date.now() / 1000, count),
+  memory: () => memory.buffer.byteLength,
+};
 
 export default {
   async fetch(request) {
     const { pathname, searchParams } = new URL(request.url);
+    if (pathname.startsWith("/list/")) {
+      const body = new Uint8Array(await request.arrayBuffer());
+      const done = list[pathname.slice(6)](body, Number(searchParams.get("n")));
+      return new Response(String(done));
+    }
     const verify = subjects[pathname.slice(1)];
     if (!verify) return new Response("no such subject", { status: 404 });
     imported ??= await importKeys(jwks);
