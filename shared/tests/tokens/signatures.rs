@@ -76,6 +76,7 @@ impl Judge {
         }
     }
 
+    #[expect(clippy::panic, reason = "a failure is the test's failure")]
     fn verdict(&mut self, token: &str, signatures: Signatures) -> Result<(), Rejection> {
         match self.judge(token, signatures) {
             Ok(_) => Ok(()),
