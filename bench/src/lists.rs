@@ -123,7 +123,7 @@ impl Documents {
 
     /// A token that is on no list.
     fn token(&self) -> Result<(String, VerifiedToken)> {
-        let text = self.keys.token(Algorithm::EdDsa, ISSUER, 0);
+        let text = self.keys.token(Algorithm::EdDsa, ISSUER, 0)?;
         let verifier = Verifier::new(ISSUER, AUDIENCE);
         let token = verifier
             .verify(text.as_bytes(), &self.keys.set()?, issuer::now())
