@@ -88,9 +88,40 @@ impl Wrangler {
     /// # Panics
     /// When it does not start.
     pub fn dev(&self, variables: &Variables) -> Dev {
+        Self::start(self.command(&["dev"]), variables)
+    }
+
+    /// The same with the limiter that `wrangler.toml` shows, which allows `requests` in its minute.
+    /// The worker is the one that was built before.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn dev_limited(&self, variables: &Variables, requests: u32) -> Dev {
+        let shown = std::fs::read_to_string(root().join("wrangler.toml")).unwrap();
+        let (mut text, mut is_limiter) = (String::new(), false);
+        for line in shown.lines() {
+            is_limiter = line == "# [[ratelimits]]" || is_limiter && !line.is_empty();
+            let line = if is_limiter { &line[2..] } else { line };
+            match line.split(' ').next() {
+                // Paths count from where this file is.
+                Some("main") => text += &format!("main = {:?}", root().join("build/edge/index.js")),
+                Some("[build]" | "command" | "watch_dir") => {}
+                _ => text += &line.replace("limit = 100", &format!("limit = {requests}")),
+            }
+            text.push('\n');
+        }
+        assert!(text.contains(&format!("limit = {requests}")), "{text}");
+        let file = self.path().join("wrangler.toml");
+        std::fs::write(&file, text).unwrap();
+        let mut command = self.command(&["dev", "--config"]);
+        command.arg(file);
+        Self::start(command, variables)
+    }
+
+    fn start(mut command: Command, variables: &Variables) -> Dev {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, process::free_port()));
-        let mut command = self.command(&["dev", "--ip", "127.0.0.1"]);
         command
+            .args(["--ip", "127.0.0.1"])
             .args(["--port", &address.port().to_string()])
             .args(["--inspector-port", &process::free_port().to_string()])
             .arg("--show-interactive-dev-session=false");

@@ -1,8 +1,11 @@
 //! The session in a cookie, in a real browser: the documentation's script in a page of its own
 //! origin, against the real issuer.
 
+use std::time::Duration;
+
 use edgekeep_shared::base64url;
 use edgekeep_tests::browser::{Browser, Tab};
+use edgekeep_tests::clock;
 use edgekeep_tests::site::Site;
 use serde_json::{Value, json};
 
@@ -263,6 +266,58 @@ async fn a_login_of_somebody_else_in_the_same_browser_leaves_one_session() {
     );
     let renewed = browser.run_async("return refresh()", &[]).await;
     assert_eq!(renewed["user"]["id"], bob["user"]["id"], "{renewed}");
+}
+
+/// A code to log in with, asked for by the page that is shown. `None` if none was sent.
+async fn code_for(site: &Site, browser: &Browser) -> Option<Value> {
+    let before = site.origin.messages(EMAIL).len();
+    let script = "return ask('POST', '/otp/send', arguments[0])";
+    let asked = json!({"email": EMAIL});
+    let sent = browser.run_async(script, &[asked]).await;
+    assert_eq!(sent["status"], 200, "{sent}");
+    let arrived = clock::eventually(Duration::from_secs(2), || async {
+        (site.origin.messages(EMAIL).len() > before).then_some(())
+    });
+    arrived.await?;
+    let code = site.origin.code(EMAIL, before + 1).await;
+    Some(json!({"otp_token": sent["otp_token"], "code": code}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_is_known_logs_in_by_code_after_strangers_have_turned_codes_off() {
+    // The three wrong guesses of one code.
+    let off_after_one = [("EDGEKEEP_OTP__FAILURES_PER_DAY", "3")];
+    let site = Site::on_subdomains(&off_after_one).await;
+    let browser = logged_in(&site).await;
+    let known = site.cookie(&browser, "edgekeep_device").await.unwrap();
+    assert_eq!(ask(&browser, "POST", "/logout").await["status"], 204);
+
+    let verify = "return ask('POST', '/otp/verify', arguments[0])";
+    let stranger = Browser::start().await;
+    site.show(&stranger).await;
+    let mut guess = code_for(&site, &stranger).await.expect("a code was sent");
+    let right = guess["code"].as_str().unwrap().to_owned();
+    guess["code"] = json!(if right == "000000" { "000001" } else { "000000" });
+    for _ in 0..3 {
+        let refused = stranger.run_async(verify, &[guess.clone()]).await;
+        assert_eq!(refused["code"], "code_invalid", "{refused}");
+    }
+    assert_eq!(code_for(&site, &stranger).await, None, "codes are off");
+
+    // The cookie of a login before tells the two apart, and a code logs in as it did.
+    site.show(&browser).await;
+    let code = code_for(&site, &browser).await.expect("a code was sent");
+    let copied = stranger.run_async(verify, &[code.clone()]).await;
+    assert_eq!(copied["status"], 400, "{copied}");
+    let said = browser.run_async(verify, &[code]).await;
+    assert_eq!(said["status"], 200, "{said}");
+    let text = said.to_string();
+    assert!(!text.contains("ekr_") && !text.contains("ekd_"), "{text}");
+    let device = site.cookie(&browser, "edgekeep_device").await.unwrap();
+    assert_eq!(device["value"], known["value"]);
+    assert!(site.cookie(&browser, REFRESH).await.is_some());
+    assert_eq!(site.cookie(&stranger, REFRESH).await, None);
+    assert_eq!(ask(&browser, "GET", "/session").await["status"], 200);
 }
 
 /// The headers of an answer that a script is shown.

@@ -91,3 +91,35 @@ async fn lets_in_turns_away_and_hears_of_a_logout_from_the_feed_and_from_kv_alon
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(dev.stop(), Vec::<u32>::new(), "something goes on running");
 }
+
+/// The platform's own limiter, as far as wrangler brings it along.
+#[tokio::test(flavor = "multi_thread")]
+async fn asks_the_limiter_of_wrangler_toml_for_each_person() {
+    let origin = Origin::start().await;
+    let upstream = Upstream::start().await;
+    let mut variables = house::variables(&origin, &upstream);
+    let policy = r#"
+        [[route]]
+        match = "/api/**"
+        rate_limit = { binding = "API_LIMIT", by = "subject" }
+    "#;
+    variables.insert("POLICY", policy.to_owned());
+    let ada = origin.register("ada@example.com", PASSWORD).await;
+    let bob = origin.register("bob@example.com", PASSWORD).await;
+    let dev = Wrangler::new().dev_limited(&variables, 3);
+    // A minute of the limiter may end between two of them, once.
+    let mut passed = 0;
+    let refused = loop {
+        let answer = get(&dev, "/api/me", &ada.access).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        passed += 1;
+        assert!(passed <= 6, "nothing is counted");
+    };
+    assert!(passed >= 3, "{passed}");
+    assert_eq!(refused.verdict(), refusal(429, "rate_limited"));
+    assert_eq!(get(&dev, "/api/me", &bob.access).await.status, 200);
+    assert_eq!(upstream.take().len(), passed + 1);
+    assert_eq!(dev.stop(), Vec::<u32>::new(), "something goes on running");
+}
