@@ -98,23 +98,25 @@ impl Wrangler {
     /// When it does not start.
     pub fn dev_limited(&self, variables: &Variables, requests: u32) -> Dev {
         let shown = std::fs::read_to_string(root().join("wrangler.toml")).unwrap();
-        let (mut text, mut is_limiter) = (String::new(), false);
+        let main = format!("main = '{}'", root().join("build/edge/index.js").display());
+        let limit = format!("limit = {requests}");
+        let (mut lines, mut is_limiter) = (Vec::new(), false);
         for line in shown.lines() {
             is_limiter = line == "# [[ratelimits]]" || is_limiter && !line.is_empty();
             let line = if is_limiter { &line[2..] } else { line };
             match line.split(' ').next() {
                 // Paths count from where this file is.
-                Some("main") => text += &format!("main = {:?}", root().join("build/edge/index.js")),
+                Some("main") => lines.push(main.clone()),
                 Some("[build]" | "command" | "watch_dir") => {}
-                _ => text += &line.replace("limit = 100", &format!("limit = {requests}")),
+                _ => lines.push(line.replace("limit = 100", &limit)),
             }
-            text.push('\n');
         }
-        assert!(text.contains(&format!("limit = {requests}")), "{text}");
+        let text = lines.join("\n");
+        assert!(text.contains(&limit), "{text}");
         let file = self.path().join("wrangler.toml");
         std::fs::write(&file, text).unwrap();
-        let mut command = self.command(&["dev", "--config"]);
-        command.arg(file);
+        let mut command = self.command(&["dev"]);
+        command.arg("--config").arg(file);
         Self::start(command, variables)
     }
 
