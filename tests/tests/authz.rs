@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use edgekeep_shared::gate::IDENTITY_HEADERS;
 use edgekeep_shared::path::canonicalise;
 use edgekeep_tests::clock;
 use edgekeep_tests::edge::root;
@@ -346,6 +347,56 @@ macro_rules! every_gateway {
     };
 }
 pub(crate) use every_gateway;
+
+/// What is asked of each configuration in `deploy/`: where it names the fields that are the gate's alone
+/// (`{}`), and what else no change may lose. White space counts as one space.
+const CONFIGURATIONS: &[(&str, &[&str], &[&str])] = &[
+    (
+        "nginx/edgekeep.conf",
+        &["proxy_set_header {} $edgekeep_"],
+        &["proxy_pass http://edgekeep_api;"],
+    ),
+    ("caddy/Caddyfile", &[" {} "], &["uri /authz copy_headers "]),
+    (
+        "envoy/envoy.yaml",
+        &["- remove: {lower} ", "- exact: {lower} "],
+        &[
+            "failure_mode_allow: false",
+            "path_prefix: /authz",
+            "normalize_path: false merge_slashes: false",
+            "upgrade_configs: - upgrade_type: websocket http_filters:",
+        ],
+    ),
+    (
+        "traefik/edgekeep.yml",
+        &["- {} "],
+        &[
+            "trustForwardHeader: false",
+            "middlewares: [websocket, edgekeep]",
+            "middlewares: [no-upgrade, edgekeep]",
+        ],
+    ),
+];
+
+#[test]
+fn every_configuration_names_every_field_that_is_the_gates_alone() {
+    for (file, places, more) in CONFIGURATIONS {
+        let text = std::fs::read_to_string(root().join("deploy").join(file)).unwrap();
+        let words: Vec<_> = text.split_whitespace().collect();
+        let text = format!("{} ", words.join(" "));
+        for name in IDENTITY_HEADERS.into_iter().chain(["X-Edgekeep-Assertion"]) {
+            for place in *places {
+                let expected = place
+                    .replace("{lower}", &name.to_lowercase())
+                    .replace("{}", name);
+                assert!(text.contains(&expected), "{file}: {expected:?}");
+            }
+        }
+        for expected in *more {
+            assert!(text.contains(expected), "{file}: {expected:?}");
+        }
+    }
+}
 
 async fn gate(authz: &str) -> Gate {
     Gate::with(|_, variables| {
