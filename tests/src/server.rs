@@ -1,5 +1,6 @@
 //! An HTTP/1.1 server in this process that keeps every request as it came, byte for byte, and
-//! answers as it is told: at once, late, or never.
+//! answers as it is told: at once, late, or never. After `101` it goes on to read requests, as a
+//! server does that takes the connection for HTTP/2.
 
 use std::fmt::Write as _;
 use std::io;
@@ -236,12 +237,13 @@ async fn serve(mut stream: TcpStream, record: &Record, handler: &Handler) -> io:
             // Writing to a String cannot fail.
             let _ = write!(bytes, "{name}: {value}\r\n");
         }
-        if !matches!(reply.status, 204 | 304) {
+        let is_bodiless = matches!(reply.status, 101 | 204 | 304);
+        if !is_bodiless {
             let _ = write!(bytes, "Content-Length: {}\r\n", reply.body.len());
         }
         bytes.push_str("\r\n");
         let mut bytes = bytes.into_bytes();
-        if !head && !matches!(reply.status, 204 | 304) {
+        if !head && !is_bodiless {
             bytes.extend(reply.body);
         }
         writer.write_all(&bytes).await?;

@@ -343,6 +343,7 @@ macro_rules! every_gateway {
         $crate::authz::every_gateway!(@test a_revoked_token_is_turned_away None);
         $crate::authz::every_gateway!(@test no_spelling_gets_by Some($crate::paths::POLICY));
         $crate::authz::every_gateway!(@test no_trick_gets_by Some($crate::paths::POLICY));
+        $crate::authz::every_gateway!(@test opens_no_tunnel_but_a_websocket Some($crate::paths::POLICY));
         $crate::authz::every_gateway!(@test a_gate_that_is_down_lets_nothing_pass None);
     };
 }
