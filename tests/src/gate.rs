@@ -1,5 +1,6 @@
 //! A real gate between an issuer and an upstream that tests control.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -175,12 +176,28 @@ impl Gate {
     /// # Panics
     /// When something does not start.
     pub async fn with(change: impl FnOnce(&Issuer, &mut Variables)) -> Self {
+        Self::launch(change, Edge::start).await
+    }
+
+    /// The same with a limiter `API_LIMIT` that allows `requests` in a minute.
+    ///
+    /// # Panics
+    /// When something does not start.
+    pub async fn limited(requests: u32, change: impl FnOnce(&Issuer, &mut Variables)) -> Self {
+        let start = |variables: &Variables, kv| Edge::with_limiter(variables, kv, requests);
+        Self::launch(change, start).await
+    }
+
+    async fn launch(
+        change: impl FnOnce(&Issuer, &mut Variables),
+        start: impl FnOnce(&Variables, SocketAddr) -> Edge,
+    ) -> Self {
         let key = Key::es256(1);
         let issuer = Issuer::start(&key).await;
         let upstream = Upstream::start().await;
         let mut variables = variables(&issuer, &upstream);
         change(&issuer, &mut variables);
-        let edge = Edge::start(&variables, issuer.kv());
+        let edge = start(&variables, issuer.kv());
         Self {
             issuer,
             upstream,

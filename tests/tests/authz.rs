@@ -25,6 +25,20 @@ const ASSERTION_KEY: &str = r#"{"kty":"OKP","crv":"Ed25519",
     "d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
     "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
 
+/// How often somebody may ask in a minute, where a rule has a limit.
+const LIMIT: u32 = 2;
+
+/// Rules whose refusals say when to come again.
+pub(crate) const LIMITED: &str = r#"
+[[route]]
+match = "/limited/**"
+rate_limit = { binding = "API_LIMIT", by = "subject" }
+
+[[route]]
+match = "/unbound/**"
+rate_limit = { binding = "NOT_THERE", by = "subject" }
+"#;
+
 /// A gateway that asks the gate about every request before it sends it on.
 pub(crate) struct Gateway {
     pub(crate) gate: Gate,
@@ -42,7 +56,7 @@ impl Gateway {
         config: &str,
         launch: impl FnOnce(&Path, String) -> Command,
     ) -> Self {
-        let gate = Gate::with(|_, variables| {
+        let gate = Gate::limited(LIMIT, |_, variables| {
             variables.insert("AUTHZ", authz.to_owned());
             variables.insert("ASSERTION_KEY", ASSERTION_KEY.to_owned());
             if let Some(policy) = policy {
@@ -178,6 +192,25 @@ impl Gateway {
             assert_eq!(answer.header("x-edgekeep-code"), Some(code), "{target}");
         }
         assert!(gate.upstream.take().is_empty());
+    }
+
+    /// The status that is meant, and when to come again, also where the gateway knows few statuses.
+    pub(crate) async fn says_when_to_come_again(&self) {
+        let token = self.gate.good_token();
+        for _ in 0..LIMIT {
+            assert_eq!(self.get("/limited/x", &token).await.status, 200);
+        }
+        self.gate.upstream.take();
+        for (target, status, code, seconds) in [
+            ("/limited/x", 429, "rate_limited", "10"),
+            ("/unbound/x", 503, "policy_unavailable", "2"),
+        ] {
+            let answer = self.get(target, &token).await;
+            assert_eq!(answer.status, status, "{target}: {}", answer.text());
+            assert_eq!(answer.header("x-edgekeep-code"), Some(code));
+            assert_eq!(answer.header("retry-after"), Some(seconds), "{target}");
+        }
+        assert!(self.gate.upstream.take().is_empty());
     }
 
     pub(crate) async fn lets_no_claim_of_the_client_pass(&self) {
@@ -339,6 +372,7 @@ macro_rules! every_gateway {
     () => {
         $crate::authz::every_gateway!(@test lets_pass_what_the_policy_allows None);
         $crate::authz::every_gateway!(@test refuses_the_rest None);
+        $crate::authz::every_gateway!(@test says_when_to_come_again Some($crate::authz::LIMITED));
         $crate::authz::every_gateway!(@test lets_no_claim_of_the_client_pass None);
         $crate::authz::every_gateway!(@test a_revoked_token_is_turned_away None);
         $crate::authz::every_gateway!(@test no_spelling_gets_by Some($crate::paths::POLICY));

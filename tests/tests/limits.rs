@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use edgekeep_tests::clock;
-use edgekeep_tests::edge::Edge;
-use edgekeep_tests::gate::{self, Gate};
+use edgekeep_tests::gate::Gate;
 use edgekeep_tests::http::Answer;
 use serde_json::json;
 
@@ -39,11 +38,10 @@ const LIMIT: u32 = 3;
 
 /// A gate with that policy and a limiter.
 async fn limited() -> Gate {
-    let mut gate = Gate::start().await;
-    let mut variables = gate::variables(&gate.issuer, &gate.upstream);
-    variables.insert("POLICY", POLICY.to_owned());
-    gate.edge = Edge::with_limiter(&variables, gate.issuer.kv(), LIMIT);
-    gate
+    Gate::limited(LIMIT, |_, variables| {
+        variables.insert("POLICY", POLICY.to_owned());
+    })
+    .await
 }
 
 fn exceeded() -> (u16, String) {
