@@ -50,7 +50,8 @@ impl VerifyLayer {
     ///
     /// # Errors
     ///
-    /// [`OptionsError`] for a scope or a context that no token can name.
+    /// [`OptionsError`] for what a policy would not take: a list that is empty or too long, a value
+    /// that no token can have.
     pub fn require(mut self, requirement: Requirement) -> Result<Self, OptionsError> {
         Arc::make_mut(&mut self.0).requirement = requirement.checked()?;
         Ok(self)

@@ -12,7 +12,7 @@ use super::host;
 use super::rule::OWN_ISSUER;
 
 /// The most values in one list: a rule that needs more should ask for a role or a wider scope.
-const MAX_LIST: usize = 64;
+pub const MAX_LIST: usize = 64;
 /// The longest name, scope, role and so on, in bytes; longer ones would not fit a header either.
 const MAX_VALUE_BYTES: usize = 256;
 
@@ -237,8 +237,12 @@ pub(super) struct Form {
 }
 
 impl Form {
+    fn takes(&self, text: &str) -> bool {
+        !text.is_empty() && text.len() <= MAX_VALUE_BYTES && (self.admits)(text)
+    }
+
     pub(super) fn check(&self, key: &str, text: &str, at: usize) -> Read<Box<str>> {
-        if text.is_empty() || text.len() > MAX_VALUE_BYTES || !(self.admits)(text) {
+        if !self.takes(text) {
             return fault(
                 at,
                 format!("\"{key}\" has {text:?}, expected {}", self.expected),
@@ -325,6 +329,18 @@ const fn is_tchar(byte: u8) -> bool {
                 | b'|'
                 | b'~'
         )
+}
+
+/// Whether `text` can be what a rule asks of roles, permissions, methods and the like: text without
+/// control characters, as long as a value may be.
+pub fn is_name(text: &str) -> bool {
+    NAME.takes(text)
+}
+
+/// Whether `text` can be a scope or an authentication context that a rule asks for: visible ASCII that
+/// a challenge can quote (`scope-token`, RFC 6749 §3.3), as long as a value may be.
+pub fn is_scope_token(text: &str) -> bool {
+    TOKEN.takes(text)
 }
 
 /// Whether `text` can be the name of an issuer: an absolute http or https URL without query and

@@ -27,11 +27,14 @@ mod rule;
 mod upstream;
 
 pub use cache::{Caching, OTHER_CACHE_FIELDS};
-pub use fields::is_issuer;
+pub use fields::{MAX_LIST, is_issuer, is_name, is_scope_token};
 pub use limit::{LimitedBy, RateLimit};
 pub use owner::{Owner, OwnerClaim};
 pub use pattern::Pattern;
-pub use requirement::{AUTH_TIME_LEEWAY_SECONDS, FactorKind, Holder, Missing, Requirement};
+pub use requirement::{
+    AUTH_TIME_LEEWAY_SECONDS, FactorKind, Holder, MAX_AUTHENTICATION_AGE_SECONDS, Missing,
+    Requirement,
+};
 pub use rule::{
     Access, Cors, DEFAULT_MAX_STALE_SECONDS, OWN_ISSUER, Revocation, Rule, Staleness, TokenAccess,
     TokenSource,

@@ -13,7 +13,7 @@ use super::fields::{
     fault, kind,
 };
 use super::pattern::Pattern;
-use super::requirement::Requirement;
+use super::requirement::{MAX_AUTHENTICATION_AGE_SECONDS, Requirement};
 use super::rule::{
     Access, Cors, DEFAULT_MAX_STALE_SECONDS, Revocation, Rule, Staleness, TokenAccess, TokenSource,
     is_safe_method,
@@ -24,8 +24,6 @@ use super::{limit, owner};
 
 /// The only version of the language.
 const VERSION: i64 = 1;
-/// The largest `max_age` in seconds: a year, longer than any session.
-const MAX_AUTHENTICATION_AGE: i64 = 366 * 86_400;
 /// The largest `max_stale` and `allow_stale_for` in seconds: no token lives longer than a day.
 const MAX_STALENESS: i64 = 86_400;
 /// The largest `cors.max_age` in seconds: no browser keeps a preflight for more than a day.
@@ -298,7 +296,7 @@ fn requirement(fields: &Fields<'_, '_>, pattern: &Pattern) -> Read<Requirement> 
             .and_then(|(level, _)| u8::try_from(level).ok()),
         mfa: fields.boolean("mfa")?.unwrap_or(false),
         acr: fields.list("acr", &TOKEN)?.unwrap_or_default(),
-        max_age: fields.seconds("max_age", 1, MAX_AUTHENTICATION_AGE)?,
+        max_age: fields.seconds("max_age", 1, MAX_AUTHENTICATION_AGE_SECONDS)?,
     })
 }
 

@@ -11,6 +11,9 @@ use crate::path;
 /// How far `auth_time` may lie in the future, in seconds: the gate's default leeway between clocks.
 pub const AUTH_TIME_LEEWAY_SECONDS: i64 = 5;
 
+/// The largest `max_age` in seconds: a year, longer than any session.
+pub const MAX_AUTHENTICATION_AGE_SECONDS: i64 = 366 * 86_400;
+
 /// What the verified claims say about the holder, borrowed from them.
 ///
 /// `S` is whatever the claims keep their strings in.
