@@ -144,11 +144,278 @@ fn a_good_policy_is_told_rule_by_rule() {
         "    one of the audiences orders\n",
         "    a token in the subprotocol edgekeep.bearer.… of a WebSocket handshake\n",
         "    no more requests than API_LIMIT allows, counted by the address in X-Real-IP\n",
-        "    answers that nobody keeps\n",
+        "    an Origin of https://app.example where the method changes something, and of a WebSocket\n",
+        "    an Origin of https://app.example\n",
+        "    then lets nobody keep answers\n",
+        "    then lets pages of https://app.example read answers, with credentials\n",
+        "    then lets those pages ask by PUT\n",
         "8 rules, 0 cases",
     ] {
         assert!(answer.out.contains(line), "{line}: {}", answer.out);
     }
+}
+
+/// What may stand in a rule, so that each is seen to be told: the rule without and with it.
+const KEYS: &[(&str, &str, &str)] = &[
+    ("name", "", "name = \"a\""),
+    ("match", "match = \"/b\"", "match = \"/a\""),
+    ("hosts", "", "hosts = \"a.example\""),
+    ("methods", "", "methods = \"GET\""),
+    ("access", "", "access = \"public\""),
+    ("issuer", "", "issuer = \"https://id.example\""),
+    ("audience", "", "audience = \"a\""),
+    ("scopes", "", "scopes = \"a\""),
+    ("any_scope", "", "any_scope = \"a\""),
+    ("roles", "", "roles = \"a\""),
+    ("permissions", "", "permissions = \"a\""),
+    ("owner", "", "owner = { id = \"sub\" }"),
+    (
+        "owner_or_roles",
+        "owner = { id = \"sub\" }",
+        "owner = { id = \"sub\" }\nowner_or_roles = \"a\"",
+    ),
+    ("kyc_level", "", "kyc_level = 2"),
+    ("kyc_status", "", "kyc_status = \"a\""),
+    ("amr", "", "amr = \"a\""),
+    ("mfa", "", "mfa = true"),
+    ("acr", "", "acr = \"a\""),
+    ("max_age", "", "max_age = 7"),
+    ("revocation", "", "revocation = \"off\""),
+    ("max_stale", "", "max_stale = 7"),
+    ("on_stale", "", "on_stale = \"allow\"\nallow_stale_for = 7"),
+    (
+        "allow_stale_for",
+        "on_stale = \"allow\"\nallow_stale_for = 7",
+        "on_stale = \"allow\"\nallow_stale_for = 8",
+    ),
+    (
+        "token_from",
+        "methods = \"GET\"",
+        "methods = \"GET\"\ntoken_from = { cookie = \"a\" }",
+    ),
+    (
+        "allowed_origins",
+        "token_from = { cookie = \"a\" }\nallowed_origins = \"https://a.example\"",
+        "token_from = { cookie = \"a\" }\nallowed_origins = \"https://b.example\"",
+    ),
+    ("forward_authorization", "", "forward_authorization = false"),
+    (
+        "rate_limit",
+        "",
+        "rate_limit = { binding = \"A\", by = \"subject\" }",
+    ),
+    ("cache", "", "cache = \"private\""),
+    ("upstream", "", "upstream = \"http://a.example\""),
+    ("headers", "", "headers = { X-A = \"a\" }"),
+    ("report_only", "", "report_only = true"),
+    ("cors", "", "cors = { origins = \"*\" }"),
+];
+
+const CORS_KEYS: &[(&str, &str)] = &[
+    ("origins", "origins = \"https://b.example\""),
+    ("methods", "methods = \"PUT\""),
+    ("headers", "headers = \"x-a\""),
+    ("expose", "expose = \"etag\""),
+    ("credentials", "credentials = true"),
+    ("max_age", "max_age = 7"),
+];
+
+/// The keys that the reader knows, as it says them where it does not know one.
+fn known_keys(policy: &str) -> Vec<String> {
+    let answer = run(policy, &["check"], "");
+    let (_, keys) = answer
+        .err
+        .trim_end()
+        .split_once("expected one of ")
+        .unwrap();
+    keys.split(", ").map(str::to_owned).collect()
+}
+
+#[test]
+fn a_check_tells_of_every_key_that_a_rule_can_have() {
+    let told = |keys: &str| {
+        let place = if keys.contains("match =") {
+            ""
+        } else {
+            "match = \"/a/{id}\"\n"
+        };
+        let answer = run(&format!("[[route]]\n{place}{keys}\n"), &["check"], "");
+        assert!(answer.ok, "{keys}: {}", answer.err);
+        answer.out
+    };
+    for (key, without, with) in KEYS {
+        assert_ne!(told(without), told(with), "{key} is not told");
+    }
+    let known = known_keys("[[route]]\nmatch = \"/a\"\nunheard = 1\n");
+    let tried: Vec<_> = KEYS.iter().map(|(key, ..)| (*key).to_owned()).collect();
+    assert_eq!(known, tried);
+
+    let cors = |more: &str| format!("[route.cors]\norigins = \"https://a.example\"\n{more}");
+    for (key, said) in CORS_KEYS {
+        let with = if *key == "origins" {
+            format!("[route.cors]\n{said}")
+        } else {
+            cors(said)
+        };
+        assert_ne!(told(&cors("")), told(&with), "cors.{key} is not told");
+    }
+    let known = known_keys(&format!(
+        "[[route]]\nmatch = \"/a\"\n{}\n",
+        cors("unheard = 1")
+    ));
+    let tried: Vec<_> = CORS_KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
+    assert_eq!(known, tried);
+}
+
+#[test]
+fn an_explanation_names_the_page_that_may_not_use_a_token() {
+    let payload = base64url::encode(br#"{"sub":"u"}"#);
+    let token = format!("e30.{payload}.x");
+    let page = |origin| ["--origin", origin];
+    let (own, other) = (page("https://app.example"), page("https://evil.example"));
+    let (own, other, none): (&[&str], &[&str], &[&str]) = (&own, &other, &[]);
+    let cookie = "because  the cookie __Host-at of a POST is looked at only where Origin is \
+                  https://app.example, and it is ";
+    let handshake = "because  the token of a handshake is looked at only where Origin is \
+                     https://app.example, and it is ";
+    let (missing, evil) = ("missing\n", "https://evil.example\n");
+    for (method, path, page, verdict, why) in [
+        ("POST", "/app/x", own, "allow", None),
+        ("GET", "/app/x", none, "allow", None),
+        (
+            "POST",
+            "/app/x",
+            none,
+            "refuse: 401 token_missing",
+            Some((cookie, missing)),
+        ),
+        (
+            "POST",
+            "/app/x",
+            other,
+            "refuse: 401 token_missing",
+            Some((cookie, evil)),
+        ),
+        ("GET", "/live", own, "allow", None),
+        (
+            "GET",
+            "/live",
+            none,
+            "refuse: 401 token_missing",
+            Some((handshake, missing)),
+        ),
+        (
+            "GET",
+            "/live",
+            other,
+            "refuse: 401 token_missing",
+            Some((handshake, evil)),
+        ),
+    ] {
+        let mut arguments = vec!["explain", method, path, &token];
+        arguments.extend_from_slice(page);
+        let answer = run(ROUTES, &arguments, "");
+        let said = format!("verdict  {verdict}\n");
+        assert!(answer.out.contains(&said), "{said}: {}", answer.out);
+        match why {
+            Some((why, origin)) => {
+                let why = format!("{why}{origin}");
+                assert!(answer.out.contains(&why), "{why}: {}", answer.out);
+            }
+            None => assert!(!answer.out.contains("because"), "{}", answer.out),
+        }
+    }
+    let answer = run(ROUTES, &["explain", "GET", "/app/x"], "");
+    let why = "because  no token was sent\n";
+    assert!(answer.out.contains(why), "{}", answer.out);
+}
+
+#[test]
+fn an_explanation_takes_a_preflight() {
+    for (method, path, origin, verdict, said) in [
+        (
+            "PUT",
+            "/app/x",
+            "https://app.example",
+            "preflight: answered by the gate",
+            "rule     line 18: any method /app/**\n",
+        ),
+        (
+            "PUT",
+            "/app/x",
+            "https://evil.example",
+            "refuse: 401 token_missing",
+            "because  no preflight is answered: the rule for PUT (line 18) has no \
+             https://evil.example in cors.origins\n",
+        ),
+        (
+            "DELETE",
+            "/app/x",
+            "https://app.example",
+            "refuse: 401 token_missing",
+            "because  no preflight is answered: the rule for DELETE (line 18) has no DELETE in \
+             cors.methods\n",
+        ),
+        (
+            "PUT",
+            "/public/x",
+            "https://app.example",
+            "allow",
+            "because  no preflight is answered: the rule for PUT (line 2) has no cors\n",
+        ),
+        (
+            "PUT",
+            "/elsewhere",
+            "https://app.example",
+            "refuse: 403 route_unknown",
+            "because  no preflight is answered: no rule is for PUT\n",
+        ),
+    ] {
+        let arguments = [
+            "explain",
+            "OPTIONS",
+            path,
+            "--origin",
+            origin,
+            "--preflight",
+            method,
+        ];
+        let answer = run(ROUTES, &arguments, "");
+        for said in [said, &format!("verdict  {verdict}\n")] {
+            assert!(answer.out.contains(said), "{said}: {}", answer.out);
+        }
+    }
+    for arguments in [
+        &["explain", "OPTIONS", "/app/x", "--preflight", "PUT"][..],
+        &[
+            "explain",
+            "PUT",
+            "/app/x",
+            "--origin",
+            "https://app.example",
+            "--preflight",
+            "PUT",
+        ],
+    ] {
+        assert!(!run(ROUTES, arguments, "").ok, "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_explanation_cuts_the_path_where_the_gate_cuts_it() {
+    for (target, path) in [
+        ("/public/a#b", "/public/a"),
+        ("/public/a#b?c", "/public/a"),
+        ("/public/a?b#c", "/public/a"),
+        ("/public/a?b", "/public/a"),
+    ] {
+        let answer = run(ROUTES, &["explain", "GET", target], "");
+        let said = format!("path     {path}\nrule     line 2: ");
+        assert!(answer.out.starts_with(&said), "{target}: {}", answer.out);
+    }
+    // What is encoded belongs to the path.
+    let answer = run(ROUTES, &["explain", "GET", "/public/a%23b"], "");
+    assert!(answer.out.contains("400 path_invalid"), "{}", answer.out);
 }
 
 #[test]

@@ -16,6 +16,9 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
         for demand in describe::demands(rule) {
             println!("    {demand}");
         }
+        for effect in describe::effects(rule) {
+            println!("    then {effect}");
+        }
     }
     println!();
     for rule in policy.rules() {

@@ -2,7 +2,7 @@
 
 use edgekeep_shared::headers::WEBSOCKET_TOKEN_PREFIX;
 use edgekeep_shared::policy::{
-    Access, Caching, LimitedBy, Missing, Owner, RateLimit, Requirement, Revocation, Rule,
+    Access, Caching, Cors, LimitedBy, Missing, Owner, RateLimit, Requirement, Revocation, Rule,
     TokenAccess, TokenSource,
 };
 
@@ -42,26 +42,104 @@ pub(super) fn demands(rule: &Rule) -> Vec<String> {
             "no more requests than {binding} allows, counted by {by}"
         ));
     }
-    match rule.caching() {
-        Caching::Upstream => {}
-        Caching::Private => all.push("answers that the client alone may keep".to_owned()),
-        Caching::NoStore => all.push("answers that nobody keeps".to_owned()),
-    }
     if rule.is_report_only() {
         all.push("nothing yet: report_only records refusals and lets pass".to_owned());
     }
     all
 }
 
+/// What a rule does about a request that passes and about its answer, a phrase each; none: the usual.
+pub(super) fn effects(rule: &Rule) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(upstream) = rule.upstream() {
+        all.push(format!("sends it to {upstream}"));
+    }
+    for (name, value) in rule.headers() {
+        all.push(format!("sets {name}: {value} for the upstream"));
+    }
+    if !rule.forwards_authorization() {
+        all.push("keeps Authorization from the upstream".to_owned());
+    }
+    match rule.caching() {
+        Caching::Upstream => {}
+        Caching::Private => all.push("lets the client alone keep answers".to_owned()),
+        Caching::NoStore => all.push("lets nobody keep answers".to_owned()),
+    }
+    if let Some(cors) = rule.cors() {
+        all.extend(pages(cors));
+    }
+    all
+}
+
+/// What pages of other origins may do.
+fn pages(cors: &Cors) -> Vec<String> {
+    let Cors {
+        origins,
+        methods,
+        headers,
+        expose,
+        credentials,
+        max_age,
+    } = cors;
+    let mut all = vec![
+        format!(
+            "lets pages of {} read answers{}",
+            listed(origins, "every origin"),
+            if *credentials {
+                ", with credentials"
+            } else {
+                ""
+            }
+        ),
+        format!("lets those pages ask by {}", listed(methods, "any method")),
+    ];
+    if !headers.is_empty() {
+        all.push(format!("lets those pages set {}", headers.join(", ")));
+    }
+    if !expose.is_empty() {
+        all.push(format!("lets those pages read {}", expose.join(", ")));
+    }
+    if let Some(seconds) = max_age {
+        all.push(format!("lets browsers keep preflights for {seconds} s"));
+    }
+    all
+}
+
+fn listed(values: &[Box<str>], all: &str) -> String {
+    if values.is_empty() {
+        all.to_owned()
+    } else {
+        values.join(", ")
+    }
+}
+
 fn token(access: &TokenAccess) -> Vec<String> {
-    let source = match &access.source {
+    let TokenAccess {
+        requirement,
+        issuers,
+        audience,
+        revocation,
+        source,
+    } = access;
+    let mut all = vec![match source {
         TokenSource::Header => "a token in Authorization".to_owned(),
         TokenSource::Cookie { name, .. } => format!("a token in the cookie {name}"),
         TokenSource::WebSocket { .. } => {
             format!("a token in the subprotocol {WEBSOCKET_TOKEN_PREFIX}… of a WebSocket handshake")
         }
-    };
-    let mut all = vec![source];
+    }];
+    match source {
+        TokenSource::Cookie {
+            allowed_origins, ..
+        } if !allowed_origins.is_empty() => all.push(format!(
+            "an Origin of {} where the method changes something, and of a WebSocket",
+            allowed_origins.join(", ")
+        )),
+        TokenSource::WebSocket { allowed_origins } => {
+            all.push(format!("an Origin of {}", allowed_origins.join(", ")));
+        }
+        TokenSource::Header | TokenSource::Cookie { .. } => {}
+    }
     let Requirement {
         scopes,
         any_scope,
@@ -75,14 +153,14 @@ fn token(access: &TokenAccess) -> Vec<String> {
         mfa,
         acr,
         max_age,
-    } = &access.requirement;
+    } = requirement;
     let mut list = |what: &str, values: &[Box<str>]| {
         if !values.is_empty() {
             all.push(format!("{what} {}", values.join(", ")));
         }
     };
-    list("the issuer", &access.issuers);
-    list("one of the audiences", &access.audience);
+    list("the issuer", issuers);
+    list("one of the audiences", audience);
     list("the scopes", scopes);
     list("one of the scopes", any_scope);
     list("one of the roles", roles);
@@ -107,7 +185,7 @@ fn token(access: &TokenAccess) -> Vec<String> {
     if let Some(seconds) = max_age {
         all.push(format!("authentication within {seconds} s"));
     }
-    all.push(match access.revocation {
+    all.push(match *revocation {
         Revocation::List(staleness) if staleness.allow_for == 0 => {
             format!("a revocation list of at most {} s", staleness.max_stale)
         }
@@ -134,6 +212,44 @@ fn owned(owner: &[Owner]) -> String {
         })
         .collect();
     each.join(" and ")
+}
+
+/// Why a token is not looked at, where the page that sends the request may not use it.
+pub(super) fn foreign_page(rule: &Rule, method: &str, origin: Option<&str>) -> Option<String> {
+    let Access::Token(access) = rule.access() else {
+        return None;
+    };
+    let (what, allowed_origins) = match &access.source {
+        TokenSource::Header => return None,
+        TokenSource::Cookie {
+            name,
+            allowed_origins,
+        } => (format!("the cookie {name} of a {method}"), allowed_origins),
+        TokenSource::WebSocket { allowed_origins } => {
+            ("the token of a handshake".to_owned(), allowed_origins)
+        }
+    };
+    if access.source.admits_origin(method, false, origin) {
+        return None;
+    }
+    Some(format!(
+        "{what} is looked at only where Origin is {}, and it is {}",
+        allowed_origins.join(" or "),
+        origin.unwrap_or("missing")
+    ))
+}
+
+/// Why a preflight about `method` is not answered to pages of `origin`; `rule` is that for `method`.
+pub(super) fn unanswered_preflight(rule: Option<&Rule>, method: &str, origin: &str) -> String {
+    let Some(rule) = rule else {
+        return format!("no rule is for {method}");
+    };
+    let why = match rule.cors() {
+        None => "has no cors".to_owned(),
+        Some(cors) if cors.allows_origin(origin) => format!("has no {method} in cors.methods"),
+        Some(_) => format!("has no {origin} in cors.origins"),
+    };
+    format!("the rule for {method} (line {}) {why}", rule.line())
 }
 
 /// What a token lacks.

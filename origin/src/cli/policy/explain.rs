@@ -7,14 +7,14 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use edgekeep_shared::base64url;
 use edgekeep_shared::error::Rejection;
-use edgekeep_shared::path;
-use edgekeep_shared::policy::{AUTH_TIME_LEEWAY_SECONDS, Access, Policy};
+use edgekeep_shared::path::{self, CanonicalPath};
+use edgekeep_shared::policy::{AUTH_TIME_LEEWAY_SECONDS, Access, Policy, Rule};
 use edgekeep_shared::token::MAX_TOKEN_BYTES;
 use edgekeep_shared::verifier::Verifier;
 use serde_json::{Map, Value};
 
 use super::super::verify;
-use super::judge::{Asked, Judge, Outcome, Verdict};
+use super::judge::{Asked, Judge, Outcome, Verdict, path_of};
 use super::{describe, read};
 
 /// The request, and who vouches for its token.
@@ -32,6 +32,9 @@ pub(crate) struct Options {
     /// The page that sends the request, as browsers name it (`https://app.example`).
     #[arg(long, value_name = "ORIGIN")]
     origin: Option<String>,
+    /// Explains a CORS preflight about this method; the method of the request is then OPTIONS.
+    #[arg(long, value_name = "METHOD", requires = "origin")]
+    preflight: Option<String>,
     /// The host that the request is for, as in `Host`.
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
@@ -51,6 +54,12 @@ pub(crate) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> anyhow::Result<()> {
+    if options.preflight.is_some() && options.method != "OPTIONS" {
+        bail!(
+            "--preflight is about a request by OPTIONS, not by {}",
+            options.method
+        );
+    }
     let (_, policy) = read(&options.file)?;
     let given = match options.token.as_deref() {
         Some("-") => Some(from_standard_input()?),
@@ -80,12 +89,12 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
             target: &options.path,
             host: options.host.as_deref(),
             origin: options.origin.as_deref(),
-            preflight_method: None,
+            preflight_method: options.preflight.as_deref(),
             foreign_issuer: foreign_issuer.as_deref(),
             token: token.as_deref(),
         },
     );
-    print(options, &policy, &verdict, vouched);
+    print(options, &policy, &verdict, vouched, token.is_some());
     Ok(())
 }
 
@@ -131,27 +140,21 @@ fn claims(token: &str) -> anyhow::Result<Map<String, Value>> {
 }
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
-fn print(options: &Options, policy: &Policy, verdict: &Verdict<'_>, vouched: bool) {
-    let raw = options.path.split('?').next().unwrap_or_default();
-    let canonical = path::canonicalise(raw).ok();
+fn print(options: &Options, policy: &Policy, verdict: &Verdict<'_>, vouched: bool, sent: bool) {
+    let canonical = path::canonicalise(path_of(&options.path)).ok();
     if let Some(path) = &canonical {
         println!("path     {}", path.as_str());
-        for rule in policy.rules() {
-            if Some(rule.line()) == verdict.rule.map(edgekeep_shared::policy::Rule::line) {
-                break;
-            }
-            if rule.pattern().matches(path) {
-                let host = match (&options.host, rule.hosts()) {
-                    (_, []) => String::new(),
-                    (Some(host), _) => format!(" on {host}"),
-                    (None, _) => " without --host".to_owned(),
-                };
-                println!(
-                    "passed   {}: not for {}{host}",
-                    describe::rule(rule),
-                    options.method
-                );
-            }
+        for rule in passed_over(policy, path, verdict) {
+            let host = match (&options.host, rule.hosts()) {
+                (_, []) => String::new(),
+                (Some(host), _) => format!(" on {host}"),
+                (None, _) => " without --host".to_owned(),
+            };
+            let method = match (&options.preflight, &verdict.outcome) {
+                (Some(asked), Outcome::Preflight) => asked,
+                _ => &options.method,
+            };
+            println!("passed   {}: not for {method}{host}", describe::rule(rule));
         }
     }
     match verdict.rule {
@@ -159,6 +162,9 @@ fn print(options: &Options, policy: &Policy, verdict: &Verdict<'_>, vouched: boo
             println!("rule     {}", describe::rule(rule));
             for demand in describe::demands(rule) {
                 println!("asks     {demand}");
+            }
+            for effect in describe::effects(rule) {
+                println!("then     {effect}");
             }
         }
         None => println!("rule     none"),
@@ -173,23 +179,68 @@ fn print(options: &Options, policy: &Policy, verdict: &Verdict<'_>, vouched: boo
             rejection.code()
         ),
         Outcome::Preflight => println!("verdict  preflight: answered by the gate"),
-        Outcome::Refuse(rejection, lacks) => {
-            println!(
-                "verdict  refuse: {} {}",
-                rejection.status(),
-                rejection.code()
-            );
-            if let Some(lacks) = lacks {
-                println!("because  {}", describe::missing(lacks));
-            } else if *rejection == Rejection::IssuerMismatch {
-                println!("because  the rule takes no token of this issuer");
-            } else if *rejection == Rejection::AudienceMismatch {
-                println!("because  the token is for another audience");
-            } else if canonical.is_none() {
-                println!("because  the path has no form that everybody reads alike");
-            } else if verdict.rule.is_none() {
-                println!("because  no rule matches this method and path");
-            }
-        }
+        Outcome::Refuse(rejection, _) => println!(
+            "verdict  refuse: {} {}",
+            rejection.status(),
+            rejection.code()
+        ),
     }
+    for why in reasons(options, policy, verdict, canonical.as_ref(), sent) {
+        println!("because  {why}");
+    }
+}
+
+/// The rules for the path that stand before the one that decides.
+fn passed_over<'p>(
+    policy: &'p Policy,
+    path: &CanonicalPath<'_>,
+    verdict: &Verdict<'_>,
+) -> impl Iterator<Item = &'p Rule> {
+    let deciding = verdict.rule.map(Rule::line);
+    let before = move |rule: &&Rule| Some(rule.line()) != deciding;
+    let rules = policy.rules().iter().take_while(before);
+    rules.filter(move |rule| rule.pattern().matches(path))
+}
+
+/// Why it is not as one may have wished.
+fn reasons(
+    options: &Options,
+    policy: &Policy,
+    verdict: &Verdict<'_>,
+    canonical: Option<&CanonicalPath<'_>>,
+    sent: bool,
+) -> Vec<String> {
+    let mut all = Vec::new();
+    if let (Some(method), Some(origin), Some(path)) =
+        (&options.preflight, &options.origin, canonical)
+        && !matches!(verdict.outcome, Outcome::Preflight)
+    {
+        let asked = policy.find_preflight(options.host.as_deref(), method, path);
+        let why = describe::unanswered_preflight(asked, method, origin);
+        all.push(format!("no preflight is answered: {why}"));
+    }
+    let (Outcome::Refuse(rejection, _) | Outcome::Allow(Some(rejection))) = &verdict.outcome else {
+        return all;
+    };
+    let of_page = verdict
+        .rule
+        .filter(|_| *rejection == Rejection::TokenMissing)
+        .and_then(|rule| describe::foreign_page(rule, &options.method, options.origin.as_deref()));
+    let why = if let Outcome::Refuse(_, Some(lacks)) = &verdict.outcome {
+        Some(describe::missing(lacks))
+    } else if of_page.is_some() {
+        of_page
+    } else {
+        let plain = match rejection {
+            Rejection::TokenMissing if !sent => Some("no token was sent"),
+            Rejection::IssuerMismatch => Some("the rule takes no token of this issuer"),
+            Rejection::AudienceMismatch => Some("the token is for another audience"),
+            _ if canonical.is_none() => Some("the path has no form that everybody reads alike"),
+            _ if verdict.rule.is_none() => Some("no rule matches this method and path"),
+            _ => None,
+        };
+        plain.map(str::to_owned)
+    };
+    all.extend(why);
+    all
 }

@@ -58,6 +58,11 @@ impl Outcome<'_> {
     }
 }
 
+/// The path of a target as the worker cuts it out: what stands before a fragment and a query.
+pub(super) fn path_of(target: &str) -> &str {
+    target.split(['#', '?']).next().unwrap_or_default()
+}
+
 /// Who is asking.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Asked<'a> {
@@ -160,7 +165,7 @@ impl Judge {
 
     /// What a gate would do that has reached its issuer, to which nothing is known as revoked.
     pub(super) fn judge<'p>(&self, policy: &'p Policy, asked: Asked<'_>) -> Verdict<'p> {
-        let path = asked.target.split('?').next().unwrap_or_default();
+        let path = path_of(asked.target);
         let found = path::canonicalise(path)
             .ok()
             .and_then(|path| policy.find(asked.host, asked.method, &path));
