@@ -116,6 +116,10 @@ fn a_policy_that_no_gate_takes_is_refused_with_its_place() {
             "line 3: expect is \"yes\"",
         ),
         (
+            "[[route]]\nmatch = \"/a\"\n[[test]]\nrequest = \"GET /\"\nexpect = \"report:allow\"\n",
+            "line 3: expect is \"report:allow\"",
+        ),
+        (
             "[[route]]\nmatch = \"/a\"\n[[test]]\nrequest = \"GET /\"\nexpects = \"allow\"\n",
             "expects",
         ),
@@ -431,7 +435,10 @@ fn cases_hold_what_the_gate_would_do() {
         "request = \"POST /app/x\"\norigin = \"https://app.example\"\ntoken = {}\nexpect = \"allow\"",
         "request = \"POST /app/x\"\norigin = \"https://evil.example\"\ntoken = {}\nexpect = \"token_missing\"",
         "request = \"OPTIONS /app/x\"\norigin = \"https://app.example\"\npreflight = \"PUT\"\nexpect = \"preflight\"",
-        "request = \"GET /tried/x\"\ntoken = {}\nexpect = \"allow\"",
+        "request = \"GET /tried/x\"\ntoken = {}\nexpect = \"report:insufficient_role\"",
+        "request = \"GET /tried/x\"\nexpect = \"report:token_missing\"",
+        "request = \"GET /tried/x\"\ntoken = { roles = [\"nobody\"] }\nexpect = \"allow\"",
+        "request = \"GET /public/x#/../api/me\"\nexpect = \"allow\"\nrule = \"/public/**\"",
         "request = \"GET /partner/x\"\ntoken = { audience = [\"orders\"] }\nexpect = \"allow\"",
         "request = \"GET /partner/x\"\ntoken = { issuer = \"own\" }\nexpect = \"audience_mismatch\"",
         "request = \"GET /partner/x\"\ntoken = { issuer = \"https://partner.example\", audience = [\"orders\"] }\nexpect = \"allow\"",
@@ -467,6 +474,19 @@ fn a_case_that_does_not_hold_fails_the_run_and_says_how() {
         (
             "request = \"GET /x\"\nexpect = \"allow\"",
             "route_unknown (no rule)",
+        ),
+        (
+            "request = \"GET /tried/x\"\ntoken = {}\nexpect = \"allow\"",
+            "expected allow, but it is report:insufficient_role (line 24: any method /tried/**): it \
+             passes only as long as the rule has report_only",
+        ),
+        (
+            "request = \"GET /tried/x\"\ntoken = {}\nexpect = \"insufficient_role\"",
+            "expected insufficient_role, but it is report:insufficient_role",
+        ),
+        (
+            "request = \"GET /tried/x\"\ntoken = { roles = [\"nobody\"] }\nexpect = \"report:insufficient_role\"",
+            "expected report:insufficient_role, but it is allow",
         ),
     ] {
         let answer = case(text);

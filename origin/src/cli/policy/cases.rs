@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use toml::Spanned;
 
-use super::judge::{Asked, Judge};
+use super::judge::{Asked, Judge, Outcome, REPORT};
 use super::{describe, read};
 
 /// What a case may hold, as `--help` says it.
@@ -20,7 +20,8 @@ Cases stand in the policy itself; gates do not look at them:
     name = \"reports are written with the scope for it\"   # optional
     request = \"POST /api/reports/7\"
     token = { scopes = [\"report:write\"] }                # without: no token is sent
-    expect = \"allow\"                                     # or a code, such as \"insufficient_scope\"
+    expect = \"allow\"                                     # or a code, such as \"insufficient_scope\";
+                                                         # \"report:\" and it, where report_only lets pass
     rule = \"/api/reports/**\"                             # optional: the rule that must decide
 
 A token may have issuer (the gate's own unless given), audience (beside the gate's), sub, scopes,
@@ -118,12 +119,13 @@ pub(super) fn parse(text: &str) -> anyhow::Result<Vec<(usize, Case)>> {
                 case.request
             );
         }
+        let code = case.expect.strip_prefix(REPORT).unwrap_or(&case.expect);
         let known = ["allow", "preflight"].contains(&&*case.expect)
-            || Rejection::ALL.iter().any(|r| r.code() == case.expect);
+            || Rejection::ALL.iter().any(|r| r.code() == code);
         if !known {
             bail!(
-                "line {line}: expect is {:?}, expected \"allow\", \"preflight\" or a code such as \
-                 \"insufficient_scope\"",
+                "line {line}: expect is {:?}, expected \"allow\", \"preflight\", a code such as \
+                 \"insufficient_scope\", or \"report:insufficient_scope\" where report_only lets pass",
                 case.expect
             );
         }
@@ -194,8 +196,13 @@ impl Case {
             .map_or_else(|| "no rule".to_owned(), describe::rule);
         let word = verdict.outcome.word();
         if word != self.expect {
+            let reported = if matches!(verdict.outcome, Outcome::Allow(Some(_))) {
+                ": it passes only as long as the rule has report_only"
+            } else {
+                ""
+            };
             return Ok(Some(format!(
-                "expected {}, but it is {word} ({decided})",
+                "expected {}, but it is {word} ({decided}){reported}",
                 self.expect
             )));
         }

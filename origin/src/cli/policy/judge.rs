@@ -47,13 +47,17 @@ pub(super) enum Outcome<'p> {
     Refuse(Rejection, Option<Missing<'p>>),
 }
 
+/// What a case expects that only a rule with `report_only` lets pass begins with.
+pub(super) const REPORT: &str = "report:";
+
 impl Outcome<'_> {
-    /// `allow`, `preflight`, or the code of the refusal.
-    pub(super) fn word(&self) -> &'static str {
+    /// `allow`, `preflight`, the code of the refusal, or [`REPORT`] and the code of what would be one.
+    pub(super) fn word(&self) -> String {
         match self {
-            Self::Allow(_) => "allow",
-            Self::Preflight => "preflight",
-            Self::Refuse(rejection, _) => rejection.code(),
+            Self::Allow(None) => "allow".to_owned(),
+            Self::Allow(Some(rejection)) => format!("{REPORT}{}", rejection.code()),
+            Self::Preflight => "preflight".to_owned(),
+            Self::Refuse(rejection, _) => rejection.code().to_owned(),
         }
     }
 }
