@@ -67,6 +67,9 @@ impl Gateway {
 
     /// What is asked about, or nothing where the question does not say it, or says it twice.
     ///
+    /// A target with a fragment (RFC 9112 §3.2 has none) is nothing either: the gateway sends it on as it
+    /// came, and to some upstreams what follows the `#` is still path, `/public/x#/../../api/admin` in all.
+    ///
     /// `method` and `path` are those of the question, `header` gives its fields.
     pub fn asked(
         self,
@@ -83,9 +86,9 @@ impl Gateway {
             && method
                 .bytes()
                 .all(|byte| byte.is_ascii_uppercase() || byte == b'-');
-        let end = target.find(['?', '#']).unwrap_or(target.len());
-        let path = target.get(..end)?;
-        (is_method && path.starts_with('/')).then(|| Asked {
+        let path = target.split('?').next().unwrap_or_default();
+        let is_target = path.starts_with('/') && !target.contains('#');
+        (is_method && is_target).then(|| Asked {
             method,
             path: path.to_owned(),
         })
@@ -165,6 +168,9 @@ mod tests {
             ("GET", "*"),
             ("GET", "http://upstream/api"),
             ("GET", "example.com:443"),
+            ("GET", "/public/x#/../../api/admin"),
+            ("GET", "/public/x#"),
+            ("GET", "/public/x?y#z"),
         ] {
             let fields = [("x-original-method", method), ("x-original-uri", uri)];
             assert_eq!(ask(Gateway::Nginx, &fields, PATH), None, "{method} {uri}");
@@ -174,6 +180,7 @@ mod tests {
         let uri_alone = [("x-forwarded-uri", "/api")];
         assert_eq!(ask(Gateway::Forwarded, &uri_alone, PATH), None);
         assert_eq!(ask(Gateway::Envoy, &[], PATH), None);
+        assert_eq!(ask(Gateway::Envoy, &[], "/authz/public/x#y"), None);
     }
 
     #[test]

@@ -46,7 +46,10 @@ impl<'t> Incoming<'t> {
             asker,
             asked: None,
         };
-        incoming.asked = asker.and_then(|gateway| incoming.read_question(gateway));
+        // A fragment is cut off from what the gate sends on, but not from what a gateway does.
+        incoming.asked = asker
+            .filter(|_| !url.contains('#'))
+            .and_then(|gateway| incoming.read_question(gateway));
         Some(incoming)
     }
 

@@ -10,7 +10,7 @@ use edgekeep_tests::server::Request;
 use serde_json::json;
 
 use super::HIDDEN;
-use crate::paths::most_lenient;
+use crate::paths::readings;
 
 /// Who sends a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,9 +154,15 @@ impl People {
     /// Whether a request may be where it is: by the path that the most lenient upstream makes of
     /// its target, by its own credentials, and by the identity that it names.
     pub(crate) fn allows(&self, request: &Request) -> Result<(), String> {
+        let served = readings(&request.target);
+        served
+            .iter()
+            .try_for_each(|served| self.allows_at(served, request))
+    }
+
+    fn allows_at(&self, served: &str, request: &Request) -> Result<(), String> {
+        let area = Area::of(served);
         let who = self.sender(request);
-        let served = most_lenient(&request.target);
-        let area = Area::of(&served);
         let fault = |what: &str| Err(format!("{what}: {who:?} at {served}: {request:?}"));
         if let Some(refusal) = area.refusal(who) {
             return fault(refusal);
