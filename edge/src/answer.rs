@@ -2,7 +2,7 @@
 
 use edgekeep_shared::{
     gate::{IDENTITY_HEADERS, Refusal, refusal},
-    policy::{Cors, Rule},
+    policy::{Caching, Cors, OTHER_CACHE_FIELDS, Rule},
 };
 
 use crate::{authz::Gateway, upstream::ASSERTION};
@@ -12,6 +12,18 @@ const STATUS: &str = "X-Edgekeep-Status";
 
 /// The code of a refusal, for a gateway that does not hand the body on.
 const CODE: &str = "X-Edgekeep-Code";
+
+/// What an upstream can say to pages of other origins, and does not where the rule does (the Fetch
+/// standard, and Private Network Access).
+const CORS_FIELDS: [&str; 7] = [
+    "Access-Control-Allow-Origin",
+    "Access-Control-Allow-Credentials",
+    "Access-Control-Expose-Headers",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Headers",
+    "Access-Control-Max-Age",
+    "Access-Control-Allow-Private-Network",
+];
 
 /// Header fields, in the order in which they are added; a name may come twice.
 pub type Fields<'f> = Vec<(&'f str, String)>;
@@ -25,6 +37,41 @@ pub struct Answer<'f> {
     pub fields: Fields<'f>,
     /// The body; empty where there is none.
     pub body: String,
+}
+
+/// What an answer of the upstream goes back with, and without.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Header fields that are taken away.
+    pub dropped: [&'static [&'static str]; 2],
+    /// Header fields that it gets after that.
+    pub added: Fields<'static>,
+    /// Who may keep it.
+    pub caching: Caching,
+}
+
+impl Changes {
+    /// What `rule` changes in an answer to pages of `origin`.
+    pub fn of(rule: &Rule, origin: Option<&str>) -> Self {
+        let caching = rule.caching();
+        Self {
+            dropped: [
+                // Who may read is the rule's word: an upstream that is more generous must not be heard
+                // beside it, or instead.
+                if rule.cors().is_some() {
+                    &CORS_FIELDS[..]
+                } else {
+                    &[]
+                },
+                match caching {
+                    Caching::Private | Caching::NoStore => &OTHER_CACHE_FIELDS[..],
+                    Caching::Upstream => &[],
+                },
+            ],
+            added: cors_fields(rule, origin),
+            caching,
+        }
+    }
 }
 
 /// A refusal, as problem details; `asker` is the gateway that has asked, if it was one.
@@ -80,6 +127,7 @@ pub fn preflight(
 pub fn cors_fields(rule: &Rule, origin: Option<&str>) -> Fields<'static> {
     match (rule.cors(), origin) {
         (None, _) => Fields::new(),
+        (Some(cors), _) if cors.is_for_all() => allowed_origin(cors, "*"),
         (Some(cors), Some(origin)) if cors.allows_origin(origin) => allowed_origin(cors, origin),
         // A cache must not give this answer to a page that would have been named in it.
         _ => vec![("Vary", "Origin".to_owned())],
@@ -88,12 +136,15 @@ pub fn cors_fields(rule: &Rule, origin: Option<&str>) -> Fields<'static> {
 
 /// Says on an answer that pages of `origin` may read it.
 fn allowed_origin(cors: &Cors, origin: &str) -> Fields<'static> {
-    // Naming the origin instead of `*` is right with and without credentials, but only for
-    // caches that know that it was named.
-    let mut fields = vec![
-        ("Access-Control-Allow-Origin", origin.to_owned()),
-        ("Vary", "Origin".to_owned()),
-    ];
+    let mut fields = Fields::with_capacity(4);
+    if cors.is_for_all() {
+        // The same for everybody, and never with credentials.
+        fields.push(("Access-Control-Allow-Origin", "*".to_owned()));
+    } else {
+        fields.push(("Access-Control-Allow-Origin", origin.to_owned()));
+        // For caches, which have to know that somebody was named.
+        fields.push(("Vary", "Origin".to_owned()));
+    }
     if cors.credentials {
         fields.push(("Access-Control-Allow-Credentials", "true".to_owned()));
     }
@@ -153,4 +204,70 @@ fn own_fields(request_id: &str) -> Fields<'static> {
     fields.push(("X-Content-Type-Options", "nosniff".to_owned()));
     fields.push(("X-Request-ID", request_id.to_owned()));
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use edgekeep_shared::policy::Policy;
+
+    use super::*;
+
+    fn policy(cors: &str) -> Policy {
+        Policy::parse(&format!("[[route]]\nmatch = \"/a\"\n{cors}")).unwrap()
+    }
+
+    fn values<'f>(fields: &'f Fields<'_>, name: &str) -> Vec<&'f str> {
+        let named = fields
+            .iter()
+            .filter(|(own, _)| own.eq_ignore_ascii_case(name));
+        named.map(|(_, value)| &**value).collect()
+    }
+
+    #[test]
+    fn a_rule_says_who_may_read_and_the_upstream_no_longer() {
+        let app = Some("https://app.example");
+        let named = policy("cors = { origins = [\"https://app.example\"], credentials = true }");
+        let all = policy("cors = { origins = [\"*\"], expose = [\"etag\"] }");
+        for (policy, origin, allowed, credentials, varies) in [
+            (&named, app, app, true, true),
+            (&named, Some("https://evil.example"), None, false, true),
+            (&named, None, None, false, true),
+            (&all, app, Some("*"), false, false),
+            (&all, Some("null"), Some("*"), false, false),
+            // Caches need not tell askers apart.
+            (&all, None, Some("*"), false, false),
+        ] {
+            let changes = Changes::of(&policy.rules()[0], origin);
+            let said = |name| values(&changes.added, name);
+            assert_eq!(
+                said("access-control-allow-origin"),
+                Vec::from_iter(allowed),
+                "{origin:?}"
+            );
+            let is_named = !said("access-control-allow-credentials").is_empty();
+            assert_eq!(is_named, credentials, "{origin:?}");
+            assert_eq!(said("vary").is_empty(), !varies, "{origin:?}");
+            for name in [
+                "Access-Control-Allow-Origin",
+                "Access-Control-Allow-Credentials",
+                "Access-Control-Expose-Headers",
+            ] {
+                assert!(changes.dropped[0].contains(&name), "{name}");
+            }
+        }
+        let changes = Changes::of(&policy("").rules()[0], app);
+        assert_eq!(changes, Changes::default());
+        let changes = Changes::of(&policy("cache = \"private\"").rules()[0], app);
+        assert_eq!(changes.dropped, [&[][..], &OTHER_CACHE_FIELDS]);
+    }
+
+    #[test]
+    fn a_preflight_for_everybody_names_nobody() {
+        let all = policy("cors = { origins = [\"*\"] }");
+        let cors = all.rules()[0].cors().unwrap();
+        let answer = preflight(cors, "https://app.example", ("PUT", None), "id-1");
+        assert_eq!(values(&answer.fields, "access-control-allow-origin"), ["*"]);
+        let vary = values(&answer.fields, "vary").join(", ");
+        assert!(!vary.split(", ").any(|name| name == "Origin"), "{vary}");
+    }
 }

@@ -7,14 +7,10 @@
 
 use core::fmt::Write as _;
 
-use edgekeep_shared::{
-    error::Rejection,
-    gate::Refusal,
-    policy::{Caching, OTHER_CACHE_FIELDS},
-};
+use edgekeep_shared::{error::Rejection, gate::Refusal, policy::Caching};
 
 use crate::{
-    answer::{self, Answer, Fields},
+    answer::{self, Answer, Changes, Fields},
     metrics::Tally,
     record::Line,
     upstream::Outgoing,
@@ -62,21 +58,21 @@ pub fn answer(answer: &Answer<'_>, recorded: &Recorded) -> String {
     text
 }
 
-/// Send the request on. `network` says that it goes there whatever is bound; `answered` is what is
-/// added to the answer, `caching` who may keep it; `request_id` and `recording` are for what comes of it.
+/// Send the request on. `network` says that it goes there whatever is bound; `changes` are made in what
+/// is answered; `request_id` and `recording` are for what comes of it.
 pub fn forward(
     outgoing: &Outgoing<'_>,
     network: bool,
-    answered: &Fields<'_>,
-    caching: Caching,
+    changes: &Changes,
     request_id: &str,
     recording: &Recording,
 ) -> String {
     let mut text = String::with_capacity(1_536);
-    let dropped = match caching {
-        Caching::Upstream => &[][..],
-        Caching::Private | Caching::NoStore => &OTHER_CACHE_FIELDS,
-    };
+    let Changes {
+        dropped,
+        added,
+        caching,
+    } = changes;
     let Recording {
         line: Line { head, code, tail },
         point,
@@ -93,17 +89,17 @@ pub fn forward(
         unanswered.0,
         outgoing.removed.len(),
         outgoing.set.len(),
-        answered.len(),
-        dropped.len(),
-        word(caching),
+        added.len(),
+        dropped[0].len() + dropped[1].len(),
+        word(*caching),
     );
     for name in &outgoing.removed {
         text.push('\n');
         text.push_str(name);
     }
     write_fields(&mut text, &outgoing.set);
-    write_fields(&mut text, answered);
-    for name in dropped {
+    write_fields(&mut text, added);
+    for name in dropped.iter().copied().flatten() {
         text.push('\n');
         text.push_str(name);
     }
@@ -227,6 +223,20 @@ mod tests {
         }
     }
 
+    fn changes() -> Changes {
+        Changes {
+            dropped: [
+                &[
+                    "Access-Control-Allow-Origin",
+                    "Access-Control-Allow-Credentials",
+                ],
+                &["Pragma"],
+            ],
+            added: vec![("Vary", "Origin".to_owned())],
+            caching: Caching::NoStore,
+        }
+    }
+
     fn outgoing() -> Outgoing<'static> {
         Outgoing {
             url: "http://upstream/a?b".into(),
@@ -238,15 +248,7 @@ mod tests {
 
     #[test]
     fn has_a_line_for_each_part() {
-        let answered = vec![("Vary", "Origin".to_owned())];
-        let text = forward(
-            &outgoing(),
-            true,
-            &answered,
-            Caching::NoStore,
-            "id-1",
-            &recording(),
-        );
+        let text = forward(&outgoing(), true, &changes(), "id-1", &recording());
         let lines: Vec<&str> = text.split('\n').collect();
         assert_eq!(
             lines[..4],
@@ -254,7 +256,7 @@ mod tests {
         );
         assert_eq!(
             lines[8..FORWARD_LINES],
-            ["8", "16", "id-1", "2", "2", "1", "5", "no-store"]
+            ["8", "16", "id-1", "2", "2", "1", "3", "no-store"]
         );
         assert_eq!(
             lines[FORWARD_LINES..],
@@ -267,10 +269,8 @@ mod tests {
                 "u",
                 "Vary",
                 "Origin",
-                "CDN-Cache-Control",
-                "Cloudflare-CDN-Cache-Control",
-                "Surrogate-Control",
-                "Expires",
+                "Access-Control-Allow-Origin",
+                "Access-Control-Allow-Credentials",
                 "Pragma"
             ]
         );
@@ -293,14 +293,8 @@ mod tests {
             assert_eq!(cache_control(word(caching), control), expected);
         }
         assert_eq!(cache_control("public", control), "no-store");
-        let text = forward(
-            &outgoing(),
-            true,
-            &Fields::new(),
-            Caching::Upstream,
-            "id-1",
-            &recording(),
-        );
+        let changes = Changes::default();
+        let text = forward(&outgoing(), true, &changes, "id-1", &recording());
         let lines: Vec<&str> = text.split('\n').collect();
         assert_eq!(lines[14..FORWARD_LINES], ["0", ""]);
         assert_eq!(lines.len(), FORWARD_LINES + 2 + 2 * 2);
@@ -308,15 +302,7 @@ mod tests {
 
     #[test]
     fn a_request_without_an_upstream_is_refused_and_recorded_so() {
-        let answered = vec![("Vary", "Origin".to_owned())];
-        let text = forward(
-            &outgoing(),
-            false,
-            &answered,
-            Caching::Private,
-            "id-1",
-            &recording(),
-        );
+        let text = forward(&outgoing(), false, &changes(), "id-1", &recording());
         let refused = unanswered(&text).unwrap();
         assert_eq!(refused.tally, Tally(16));
         let lines: Vec<&str> = refused.carried.split('\n').collect();

@@ -20,7 +20,7 @@ use wasm_bindgen::JsValue;
 use worker::{Context, Env, console_error};
 
 use crate::{
-    answer::{self, Answer},
+    answer::{self, Answer, Changes},
     carried,
     config::Config,
     ids::Ids,
@@ -452,11 +452,10 @@ impl Case<'_> {
         let now = unix_now();
         let outgoing = upstream::request(&self.incoming, forward, &shared.config, &self.id, now);
         let recording = self.recorder.prepare(&self.forwarded(forward, shared, now));
-        let answered = answer::cors_fields(forward.rule, self.incoming.parts().origin);
+        let changes = Changes::of(forward.rule, self.incoming.parts().origin);
         // A binding is the gate's own upstream; a rule's is reached by its URL.
         let network = forward.rule.upstream().is_some();
-        let caching = forward.rule.caching();
-        carried::forward(&outgoing, network, &answered, caching, &self.id, &recording)
+        carried::forward(&outgoing, network, &changes, &self.id, &recording)
     }
 
     /// Tells the gateway that has asked to send the request on.

@@ -180,10 +180,11 @@ async function forward(request, decided, env) {
   const caching = lines[15];
   // A WebSocket is not read by the rules of CORS, nobody keeps what follows, and its answer cannot be
   // made again.
-  if ((answered === 0 && caching === "") || response.status === 101) return response;
+  if ((answered + dropped === 0 && caching === "") || response.status === 101) return response;
   // An answer of the network cannot be changed; its copy can.
   const copy = new Response(response.body, response);
   const end = lines.length - dropped;
+  for (const name of lines.slice(end)) copy.headers.delete(name);
   for (const [name, value] of pairs(lines, end - 2 * answered, answered)) {
     if (name === "Vary") copy.headers.append(name, value);
     else copy.headers.set(name, value);
@@ -192,7 +193,6 @@ async function forward(request, decided, env) {
     freshIfPoisoned();
     const control = copy.headers.get("Cache-Control") ?? "";
     copy.headers.set("Cache-Control", gate.cache_control(caching, control));
-    for (const name of lines.slice(end)) copy.headers.delete(name);
   }
   return copy;
 }

@@ -341,6 +341,75 @@ async fn a_rule_that_only_reports_lets_pass_and_says_so_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rule_says_who_may_read_and_the_upstream_is_not_heard_beside_it() {
+    const POLICY: &str = r#"
+[[route]]
+match = "/named/**"
+access = "public"
+[route.cors]
+origins = ["https://app.example"]
+methods = ["GET"]
+
+[[route]]
+match = "/all/**"
+access = "public"
+[route.cors]
+origins = ["*"]
+
+[[route]]
+match = "/own/**"
+access = "public"
+"#;
+    let gate = Gate::with(|_, variables| {
+        variables.insert("POLICY", POLICY.to_owned());
+    })
+    .await;
+    let (app, evil) = ("https://app.example", "https://evil.example");
+    // One that lets in whoever asks.
+    gate.upstream.answer_with(|request| {
+        let origin = request.header("origin").unwrap_or_default();
+        Reply::new(200, "page")
+            .header("access-control-allow-origin", origin)
+            .header("Access-Control-Allow-Credentials", "true")
+            .header("Access-Control-Allow-Methods", "DELETE")
+            .header("Access-Control-Allow-Headers", "x-other")
+            .header("Access-Control-Expose-Headers", "x-secret")
+            .header("Access-Control-Allow-Private-Network", "true")
+    });
+    for (method, path, origin, expected) in [
+        ("GET", "/named/x", evil, None),
+        ("GET", "/named/x", app, Some(app)),
+        ("GET", "/all/x", evil, Some("*")),
+        ("GET", "/all/x", "null", Some("*")),
+        // A preflight that the rule does not allow goes on as what it is.
+        ("OPTIONS", "/named/x", evil, None),
+        ("OPTIONS", "/named/x", app, Some(app)),
+    ] {
+        let call = gate.edge.call(method, path).header("Origin", origin);
+        let call = call.header("Access-Control-Request-Method", "DELETE");
+        let answer = call.send().await.unwrap();
+        assert_eq!((answer.status, answer.text()), (200, "page".to_owned()));
+        let said: Vec<_> = answer
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.as_str()))
+            .filter(|(name, _)| name.starts_with("access-control-"))
+            .collect();
+        let allowed = "access-control-allow-origin".to_owned();
+        let expected = Vec::from_iter(expected.map(|value| (allowed, value)));
+        assert_eq!(said, expected, "{method} {path} {origin}");
+    }
+    let call = gate.edge.call("GET", "/own/x").header("Origin", evil);
+    let answer = call.send().await.unwrap();
+    for (name, value) in [
+        ("access-control-allow-origin", evil),
+        ("access-control-allow-credentials", "true"),
+    ] {
+        assert_eq!(answer.header(name), Some(value), "no rule has a word on it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_pages_may_read_is_otherwise_unchanged() {
     let gate = Gate::start().await;
     let token = gate.good_token();

@@ -184,6 +184,11 @@ pub struct Cors {
 }
 
 impl Cors {
+    /// Whether pages of all origins may read answers: no credentials come with what they ask for.
+    pub fn is_for_all(&self) -> bool {
+        self.origins.is_empty() && !self.credentials
+    }
+
     /// Whether pages of this origin may read answers.
     pub fn allows_origin(&self, origin: &str) -> bool {
         self.origins.is_empty() || self.origins.iter().any(|allowed| **allowed == *origin)

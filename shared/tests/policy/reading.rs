@@ -135,7 +135,8 @@ match = "/plain"
     assert_eq!(token_access(strict).revocation, Revocation::Strict);
     let cors = strict.cors().unwrap();
     assert!(cors.allows_origin("https://any.example") && cors.allows_method("PATCH"));
-    assert!(!cors.allows_headers("authorization") && !cors.credentials);
+    assert!(!cors.allows_headers("authorization") && !cors.credentials && cors.is_for_all());
+    assert!(!files.cors().unwrap().is_for_all());
 
     assert_eq!(token_access(off).revocation, Revocation::Off);
     assert!(
