@@ -13,6 +13,24 @@ const STATUS: &str = "X-Edgekeep-Status";
 /// The code of a refusal, for a gateway that does not hand the body on.
 const CODE: &str = "X-Edgekeep-Code";
 
+/// What every answer of the gate's own tells a browser about itself, as every answer of the keep does
+/// (ASVS 5.0 §3.4): it is not to be framed, embedded, sniffed or run, and its address goes no further.
+/// No page that was let in by CORS is kept out by any of these. `shim.js` has them once more.
+const SECURITY: [(&str, &str); 5] = [
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Frame-Options", "DENY"),
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; frame-ancestors 'none'",
+    ),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+];
+
+/// A year, which ASVS 3.4.1 asks for at least. Of this host alone: the gate does not know what else
+/// stands below it.
+const HSTS: (&str, &str) = ("Strict-Transport-Security", "max-age=31536000");
+
 /// What an upstream can say to pages of other origins, and does not where the rule does (the Fetch
 /// standard, and Private Network Access).
 const CORS_FIELDS: [&str; 7] = [
@@ -37,6 +55,17 @@ pub struct Answer<'f> {
     pub fields: Fields<'f>,
     /// The body; empty where there is none.
     pub body: String,
+}
+
+impl Answer<'_> {
+    /// The same answer to a request that has come over TLS, or has not.
+    #[must_use]
+    pub fn over_tls(mut self, is_https: bool) -> Self {
+        if is_https {
+            self.fields.push((HSTS.0, HSTS.1.to_owned()));
+        }
+        self
+    }
 }
 
 /// What an answer of the upstream goes back with, and without.
@@ -76,7 +105,7 @@ impl Changes {
 
 /// A refusal, as problem details; `asker` is the gateway that has asked, if it was one.
 pub fn refuse(refusal: &Refusal<'_>, asker: Option<Gateway>, request_id: &str) -> Answer<'static> {
-    let mut fields = own_fields(request_id);
+    let mut fields = secured_fields(request_id);
     fields.push(("Content-Type", refusal::CONTENT_TYPE.to_owned()));
     if let Some(challenge) = refusal.challenge() {
         fields.push(("WWW-Authenticate", challenge));
@@ -104,7 +133,7 @@ pub fn preflight(
     requested: (&str, Option<&str>),
     request_id: &str,
 ) -> Answer<'static> {
-    let mut fields = own_fields(request_id);
+    let mut fields = secured_fields(request_id);
     fields.extend(allowed_origin(cors, origin));
     let (method, names) = requested;
     fields.push(("Access-Control-Allow-Methods", method.to_owned()));
@@ -156,14 +185,11 @@ fn allowed_origin(cors: &Cors, origin: &str) -> Fields<'static> {
 
 /// A public document of the gate.
 pub fn document(body: String, request_id: &str) -> Answer<'static> {
+    let mut fields = with_security(request_id, "public, max-age=300");
+    fields.push(("Content-Type", "application/json".to_owned()));
     Answer {
         status: 200,
-        fields: vec![
-            ("Cache-Control", "public, max-age=300".to_owned()),
-            ("Content-Type", "application/json".to_owned()),
-            ("X-Content-Type-Options", "nosniff".to_owned()),
-            ("X-Request-ID", request_id.to_owned()),
-        ],
+        fields,
         body,
     }
 }
@@ -172,7 +198,10 @@ pub fn document(body: String, request_id: &str) -> Answer<'static> {
 /// is not known of the person is said to be empty, so that a gateway which copies the headers
 /// leaves nothing of the client's.
 pub fn pass(identity: Fields<'static>, request_id: &str) -> Answer<'static> {
-    let mut fields = own_fields(request_id);
+    // No browser sees this one.
+    let mut fields = Fields::with_capacity(16);
+    fields.push(("Cache-Control", "no-store".to_owned()));
+    fields.push(("X-Request-ID", request_id.to_owned()));
     let unknown = IDENTITY_HEADERS
         .into_iter()
         .chain([ASSERTION])
@@ -188,7 +217,7 @@ pub fn pass(identity: Fields<'static>, request_id: &str) -> Answer<'static> {
 
 /// The counts, never from a cache.
 pub fn metrics(body: String, request_id: &str) -> Answer<'static> {
-    let mut fields = own_fields(request_id);
+    let mut fields = secured_fields(request_id);
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     fields.push(("Content-Type", content_type.to_owned()));
     Answer {
@@ -198,16 +227,21 @@ pub fn metrics(body: String, request_id: &str) -> Answer<'static> {
     }
 }
 
-fn own_fields(request_id: &str) -> Fields<'static> {
+fn secured_fields(request_id: &str) -> Fields<'static> {
+    with_security(request_id, "no-store")
+}
+
+fn with_security(request_id: &str, cache_control: &str) -> Fields<'static> {
     let mut fields = Fields::with_capacity(16);
-    fields.push(("Cache-Control", "no-store".to_owned()));
-    fields.push(("X-Content-Type-Options", "nosniff".to_owned()));
+    fields.push(("Cache-Control", cache_control.to_owned()));
     fields.push(("X-Request-ID", request_id.to_owned()));
+    fields.extend(SECURITY.map(|(name, value)| (name, value.to_owned())));
     fields
 }
 
 #[cfg(test)]
 mod tests {
+    use edgekeep_shared::error::Rejection;
     use edgekeep_shared::policy::Policy;
 
     use super::*;
@@ -269,5 +303,27 @@ mod tests {
         assert_eq!(values(&answer.fields, "access-control-allow-origin"), ["*"]);
         let vary = values(&answer.fields, "vary").join(", ");
         assert!(!vary.split(", ").any(|name| name == "Origin"), "{vary}");
+    }
+
+    #[test]
+    fn what_the_gate_says_itself_is_for_no_frame_and_no_cache() {
+        let refusal = Refusal::new(Rejection::RouteUnknown, None);
+        let answers = [
+            refuse(&refusal, None, "id-1"),
+            document(String::new(), "id-1"),
+            metrics(String::new(), "id-1"),
+        ];
+        for answer in answers {
+            for (name, value) in SECURITY {
+                assert_eq!(values(&answer.fields, name), [value], "{answer:?}");
+            }
+            assert_eq!(values(&answer.fields, "x-request-id"), ["id-1"]);
+            assert_eq!(values(&answer.fields, "cache-control").len(), 1);
+            let plain = answer.clone().over_tls(false);
+            assert_eq!(plain, answer);
+            let secured = answer.over_tls(true);
+            let hsts = values(&secured.fields, "strict-transport-security");
+            assert_eq!(hsts, ["max-age=31536000"]);
+        }
     }
 }

@@ -145,7 +145,8 @@ pub struct Unanswered {
 }
 
 /// What to do about `text`, a [`forward`] whose upstream does not answer; nothing if it is none.
-pub fn unanswered(text: &str) -> Option<Unanswered> {
+/// `is_https` says that the request has come over TLS.
+pub fn unanswered(text: &str, is_https: bool) -> Option<Unanswered> {
     let lines: Vec<&str> = text.split('\n').collect();
     let at = |index: usize| lines.get(index).copied();
     let number = |index: usize| at(index)?.parse::<usize>().ok();
@@ -158,7 +159,7 @@ pub fn unanswered(text: &str) -> Option<Unanswered> {
         tail: at(6)?,
     };
     let refusal = Refusal::new(Rejection::UpstreamUnavailable, None);
-    let mut refused = answer::refuse(&refusal, None, at(10)?);
+    let mut refused = answer::refuse(&refusal, None, at(10)?).over_tls(is_https);
     let added = FORWARD_LINES + number(11)? + 2 * number(12)?;
     let added = lines.get(added..added + 2 * number(13)?)?;
     for pair in added.chunks_exact(2) {
@@ -303,7 +304,7 @@ mod tests {
     #[test]
     fn a_request_without_an_upstream_is_refused_and_recorded_so() {
         let text = forward(&outgoing(), false, &changes(), "id-1", &recording());
-        let refused = unanswered(&text).unwrap();
+        let refused = unanswered(&text, true).unwrap();
         assert_eq!(refused.tally, Tally(16));
         let lines: Vec<&str> = refused.carried.split('\n').collect();
         assert_eq!(lines[..2], ["answer", "502"]);
@@ -315,9 +316,10 @@ mod tests {
         assert_eq!(point["blobs"][1], "upstream_unavailable");
         assert_eq!(point["doubles"][0], 502);
         assert!(refused.carried.contains("\nX-Request-ID\nid-1\n"));
+        assert!(refused.carried.contains("\nStrict-Transport-Security\n"));
         assert!(refused.carried.contains("\nVary\nOrigin\n{"));
         for other in ["", "answer\n200", "forward", "forward\n1\n2"] {
-            assert!(unanswered(other).is_none(), "{other}");
+            assert!(unanswered(other, true).is_none(), "{other}");
         }
     }
 }

@@ -21,7 +21,7 @@ use worker::{Context, Env, console_error};
 
 use crate::{
     answer::{self, Answer, Changes},
-    carried,
+    carried::{self, Recorded},
     config::Config,
     ids::Ids,
     incoming::Incoming,
@@ -242,8 +242,8 @@ impl Gate {
     }
 
     /// What to do about a request that was to be sent on and has found no upstream.
-    pub(crate) fn unanswered(&self, forward: &str) -> Option<String> {
-        let unanswered = carried::unanswered(forward)?;
+    pub(crate) fn unanswered(&self, forward: &str, is_https: bool) -> Option<String> {
+        let unanswered = carried::unanswered(forward, is_https)?;
         self.recorder.count(unanswered.tally);
         Some(unanswered.carried)
     }
@@ -290,7 +290,7 @@ impl Gate {
             && let Some(key) = &shared.config.assertion_key
         {
             let document = answer::document(key.public_set(), &case.id);
-            return Some(carried::answer(&document, &carried::Recorded::default()));
+            return Some(case.answer(document, &Recorded::default()));
         }
         if parts.path == METRICS_PATH
             && matches!(parts.method, "GET" | "HEAD")
@@ -314,7 +314,7 @@ impl Gate {
                     keys: known.keys.usable(now).map_or(0, |set| set.keys().len()),
                 };
                 let metrics = answer::metrics(self.recorder.text(&gauges), &case.id);
-                return carried::answer(&metrics, &carried::Recorded::default());
+                return case.answer(metrics, &Recorded::default());
             }
             Ok(_) => Rejection::TokenMalformed,
             Err(rejection) => rejection,
@@ -395,7 +395,7 @@ impl Gate {
                 );
                 let origin = parts.origin.unwrap_or_default();
                 let answer = answer::preflight(cors, origin, requested, &case.id);
-                carried::answer(&answer, &recorded)
+                case.answer(answer, &recorded)
             }
             Decision::Refuse(refusal) => case.refuse(&refusal),
             Decision::Wait(Need::Signature(check)) => {
@@ -458,6 +458,11 @@ impl Case<'_> {
         carried::forward(&outgoing, network, &changes, &self.id, &recording)
     }
 
+    /// Has a client answered.
+    fn answer(&self, answer: Answer<'_>, recorded: &Recorded) -> String {
+        carried::answer(&answer.over_tls(self.incoming.is_https()), recorded)
+    }
+
     /// Tells the gateway that has asked to send the request on.
     fn pass(&self, forward: &Forward<'_, '_>, shared: &Shared) -> String {
         // The upstream gets the path as it came: only one that everybody reads alike may pass.
@@ -486,7 +491,7 @@ impl Case<'_> {
             let origin = self.incoming.parts().origin;
             answer.fields.extend(answer::cors_fields(rule, origin));
         }
-        carried::answer(&answer, &recorded)
+        self.answer(answer, &recorded)
     }
 }
 

@@ -11,6 +11,7 @@ pub struct Incoming<'t> {
     path: &'t str,
     /// With its question mark, if there is one.
     query: &'t str,
+    is_https: bool,
     /// Names in lower case, several of one name joined by a comma: `Headers` iterates so.
     fields: Vec<(&'t str, &'t str)>,
     /// The gateway that asks about the request, where the gate does not carry it itself.
@@ -42,6 +43,7 @@ impl<'t> Incoming<'t> {
             method,
             path,
             query,
+            is_https: url.starts_with("https://"),
             fields,
             asker,
             asked: None,
@@ -87,6 +89,12 @@ impl<'t> Incoming<'t> {
     /// Whether it is a question that does not say what it asks about.
     pub const fn is_unclear(&self) -> bool {
         self.asker.is_some() && self.asked.is_none()
+    }
+
+    /// Whether it came over TLS, as far as the platform knows: whoever ends TLS before it has it to say
+    /// so by itself.
+    pub const fn is_https(&self) -> bool {
+        self.is_https
     }
 
     /// The client's correlation id, if it is a plain word.

@@ -112,9 +112,10 @@ pub mod entry {
         crate::carried::cache_control(word, upstream)
     }
 
-    /// What is to be done about a request whose upstream does not answer.
+    /// What is to be done about a request whose upstream does not answer; `is_https` says that it has come
+    /// over TLS.
     #[wasm_bindgen]
-    pub fn unanswered(forward: &str) -> Option<String> {
-        Gate::existing()?.unanswered(forward)
+    pub fn unanswered(forward: &str, is_https: bool) -> Option<String> {
+        Gate::existing()?.unanswered(forward, is_https)
     }
 }

@@ -21,8 +21,9 @@ function note(error) {
 
 addEventListener("error", (event) => note(event.error));
 
-// Whatever is thrown is a refusal, made without WebAssembly.
-function refuse(error) {
+// Whatever is thrown is a refusal, made without WebAssembly: with the header fields of `answer.rs`, and
+// the line of `record.rs`.
+function refuse(error, request) {
   note(error);
   console.error(error instanceof Error ? (error.stack ?? String(error)) : error);
   const problem = {
@@ -32,15 +33,22 @@ function refuse(error) {
     detail: "This cannot be judged now. Try again later.",
     code: "policy_unavailable",
   };
-  return new Response(JSON.stringify(problem), {
-    status: 503,
-    headers: {
-      "Cache-Control": "no-store",
-      "Content-Type": "application/problem+json",
-      "Retry-After": "2",
-      "X-Content-Type-Options": "nosniff",
-    },
-  });
+  const headers = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Type": "application/problem+json",
+    "Retry-After": "2",
+  };
+  if (isHttps(request)) headers["Strict-Transport-Security"] = "max-age=31536000";
+  return new Response(JSON.stringify(problem), { status: 503, headers });
+}
+
+function isHttps(request) {
+  return request.url.startsWith("https://");
 }
 
 function gather(request) {
@@ -170,7 +178,7 @@ async function forward(request, decided, env) {
     response = await send(request, lines, env);
   } catch {
     freshIfPoisoned();
-    return carry(request, gate.unanswered(decided) ?? "", env);
+    return carry(request, gate.unanswered(decided, isHttps(request)) ?? "", env);
   }
   const [, , , , head, code, tail, point, tally] = lines;
   record(`${head}${code}"status":${response.status}${tail}`, point, response.status, env);
@@ -204,10 +212,12 @@ export default {
       const text = gather(request);
       const decided = gate.judge(text, 0, undefined, env, context);
       if (decided.startsWith("answer\n")) return carry(request, decided, env);
-      if (decided.startsWith("forward\n")) return forward(request, decided, env).catch(refuse);
-      return later(request, text, decided, env, context).catch(refuse);
+      const work = decided.startsWith("forward\n")
+        ? forward(request, decided, env)
+        : later(request, text, decided, env, context);
+      return work.catch((error) => refuse(error, request));
     } catch (error) {
-      return refuse(error);
+      return refuse(error, request);
     }
   },
 };

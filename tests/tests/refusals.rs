@@ -18,6 +18,20 @@ fn check_refusal(answer: &Answer, status: u16, code: &str) {
         "{code}"
     );
     assert_eq!(answer.header("cache-control"), Some("no-store"), "{code}");
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "no-referrer"),
+        ("x-frame-options", "DENY"),
+        (
+            "content-security-policy",
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+        ("cross-origin-resource-policy", "same-origin"),
+    ] {
+        assert_eq!(answer.header(name), Some(value), "{code}");
+    }
+    // It has not come over TLS.
+    assert_eq!(answer.header("strict-transport-security"), None, "{code}");
     let body = answer.json();
     assert_eq!(body["code"], code, "{text}");
     assert_eq!(body["status"], status, "{text}");
