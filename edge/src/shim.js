@@ -26,15 +26,23 @@ addEventListener("error", (event) => note(event.error));
 function refuse(error, request) {
   note(error);
   console.error(error instanceof Error ? (error.stack ?? String(error)) : error);
+  const { method, url } = request;
+  const given = request.headers.get("X-Request-ID") ?? "";
+  const id = /^[A-Za-z0-9._-]{1,128}$/.test(given) ? given : crypto.randomUUID();
+  const path = url.replace(/^[^/?#]*:\/\/[^/?#]*/, "").split(/[?#]/, 1)[0];
+  const code = "policy_unavailable";
+  console.log(JSON.stringify({ request_id: id, method, path, decision: "refuse", code, status: 503 }));
   const problem = {
     type: "about:blank",
     title: "Service Unavailable",
     status: 503,
     detail: "This cannot be judged now. Try again later.",
-    code: "policy_unavailable",
+    code,
+    instance: id,
   };
   const headers = {
     "Cache-Control": "no-store",
+    "X-Request-ID": id,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "X-Frame-Options": "DENY",

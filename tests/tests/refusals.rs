@@ -1,11 +1,14 @@
 //! Every refusal that a gate can give: status, body, challenge.
 
+use std::time::Duration;
+
 use edgekeep_shared::base64url;
 use edgekeep_tests::clock;
 use edgekeep_tests::gate::Gate;
 use edgekeep_tests::http::Answer;
 use edgekeep_tests::issuer::{Behaviour, Door, Revoked};
 use edgekeep_tests::keys::{Key, claims};
+use edgekeep_tests::server::Reply;
 use serde_json::{Value, json};
 
 /// What every refusal must look like, whatever its cause.
@@ -398,6 +401,36 @@ async fn refuses_routes_and_paths_before_it_looks_at_tokens() {
         .unwrap();
     assert_ne!(replaced.header("x-request-id"), Some("a b\"c"));
     check_refusal(&replaced, 403, "route_unknown");
+}
+
+/// What throws in JavaScript is refused there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_in_the_worker_itself_is_refused_and_logged_like_the_rest() {
+    let gate = Gate::start().await;
+    // Nobody can make another answer with this status, as CORS would need.
+    gate.upstream
+        .answer_with(|_| Reply::new(777, "from upstream"));
+    let token = gate.good_token();
+    for (given, is_kept) in [(None, false), (Some("abc-123"), true), (Some("a b"), false)] {
+        let mut call = gate.call("GET", "/api/pages/1?secret=1", &token);
+        if let Some(given) = given {
+            call = call.header("X-Request-ID", given);
+        }
+        let answer = call.send().await.unwrap();
+        check_refusal(&answer, 503, "policy_unavailable");
+        let id = answer.header("x-request-id").unwrap().to_owned();
+        assert_eq!(given == Some(&*id), is_kept, "{id}");
+        let line = clock::eventually(Duration::from_secs(2), || async {
+            let log = gate.edge.log();
+            log.into_iter()
+                .find(|line| line.contains(&id) && line.contains("policy_unavailable"))
+        });
+        let (line, _) = line.await.expect("the log does not say it");
+        let said = format!(
+            r#"{{"request_id":"{id}","method":"GET","path":"/api/pages/1","decision":"refuse","code":"policy_unavailable","status":503}}"#
+        );
+        assert!(line.contains(&said), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
