@@ -52,12 +52,17 @@ const OVERRIDES: &[&[u8]] = &[
     b"xmiddlewaresubrequest",
 ];
 
-/// Header fields by which other gates name the person to their upstreams (oauth2-proxy, `mod_auth`,
-/// nginx's `auth_request`), as letters and digits only. An upstream that stood behind one of them may
-/// still believe it.
+/// Header fields by which other gates name the person to their upstreams (oauth2-proxy, Authelia,
+/// Kong, `mod_auth`, nginx's `auth_request`), as letters and digits only. An upstream that stood behind
+/// one of them may still believe it.
 const FOREIGN_IDENTITY: &[&[u8]] = &[
     b"remoteuser",
+    b"remotegroups",
+    b"remoteemail",
+    b"remotename",
     b"xremoteuser",
+    b"xremotegroup",
+    b"xremotegroups",
     b"xforwardeduser",
     b"xforwardedemail",
     b"xforwardedgroups",
@@ -68,7 +73,31 @@ const FOREIGN_IDENTITY: &[&[u8]] = &[
     b"xauthrequestgroups",
     b"xauthrequestpreferredusername",
     b"xauthrequestaccesstoken",
+    b"xcredentialidentifier",
+    b"xcredentialusername",
+    b"xanonymousconsumer",
 ];
+
+/// What the names begin with that others have many of, as letters and digits only: Kubernetes' front
+/// proxy, Grafana, Kong, Google's, Amazon's and Microsoft's load balancers, authentik, Vouch, Pomerium,
+/// Cloudflare Access, Tailscale.
+const FOREIGN_IDENTITY_PREFIXES: &[&[u8]] = &[
+    b"xremoteextra",
+    b"xwebauth",
+    b"xconsumer",
+    b"xauthenticated",
+    b"xgoogauthenticateduser",
+    b"xamznoidc",
+    b"xmsclientprincipal",
+    b"xauthentik",
+    b"xvouch",
+    b"xpomeriumclaim",
+    CLOUDFLARE_ACCESS,
+    TAILSCALE,
+];
+
+const CLOUDFLARE_ACCESS: &[u8] = b"cfaccessauthenticated";
+const TAILSCALE: &[u8] = b"tailscaleuser";
 
 /// The longest name in the tables above, as letters and digits.
 const LONGEST_OWNED: usize = 29;
@@ -101,13 +130,32 @@ impl Folded {
     }
 }
 
+/// The letters and digits of a field name, in lower case: what is left of it wherever it may go.
+pub(crate) fn fold(name: &[u8]) -> impl Iterator<Item = u8> {
+    let significant = name.iter().filter(|byte| byte.is_ascii_alphanumeric());
+    significant.map(u8::to_ascii_lowercase)
+}
+
+/// Whether a field name begins, by its letters and digits, with `own`.
+fn begins_with(own: &[u8], name: &[u8]) -> bool {
+    name.len() >= own.len() && fold(name).take(own.len()).eq(own.iter().copied())
+}
+
+fn is_identity(folded: &[u8]) -> bool {
+    folded.starts_with(IDENTITY_PREFIX) || IDENTITY.contains(&folded)
+}
+
+fn is_foreign_identity(folded: &[u8]) -> bool {
+    let mut prefixes = FOREIGN_IDENTITY_PREFIXES.iter();
+    prefixes.any(|prefix| folded.starts_with(prefix)) || FOREIGN_IDENTITY.contains(&folded)
+}
+
 /// Whether a header field carries an identity that only the gate may state.
 ///
 /// CGI, WSGI, PHP and others turn `-` and `.` into `_` and ignore case, so that `X_User.Id` reaches
 /// an application as `X-User-ID` (oauth2-proxy CVE-2025-64484): only letters and digits count.
 pub fn is_identity_header(name: &[u8]) -> bool {
-    let folded = Folded::of(name);
-    folded.as_bytes().starts_with(IDENTITY_PREFIX) || IDENTITY.contains(&folded.as_bytes())
+    is_identity(Folded::of(name).as_bytes())
 }
 
 /// Whether a header field asks the upstream to see another path or method than the request line's.
@@ -117,12 +165,19 @@ pub fn is_request_override(name: &[u8]) -> bool {
 
 /// Whether a header field of a request must not reach the upstream as the client sent it.
 pub fn must_strip(name: &[u8]) -> bool {
-    // Every name of the tables begins with x or r; most names of a request do not.
-    let first = name.iter().find(|byte| byte.is_ascii_alphanumeric());
-    first.is_some_and(|byte| matches!(byte, b'x' | b'X' | b'r' | b'R'))
-        && (is_identity_header(name)
-            || is_request_override(name)
-            || FOREIGN_IDENTITY.contains(&Folded::of(name).as_bytes()))
+    // Every name of the tables begins with x, but for a few; most names of a request do not.
+    let may_be = match fold(name).next() {
+        Some(b'x') => true,
+        Some(b'r') => begins_with(b"remote", name),
+        Some(b'c') => begins_with(CLOUDFLARE_ACCESS, name),
+        Some(b't') => begins_with(TAILSCALE, name),
+        _ => false,
+    };
+    may_be && {
+        let folded = Folded::of(name);
+        let folded = folded.as_bytes();
+        is_identity(folded) || OVERRIDES.contains(&folded) || is_foreign_identity(folded)
+    }
 }
 
 /// The options of a `Connection` header: names of fields meant for this hop only (RFC 9110 §7.6.1).

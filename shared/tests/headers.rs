@@ -117,11 +117,48 @@ fn strips_what_other_gates_call_the_person() {
         "X-Auth-Request-User",
         "X-Auth-Request-Preferred-Username",
         "X.Auth.Request.Access.Token",
+        "Remote-Groups",
+        "remote_email",
+        "Remote.Name",
+        "X-Remote-Group",
+        "X-Remote-Extra-Authentication-Method-And-More-Of-It",
+        "X-WEBAUTH-USER",
+        "X-Consumer-Username",
+        "X-Credential-Identifier",
+        "X-Anonymous-Consumer",
+        "X-Authenticated-Scope",
+        "X-Goog-Authenticated-User-Email",
+        "X-Amzn-Oidc-Accesstoken",
+        "X-MS-Client-Principal",
+        "x_ms_client_principal_id",
+        "X-authentik-groups",
+        "X-Vouch-Idp-Claims-Email",
+        "X-Pomerium-Claim-Groups",
+        "Cf-Access-Authenticated-User-Email",
+        "_cf.access_authenticated-user-email",
+        "Tailscale-User-Name",
     ] {
         assert!(must_strip(name.as_bytes()), "{name}");
         assert!(!is_identity_header(name.as_bytes()), "{name}");
     }
-    for name in ["Referer", "Range", "Remote-Addr", "X-Auth-Request-Redirect"] {
+    for name in [
+        "Referer",
+        "Range",
+        "Remote",
+        "Remote-Addr",
+        "Remote-Users",
+        "X-Remote-Addr",
+        "X-Auth-Request-Redirect",
+        "X-Amzn-Trace-Id",
+        "X-Goog-User-Project",
+        "X-MS-Client-Request-Id",
+        "Connection",
+        "Content-Type",
+        "CF-Connecting-IP",
+        "Cf-Access-Jwt-Assertion",
+        "TE",
+        "Tailscale-App-Capabilities",
+    ] {
         assert!(!must_strip(name.as_bytes()), "{name}");
     }
 }
