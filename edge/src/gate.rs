@@ -162,7 +162,7 @@ impl Gate {
             &mut progress,
             context,
         );
-        match self.conclude(&case, decision, false, shared, context) {
+        match self.conclude(&case, decision, &policy, false, shared, context) {
             Decided::Do(text) => text,
             Decided::Wait => carried::wait(progress.verified),
         }
@@ -228,7 +228,7 @@ impl Gate {
                             return case.refuse(&refusal);
                         }
                     }
-                    return match self.conclude(&case, decision, true, shared, context) {
+                    return match self.conclude(&case, decision, &policy, true, shared, context) {
                         Decided::Do(text) => text,
                         // The decision has been given all that it can wait for; a gate that is
                         // still not sure refuses.
@@ -365,6 +365,7 @@ impl Gate {
         &self,
         case: &Case<'_>,
         decision: Decision<'_, '_>,
+        policy: &Policy,
         limiter_asked: bool,
         shared: &Rc<Shared>,
         context: &Context,
@@ -376,7 +377,7 @@ impl Gate {
             Decision::Forward(forward) => {
                 keep_list(&forward, shared, context);
                 if case.incoming.asker().is_none() {
-                    case.forward(&forward, shared)
+                    case.forward(&forward, policy, shared)
                 } else {
                     case.pass(&forward, shared)
                 }
@@ -448,9 +449,9 @@ impl Case<'_> {
     }
 
     /// Has the request sent on.
-    fn forward(&self, forward: &Forward<'_, '_>, shared: &Shared) -> String {
-        let now = unix_now();
-        let outgoing = upstream::request(&self.incoming, forward, &shared.config, &self.id, now);
+    fn forward(&self, forward: &Forward<'_, '_>, policy: &Policy, shared: &Shared) -> String {
+        let (now, config) = (unix_now(), &shared.config);
+        let outgoing = upstream::request(&self.incoming, forward, policy, config, &self.id, now);
         let recording = self.recorder.prepare(&self.forwarded(forward, shared, now));
         let changes = Changes::of(forward.rule, self.incoming.parts().origin);
         // A binding is the gate's own upstream; a rule's is reached by its URL.

@@ -3,7 +3,7 @@
 use edgekeep_shared::{
     gate::{Forward, identity_headers},
     headers,
-    policy::Rule,
+    policy::{Policy, Rule},
     time::UnixTime,
     verifier::VerifiedToken,
 };
@@ -29,10 +29,11 @@ pub struct Outgoing<'o> {
     pub is_private: bool,
 }
 
-/// The request that the upstream gets for `incoming`.
+/// The request that the upstream gets for `incoming`, which `policy` lets pass.
 pub fn request<'o>(
     incoming: &Incoming<'o>,
     forward: &'o Forward<'_, '_>,
+    policy: &Policy,
     config: &Config,
     request_id: &str,
     now: UnixTime,
@@ -54,7 +55,7 @@ pub fn request<'o>(
     }
     Outgoing {
         url: format!("{}{}", url(config, forward), incoming.query()),
-        removed: removed(incoming, forward.rule),
+        removed: removed(incoming, policy, forward.rule),
         set,
         // The platform caches by extension and path, not by who asked: `/api/me.css` of one
         // person would be served to the next. It adds `Cache-Control: no-cache` on the way.
@@ -62,9 +63,9 @@ pub fn request<'o>(
     }
 }
 
-/// Every name that could pass for one of ours, and what `Connection` names; what is ours is added
-/// after that, so that nobody can have it taken away again.
-fn removed<'t>(incoming: &Incoming<'t>, rule: &Rule) -> Vec<&'t str> {
+/// Every name that could pass for one of ours, or for one that a rule sets, and what `Connection` names;
+/// what is ours is added after that, so that nobody can have it taken away again.
+fn removed<'t>(incoming: &Incoming<'t>, policy: &Policy, rule: &Rule) -> Vec<&'t str> {
     // A WebSocket is opened by GET (RFC 6455 §4.1). The platform sends whatever has the field as
     // one: a POST would reach the upstream as a GET, which is not what the policy has judged.
     let is_websocket = incoming.parts().method == "GET" && incoming.is_websocket();
@@ -76,6 +77,7 @@ fn removed<'t>(incoming: &Incoming<'t>, rule: &Rule) -> Vec<&'t str> {
         .collect();
     let is_unwanted = |name: &str| {
         let unwanted = headers::must_strip(name.as_bytes())
+            || policy.sets_header(name.as_bytes())
             || headers::is_hop_by_hop(name)
             || listed
                 .iter()
@@ -115,4 +117,73 @@ pub fn identity(
         fields.push((ASSERTION, assertion));
     }
     fields
+}
+
+#[cfg(test)]
+mod tests {
+    use edgekeep_shared::{gate::ListUse, path::canonicalise};
+
+    use super::*;
+
+    const POLICY: &str = "
+        [[route]]
+        match = '/tenant/**'
+        access = 'public'
+        headers = { X-Tenant = 'acme' }
+
+        [[route]]
+        match = '/files/**'
+        methods = ['GET', 'COPY']
+
+        [[route]]
+        match = '/app/**'
+        token_from = { cookie = 'at' }
+        allowed_origins = ['https://app.example']
+
+        [[route]]
+        match = '/both/**'
+        token_from = { cookie = 'at' }
+        allowed_origins = ['https://app.example']
+        forward_authorization = true
+
+        [[route]]
+        match = '/live'
+        token_from = 'websocket'
+        allowed_origins = ['https://app.example']
+
+        [[route]]
+        match = '/**'";
+
+    /// The fields of a request that its upstream does not get.
+    fn taken_away(method: &str, path: &str, names: &[&str]) -> Vec<String> {
+        let policy = Policy::parse(POLICY).unwrap();
+        let fields: Vec<String> = names.iter().map(|name| format!("{name}\nx")).collect();
+        let text = format!(
+            "{}\n{method}\nhttp://gate.example{path}\n{}",
+            fields.len(),
+            fields.join("\n")
+        );
+        let incoming = Incoming::parse(&text, None).unwrap();
+        let path = canonicalise(path).unwrap();
+        let forward = Forward {
+            rule: policy.find(None, method, &path).unwrap(),
+            path,
+            token: None,
+            cached: false,
+            list: ListUse::default(),
+            reported: None,
+        };
+        let removed = removed(&incoming, &policy, forward.rule);
+        removed.into_iter().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_a_rule_sets_no_client_says_in_any_spelling_on_any_route() {
+        let spellings = ["x-tenant", "x_tenant", "x.tenant", "xtenant", "x--tenant_"];
+        let others = ["x-tenants", "x-tenan", "tenant", "accept"];
+        let names = [&spellings[..], &others].concat();
+        for path in ["/tenant/1", "/elsewhere"] {
+            assert_eq!(taken_away("GET", path, &names), spellings, "{path}");
+        }
+    }
 }

@@ -380,7 +380,8 @@ async fn a_host_has_its_own_rules_and_upstream() {
         if bearer {
             call = call.bearer(&token);
         }
-        let answer = call.header("X-Edge", "forged").send().await.unwrap();
+        call = call.header("X-Edge", "forged").header("X_Edge", "forged");
+        let answer = call.send().await.unwrap();
         assert_eq!(answer.status, status, "{host} {target}: {}", answer.text());
         let (here, there) = (gate.upstream.take(), other.take());
         assert_eq!(there.len(), usize::from(reaches_other), "{host} {target}");
@@ -389,6 +390,11 @@ async fn a_host_has_its_own_rules_and_upstream() {
             assert_eq!(seen.target, target);
             assert_eq!(seen.header("x-edge"), Some("eu"));
             assert_eq!(seen.header("x-user-id"), Some("user-1"));
+        }
+        // What one rule sets is nobody else's to say on any route, in any spelling.
+        for seen in here.iter().chain(&there) {
+            let forged = seen.headers.iter().any(|(_, value)| value == "forged");
+            assert!(!forged, "{host} {target}: {seen:?}");
         }
     }
 }

@@ -11,8 +11,10 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
+use crate::headers;
 use crate::path::CanonicalPath;
 
 mod cache;
@@ -57,6 +59,8 @@ pub const MAX_RULES: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     rules: Box<[Rule]>,
+    /// The names of the header fields that some rule sets, by their letters and digits; sorted.
+    set_headers: Box<[Box<[u8]>]>,
 }
 
 impl Policy {
@@ -67,12 +71,37 @@ impl Policy {
     /// for rules that contradict themselves or can never be reached: a policy is taken whole or
     /// not at all.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        reader::read(text).map(|rules| Self { rules })
+        reader::read(text).map(Self::of)
+    }
+
+    fn of(rules: Box<[Rule]>) -> Self {
+        let names = rules.iter().flat_map(Rule::headers).map(|(name, _)| name);
+        let mut set_headers: Vec<Box<[u8]>> = names
+            .map(|name| headers::fold(name.as_bytes()).collect())
+            .collect();
+        set_headers.sort_unstable();
+        set_headers.dedup();
+        Self {
+            set_headers: set_headers.into(),
+            rules,
+        }
     }
 
     /// The rules, in order.
     pub const fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Whether some rule sets a header field that `name` is a spelling of.
+    ///
+    /// Who believes such a field believes it on every route, and in every spelling that becomes the
+    /// same name for an application ([`headers::is_identity_header`]). Nothing is allocated.
+    pub fn sets_header(&self, name: &[u8]) -> bool {
+        let names = &self.set_headers;
+        !names.is_empty()
+            && names
+                .binary_search_by(|own| own.iter().copied().cmp(headers::fold(name)))
+                .is_ok()
     }
 
     /// The first rule for this host, method and path; none means that the request is refused.

@@ -157,6 +157,15 @@ match = "/plain"
     assert_eq!(access.source, TokenSource::Header);
     assert!(access.source.admits_origin("POST", false, None));
     assert!(plain.forwards_authorization() && !plain.is_report_only() && plain.cors().is_none());
+
+    for name in ["x-edge", "X_EDGE", "x.edge", "xedge", "X-B", "XB"] {
+        assert!(policy.sets_header(name.as_bytes()), "{name}");
+    }
+    for name in ["", "-", "x-edges", "x-edg", "x-c", "edge"] {
+        assert!(!policy.sets_header(name.as_bytes()), "{name}");
+    }
+    let bare = Policy::parse("[[route]]\nmatch = \"/a\"").unwrap();
+    assert!(!bare.sets_header(b"x-edge"));
 }
 
 #[test]
