@@ -139,6 +139,7 @@ match = "/plain"
     assert!(!files.cors().unwrap().is_for_all());
 
     assert_eq!(token_access(off).revocation, Revocation::Off);
+    assert!(!off.forwards_authorization() && strict.forwards_authorization());
     assert!(
         !token_access(off)
             .source
