@@ -470,6 +470,13 @@ impl Case<'_> {
         if !forward.path.is_borrowed() {
             return self.refuse(&Refusal::new(Rejection::PathInvalid, None));
         }
+        // Nor can the gate take away what says another one to write to.
+        let mut names = self.incoming.names();
+        if !forward.rule.forwards_destination()
+            && names.any(|name| headers::is_destination(name.as_bytes()))
+        {
+            return self.refuse(&Refusal::new(Rejection::RequestInvalid, None));
+        }
         let now = unix_now();
         let identity = forward.token.as_ref().map(|token| {
             let method = self.incoming.parts().method;

@@ -87,6 +87,7 @@ fn removed<'t>(incoming: &Incoming<'t>, policy: &Policy, rule: &Rule) -> Vec<&'t
             || name.eq_ignore_ascii_case("expect")
             || (!rule.forwards_authorization() && name.eq_ignore_ascii_case("authorization"))
             || (rule.takes_websocket_token() && name.eq_ignore_ascii_case(PROTOCOLS))
+            || (!rule.forwards_destination() && headers::is_destination(name.as_bytes()))
     };
     incoming.names().filter(|name| is_unwanted(name)).collect()
 }
@@ -184,6 +185,22 @@ mod tests {
         let names = [&spellings[..], &others].concat();
         for path in ["/tenant/1", "/elsewhere"] {
             assert_eq!(taken_away("GET", path, &names), spellings, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_destination_is_for_rules_that_name_their_methods() {
+        let names = ["destination", "destination_", "destinations", "overwrite"];
+        for (method, path, expected) in [
+            ("COPY", "/files/1", &names[..0]),
+            ("COPY", "/elsewhere", &names[..2]),
+            ("GET", "/elsewhere", &names[..2]),
+        ] {
+            assert_eq!(
+                taken_away(method, path, &names),
+                expected,
+                "{method} {path}"
+            );
         }
     }
 

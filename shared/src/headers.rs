@@ -99,6 +99,9 @@ const FOREIGN_IDENTITY_PREFIXES: &[&[u8]] = &[
 const CLOUDFLARE_ACCESS: &[u8] = b"cfaccessauthenticated";
 const TAILSCALE: &[u8] = b"tailscaleuser";
 
+/// Where `COPY` and `MOVE` write to (RFC 4918 §10.3), as letters and digits only.
+const DESTINATION: &[u8] = b"destination";
+
 /// The longest name in the tables above, as letters and digits.
 const LONGEST_OWNED: usize = 29;
 
@@ -178,6 +181,12 @@ pub fn must_strip(name: &[u8]) -> bool {
         let folded = folded.as_bytes();
         is_identity(folded) || OVERRIDES.contains(&folded) || is_foreign_identity(folded)
     }
+}
+
+/// Whether a header field says where a request writes to, beside its path: `COPY` and `MOVE` do
+/// (RFC 4918 §9.8, §9.9), and a policy sees the path alone.
+pub fn is_destination(name: &[u8]) -> bool {
+    fold(name).eq(DESTINATION.iter().copied())
 }
 
 /// The options of a `Connection` header: names of fields meant for this hop only (RFC 9110 §7.6.1).

@@ -3,7 +3,7 @@
 use edgekeep_shared::error::Rejection;
 use edgekeep_shared::headers::{
     bearer_token, bearer_token_of, connection_options, cookie_value, decode_list, encode_list,
-    encode_value, is_hop_by_hop, is_identity_header, is_removable_by_connection,
+    encode_value, is_destination, is_hop_by_hop, is_identity_header, is_removable_by_connection,
     is_request_override, must_strip, websocket_token, without_websocket_token,
 };
 use proptest::prelude::*;
@@ -160,6 +160,30 @@ fn strips_what_other_gates_call_the_person() {
         "Tailscale-App-Capabilities",
     ] {
         assert!(!must_strip(name.as_bytes()), "{name}");
+    }
+}
+
+#[test]
+fn knows_a_destination_in_every_spelling() {
+    for name in [
+        "Destination",
+        "DESTINATION",
+        "destination_",
+        "Desti-nation",
+        ".destination",
+    ] {
+        assert!(is_destination(name.as_bytes()), "{name}");
+        assert!(!must_strip(name.as_bytes()), "{name}");
+    }
+    for name in [
+        "",
+        "-",
+        "Destinations",
+        "Destinatio",
+        "X-Destination",
+        "Date",
+    ] {
+        assert!(!is_destination(name.as_bytes()), "{name}");
     }
 }
 

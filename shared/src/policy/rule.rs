@@ -257,6 +257,13 @@ impl Rule {
         self.forward_authorization
     }
 
+    /// Whether the upstream gets the field that says where else than to its path a request writes
+    /// ([`is_destination`](crate::headers::is_destination)): only where the rule names its methods. One
+    /// that is for whichever comes was not written with `COPY` in mind.
+    pub const fn forwards_destination(&self) -> bool {
+        !self.methods.is_empty()
+    }
+
     /// Whether a refusal is recorded and not enforced.
     pub const fn is_report_only(&self) -> bool {
         self.report_only

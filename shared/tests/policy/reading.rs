@@ -140,6 +140,7 @@ match = "/plain"
 
     assert_eq!(token_access(off).revocation, Revocation::Off);
     assert!(!off.forwards_authorization() && strict.forwards_authorization());
+    assert!(off.forwards_destination() && !strict.forwards_destination());
     assert!(
         !token_access(off)
             .source

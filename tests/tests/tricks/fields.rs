@@ -259,9 +259,13 @@ const LINES: &[(&str, Kept)] = &[
     ),
     ("X-Real-IP: 127.0.0.1\r\n", Fields("[x-real-ip: 127.0.0.1]")),
     ("Early-Data: 1\r\n", Fields("[early-data: 1]")),
+    // What is written to has no rule, where the one for the path names no methods.
+    ("Destination: /api/admin/users\r\n", Nothing),
+    ("destination:/api/admin/users\r\n", Nothing),
+    ("Destination_: /api/admin/users\r\n", Nothing),
     (
-        "Destination: /api/admin/users\r\n",
-        Fields("[destination: /api/admin/users]"),
+        "Destinations: /api/admin/users\r\n",
+        Fields("[destinations: /api/admin/users]"),
     ),
     ("Accept: text/html\r\n", Fields("[accept: text/html]")),
     (

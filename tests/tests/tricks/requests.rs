@@ -38,7 +38,11 @@ const ROWS: &[(&str, &str)] = &[
     ),
     (
         "COPY /api/x HTTP/1.1\r\n{host}{as member}Destination: /api/admin/x\r\n\r\n",
-        "200 > COPY /api/x member [destination: /api/admin/x]",
+        "200 > COPY /api/x member",
+    ),
+    (
+        "MOVE /api/x HTTP/1.1\r\n{host}{as member}DESTINATION: /api/admin/x\r\nOverwrite: T\r\n\r\n",
+        "200 > MOVE /api/x member [overwrite: T]",
     ),
     ("PURGE /api/x HTTP/1.1\r\n{host}\r\n", "401 token_missing"),
     (
