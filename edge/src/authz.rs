@@ -65,6 +65,15 @@ impl Gateway {
         }
     }
 
+    /// The field of the question that says the host of the request; none: `Host` does, as the client
+    /// has sent it. Traefik names the gate in `Host`.
+    pub const fn host_field(self) -> Option<&'static str> {
+        match self {
+            Self::Forwarded => Some("x-forwarded-host"),
+            Self::Nginx | Self::Envoy => None,
+        }
+    }
+
     /// What is asked about, or nothing where the question does not say it, or says it twice.
     ///
     /// A target with a fragment (RFC 9112 §3.2 has none) is nothing either: the gateway sends it on as it

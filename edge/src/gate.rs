@@ -151,6 +151,9 @@ impl Gate {
         let Some(policy) = self.held_policy(shared, context) else {
             return carried::wait(false);
         };
+        if let Some(refused) = case.refuse_without_host(&policy) {
+            return refused;
+        }
         let mut progress = Progress {
             signatures,
             ..Progress::default()
@@ -188,6 +191,9 @@ impl Gate {
         let (Some(shared), Some(policy)) = (&self.shared, policy) else {
             return case.refuse(&Refusal::new(Rejection::PolicyUnavailable, None));
         };
+        if let Some(refused) = case.refuse_without_host(&policy) {
+            return refused;
+        }
         let signatures = if may_ask {
             Signatures::Elsewhere
         } else {
@@ -462,6 +468,12 @@ impl Case<'_> {
     /// Has a client answered.
     fn answer(&self, answer: Answer<'_>, recorded: &Recorded) -> String {
         carried::answer(&answer.over_tls(self.incoming.is_https()), recorded)
+    }
+
+    /// Refuses a question that does not say for which host it is, where that could make a difference.
+    fn refuse_without_host(&self, policy: &Policy) -> Option<String> {
+        (policy.has_hosts() && self.incoming.lacks_host())
+            .then(|| self.refuse(&Refusal::new(Rejection::RequestInvalid, None)))
     }
 
     /// Tells the gateway that has asked to send the request on.

@@ -97,6 +97,22 @@ impl<'t> Incoming<'t> {
         self.is_https
     }
 
+    /// Whether nobody has said, in one plain word, which host the request that is asked about is for.
+    pub fn lacks_host(&self) -> bool {
+        self.asker.is_some() && self.host().is_none()
+    }
+
+    /// The host that the request is for. Of a question it is nothing where the gateway has not said it
+    /// once and plainly.
+    fn host(&self) -> Option<&'t str> {
+        match self.asker.map(Gateway::host_field) {
+            None => self.header("host"),
+            Some(field) => self
+                .header(field.unwrap_or("host"))
+                .filter(|host| is_plain_host(host)),
+        }
+    }
+
     /// The client's correlation id, if it is a plain word.
     pub fn request_id(&self) -> Option<&'t str> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
@@ -108,9 +124,7 @@ impl<'t> Incoming<'t> {
     /// request's URL as it is: `Host: a/public?` would put another path before the one on the
     /// request line.
     pub fn has_plain_host(&self) -> bool {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
-        self.header("host")
-            .is_none_or(|host| !host.is_empty() && host.bytes().all(plain))
+        self.header("host").is_none_or(is_plain_host)
     }
 
     /// Whether `Upgrade` asks for a WebSocket and for nothing else.
@@ -131,7 +145,7 @@ impl<'t> Incoming<'t> {
         gate::Request {
             method,
             path: asked.map_or(self.path, |asked| &asked.path),
-            host: self.header("host"),
+            host: self.host(),
             authorization: self.header("authorization"),
             cookie: self.header("cookie"),
             origin,
@@ -149,6 +163,11 @@ impl<'t> Incoming<'t> {
                 .filter(|_| is_handshake),
         }
     }
+}
+
+fn is_plain_host(host: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    !host.is_empty() && host.bytes().all(plain)
 }
 
 /// Path and query as they stand in `url`; the query keeps its question mark.

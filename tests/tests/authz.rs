@@ -342,6 +342,20 @@ impl Gateway {
         assert_eq!(self.get("/api/admin/users", &admin).await.status, 200);
     }
 
+    /// The host is the one that the client has named on the connection, and nowhere else.
+    pub(crate) async fn a_rule_for_a_host_is_for_that_host(&self) {
+        for claimed in [None, Some("other.example"), Some("")] {
+            for (target, status) in [("/public/x", 200), ("/elsewhere", 401)] {
+                let mut call = self.call("GET", target).host("127.0.0.1");
+                if let Some(claimed) = claimed {
+                    call = call.header("X-Forwarded-Host", claimed);
+                }
+                let answer = call.send().await.unwrap();
+                assert_eq!(answer.status, status, "{target} {claimed:?}");
+            }
+        }
+    }
+
     /// No answer of the gate is no leave.
     pub(crate) async fn a_gate_that_is_down_lets_nothing_pass(mut self) {
         let token = self.gate.good_token();
@@ -356,6 +370,17 @@ impl Gateway {
         assert!(!self.process.has_ended());
     }
 }
+
+/// Open for whoever names this host, and for nobody else.
+pub(crate) const ONE_HOST: &str = r#"
+[[route]]
+match = "/public/**"
+hosts = ["127.0.0.1"]
+access = "public"
+
+[[route]]
+match = "/**"
+"#;
 
 /// The program that a variable names, or the installed one.
 pub(crate) fn program(variable: &str, installed: &str) -> OsString {
@@ -379,6 +404,7 @@ macro_rules! every_gateway {
         $crate::authz::every_gateway!(@test no_spelling_gets_by Some($crate::paths::POLICY));
         $crate::authz::every_gateway!(@test no_trick_gets_by Some($crate::paths::POLICY));
         $crate::authz::every_gateway!(@test opens_no_tunnel_but_a_websocket Some($crate::paths::POLICY));
+        $crate::authz::every_gateway!(@test a_rule_for_a_host_is_for_that_host Some($crate::authz::ONE_HOST));
         $crate::authz::every_gateway!(@test a_gate_that_is_down_lets_nothing_pass None);
     };
 }
@@ -589,5 +615,86 @@ async fn without_the_variable_it_is_a_path_like_any_other() {
             .await
             .unwrap();
         assert_eq!(answer.verdict(), (403, "route_unknown".to_owned()));
+    }
+}
+
+/// A question of the gateway that `AUTHZ` names.
+fn question(gate: &Gate, authz: &str, method: &str, target: &str) -> Call {
+    let fields = match authz {
+        "envoy" => return gate.edge.call(method, &format!("/authz{target}")),
+        "nginx" => ["X-Original-Method", "X-Original-URI"],
+        _ => ["X-Forwarded-Method", "X-Forwarded-Uri"],
+    };
+    let call = gate.edge.call("GET", "/authz");
+    call.header(fields[0], method).header(fields[1], target)
+}
+
+/// The status that is meant, whatever the gateway understands, and the code.
+fn meant(answer: &Answer) -> (u16, &str) {
+    let status = answer.header("x-edgekeep-status");
+    let status = status.map_or(answer.status, |status| status.parse().unwrap());
+    let code = answer.header("x-edgekeep-code").unwrap_or_default();
+    (status, code)
+}
+
+/// Every gateway by its name in `AUTHZ`.
+const GATEWAYS: [&str; 3] = ["nginx", "forwarded", "envoy"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_read_where_the_gateway_says_it() {
+    const HOSTS: &str = r#"
+[[route]]
+match = "/**"
+hosts = ["admin.example"]
+roles = ["admin"]
+
+[[route]]
+match = "/**"
+"#;
+    const REFUSED: (u16, &str) = (403, "insufficient_role");
+    const UNCLEAR: (u16, &str) = (400, "request_invalid");
+    const PASSED: (u16, &str) = (200, "");
+    for authz in GATEWAYS {
+        let gate = Gate::with(|_, variables| {
+            variables.insert("AUTHZ", authz.to_owned());
+            variables.insert("POLICY", HOSTS.to_owned());
+        })
+        .await;
+        let token = gate.good_token();
+        let is_forwarded = authz == "forwarded";
+        // What `Host` says, the values of `X-Forwarded-Host`, and what comes of it where the one counts
+        // and where the other does.
+        for (host, forwarded, by_host, by_forwarded) in [
+            ("admin.example", &["other.example"][..], REFUSED, PASSED),
+            ("gate.internal", &["admin.example"], PASSED, REFUSED),
+            ("gate.internal", &["ADMIN.example:8443"], PASSED, REFUSED),
+            ("gate.internal", &["other.example"], PASSED, PASSED),
+            ("gate.internal", &[], PASSED, UNCLEAR),
+            ("admin.example", &[], REFUSED, UNCLEAR),
+            ("gate.internal", &[""], PASSED, UNCLEAR),
+            ("gate.internal", &["other.example/x"], PASSED, UNCLEAR),
+            (
+                "gate.internal",
+                &["other.example, admin.example"],
+                PASSED,
+                UNCLEAR,
+            ),
+            (
+                "gate.internal",
+                &["other.example", "admin.example"],
+                PASSED,
+                UNCLEAR,
+            ),
+        ] {
+            let mut call = question(&gate, authz, "GET", "/x")
+                .host(host)
+                .bearer(&token);
+            for value in forwarded {
+                call = call.header("X-Forwarded-Host", value);
+            }
+            let answer = call.send().await.unwrap();
+            let expected = if is_forwarded { by_forwarded } else { by_host };
+            assert_eq!(meant(&answer), expected, "{authz} {host} {forwarded:?}");
+        }
     }
 }

@@ -61,6 +61,7 @@ pub struct Policy {
     rules: Box<[Rule]>,
     /// The names of the header fields that some rule sets, by their letters and digits; sorted.
     set_headers: Box<[Box<[u8]>]>,
+    has_hosts: bool,
 }
 
 impl Policy {
@@ -82,6 +83,7 @@ impl Policy {
         set_headers.sort_unstable();
         set_headers.dedup();
         Self {
+            has_hosts: rules.iter().any(|rule| !rule.hosts().is_empty()),
             set_headers: set_headers.into(),
             rules,
         }
@@ -90,6 +92,11 @@ impl Policy {
     /// The rules, in order.
     pub const fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Whether some rule is for some hosts alone.
+    pub const fn has_hosts(&self) -> bool {
+        self.has_hosts
     }
 
     /// Whether some rule sets a header field that `name` is a spelling of.

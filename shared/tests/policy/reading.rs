@@ -160,6 +160,7 @@ match = "/plain"
     assert!(access.source.admits_origin("POST", false, None));
     assert!(plain.forwards_authorization() && !plain.is_report_only() && plain.cors().is_none());
 
+    assert!(policy.has_hosts());
     for name in ["x-edge", "X_EDGE", "x.edge", "xedge", "X-B", "XB"] {
         assert!(policy.sets_header(name.as_bytes()), "{name}");
     }
@@ -167,6 +168,7 @@ match = "/plain"
         assert!(!policy.sets_header(name.as_bytes()), "{name}");
     }
     let bare = Policy::parse("[[route]]\nmatch = \"/a\"").unwrap();
+    assert!(!bare.has_hosts());
     assert!(!bare.sets_header(b"x-edge"));
 }
 
