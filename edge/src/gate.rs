@@ -148,6 +148,11 @@ impl Gate {
         if let Some(answered) = self.document(&case, shared) {
             return answered;
         }
+        // Beside another gateway nothing is carried. To whoever asks in another way than is agreed upon,
+        // an answer of the upstream would be leave.
+        if shared.config.authz.is_some() && case.incoming.asker().is_none() {
+            return case.refuse(&Refusal::new(Rejection::RequestInvalid, None));
+        }
         let Some(policy) = self.held_policy(shared, context) else {
             return carried::wait(false);
         };

@@ -698,3 +698,42 @@ match = "/**"
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_but_questions_and_the_gates_own_documents_is_answered() {
+    const METRICS_TOKEN: &str = "metrics-token-of-the-tests";
+    for authz in GATEWAYS {
+        let gate = Gate::with(|_, variables| {
+            variables.insert("AUTHZ", authz.to_owned());
+            variables.insert("ASSERTION_KEY", ASSERTION_KEY.to_owned());
+            variables.insert("METRICS_TOKEN", METRICS_TOKEN.to_owned());
+        })
+        .await;
+        let token = gate.good_token();
+        for (method, target) in [
+            ("GET", "/public/x"),
+            ("GET", "/api/x"),
+            ("GET", "/"),
+            ("GET", "/authz2"),
+            ("GET", "/Authz"),
+            ("GET", "//authz"),
+            ("GET", "/public/authz"),
+            // What Envoy makes of `OPTIONS *`.
+            ("OPTIONS", "/authz*"),
+            ("OPTIONS", "*"),
+        ] {
+            let answer = gate.call(method, target, &token).send().await.unwrap();
+            let refused = (400, "request_invalid".to_owned());
+            assert_eq!(answer.verdict(), refused, "{authz} {method} {target}");
+        }
+        assert!(gate.upstream.take().is_empty(), "{authz}");
+        let answer = gate
+            .get("/.well-known/edgekeep-assertion.json", &token)
+            .await;
+        assert_eq!(answer.status, 200, "{authz}");
+        let answer = gate
+            .get("/.well-known/edgekeep-metrics", METRICS_TOKEN)
+            .await;
+        assert_eq!(answer.status, 200, "{authz}");
+    }
+}
