@@ -8,7 +8,10 @@
 //! that took whichever it finds would let a client choose: nginx hands `X-Forwarded-Uri` on as the
 //! client sent it, Caddy does so with `X-Original-URI`.
 
-use edgekeep_shared::headers;
+use edgekeep_shared::{
+    headers,
+    policy::{Caching, Policy, Rule},
+};
 
 /// Where questions arrive.
 pub const PATH: &str = "/authz";
@@ -122,6 +125,37 @@ impl Gateway {
     }
 }
 
+/// What `rule` says that only whoever carries the request can do: the keys of it.
+fn left_to_gateway(rule: &Rule) -> Vec<&'static str> {
+    [
+        ("cache", rule.caching() != Caching::Upstream),
+        ("cors", rule.cors().is_some()),
+        ("forward_authorization", !rule.forwards_authorization()),
+        ("headers", rule.headers().next().is_some()),
+        ("token_from", rule.takes_websocket_token()),
+        ("upstream", rule.upstream().is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(key, is_said)| is_said.then_some(key))
+    .collect()
+}
+
+/// What to tell the operator of a gate that carries no request itself, a text for each rule of its
+/// policy that says what such a gate cannot do.
+pub fn cautions(policy: &Policy) -> impl Iterator<Item = String> {
+    policy.rules().iter().filter_map(|rule| {
+        let keys = left_to_gateway(rule);
+        (!keys.is_empty()).then(|| {
+            format!(
+                "AUTHZ: the gate carries no requests, so what the rule on line {} of the policy says \
+                 by {} is left to whoever asks",
+                rule.line(),
+                keys.join(", ")
+            )
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +224,41 @@ mod tests {
         assert_eq!(ask(Gateway::Forwarded, &uri_alone, PATH), None);
         assert_eq!(ask(Gateway::Envoy, &[], PATH), None);
         assert_eq!(ask(Gateway::Envoy, &[], "/authz/public/x#y"), None);
+    }
+
+    #[test]
+    fn names_the_rules_that_it_cannot_carry_out() {
+        let policy = "
+            [[route]]
+            match = '/a'
+            cache = 'no-store'
+            upstream = 'http://other.internal'
+            headers = { X-Edge = 'eu' }
+            cors = { origins = ['*'] }
+            [[route]]
+            match = '/b'
+            token_from = { cookie = 'at' }
+            allowed_origins = ['https://app.example']
+            forward_authorization = true
+            report_only = true
+            [[route]]
+            match = '/c'
+            forward_authorization = false
+            [[route]]
+            match = '/d'
+            token_from = 'websocket'
+            allowed_origins = ['https://app.example']";
+        let policy = Policy::parse(policy).unwrap();
+        let said: Vec<String> = cautions(&policy).collect();
+        let expected = [
+            ("line 2 ", "by cache, cors, headers, upstream is"),
+            ("line 14 ", "by forward_authorization is"),
+            ("line 17 ", "by forward_authorization, token_from is"),
+        ];
+        assert_eq!(said.len(), expected.len(), "{said:?}");
+        for (said, (line, keys)) in said.iter().zip(expected) {
+            assert!(said.contains(line) && said.contains(keys), "{said}");
+        }
     }
 
     #[test]

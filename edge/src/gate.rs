@@ -21,6 +21,7 @@ use worker::{Context, Env, console_error};
 
 use crate::{
     answer::{self, Answer, Changes},
+    authz,
     carried::{self, Recorded},
     config::Config,
     ids::Ids,
@@ -112,6 +113,14 @@ impl Gate {
                 "ISSUERS: a token of {} passes until it expires: nobody can revoke it",
                 foreign.verifier.issuer()
             );
+        }
+        if let Some(config) = &config
+            && config.authz.is_some()
+            && let Some(policy) = &config.policy
+        {
+            for caution in authz::cautions(policy) {
+                console_error!("{caution}");
+            }
         }
         Self {
             policy: config

@@ -25,6 +25,7 @@ use edgekeep_shared::gate::{
 use worker::{Context, Delay, console_error};
 
 use crate::{
+    authz,
     config::Config,
     issuers::Foreign,
     js,
@@ -302,6 +303,7 @@ impl Shared {
         let fetched = self.sources.policy(&self.config).await;
         let now = js::now();
         let known = &mut *self.known.borrow_mut();
+        let held = known.policy.policy();
         let taken = fetched.is_some_and(|(policy, sequence, signed_at)| {
             let offered = known.policy.offer(policy, sequence, signed_at, now);
             offered
@@ -309,5 +311,11 @@ impl Shared {
                 .is_ok()
         });
         known.policy.finish(now, taken);
+        let holds = known.policy.policy();
+        if self.config.authz.is_some() && holds != held {
+            for caution in holds.iter().flat_map(|policy| authz::cautions(policy)) {
+                console_error!("{caution}");
+            }
+        }
     }
 }

@@ -699,6 +699,86 @@ match = "/**"
     }
 }
 
+/// A rule for each thing that a policy can say beyond the token and the path.
+const BEYOND: &str = r#"
+[[route]]
+match = "/users/{user_id}/**"
+owner = { user_id = "sub" }
+
+[[route]]
+match = "/trial/**"
+roles = ["admin"]
+report_only = true
+
+[[route]]
+match = "/limited/**"
+rate_limit = { binding = "API_LIMIT", by = "subject" }
+
+[[route]]
+match = "/cached/**"
+cache = "no-store"
+
+[[route]]
+match = "/pages/**"
+[route.cors]
+origins = ["https://app.example"]
+methods = ["GET", "PUT"]
+headers = ["content-type"]
+
+[[route]]
+match = "/dav/**"
+methods = ["COPY"]
+
+[[route]]
+match = "/**"
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_gate_cannot_carry_out_is_said_once_for_each_rule() {
+    let said = |gate: &Gate, line: usize, keys: &str| {
+        let said = format!("the rule on line {line} of the policy says by {keys} is left to");
+        let log = gate.edge.log();
+        log.iter().filter(|line| line.contains(&said)).count()
+    };
+    // In the order of the policy's lines, which begin with an empty one.
+    let rules = [(15, "cache"), (19, "cors")];
+    for of_variable in [true, false] {
+        let gate = Gate::with(|issuer, variables| {
+            variables.insert("AUTHZ", "forwarded".to_owned());
+            if of_variable {
+                variables.insert("POLICY", BEYOND.to_owned());
+            } else {
+                variables.remove("POLICY");
+                issuer.published().policy = Some(BEYOND.to_owned());
+            }
+        })
+        .await;
+        let token = gate.good_token();
+        for _ in 0..3 {
+            let call = question(&gate, "forwarded", "GET", "/cached/x");
+            let answer = call.bearer(&token).send().await.unwrap();
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+        for (line, keys) in rules {
+            let heard = clock::eventually(Duration::from_secs(2), || async {
+                (said(&gate, line, keys) > 0).then_some(())
+            });
+            assert!(
+                heard.await.is_some(),
+                "{line} {keys}: {:?}",
+                gate.edge.log()
+            );
+            assert_eq!(said(&gate, line, keys), 1, "{line} {keys}");
+        }
+        let all = gate.edge.log();
+        let all = all
+            .iter()
+            .filter(|line| line.contains("is left to"))
+            .count();
+        assert_eq!(all, rules.len());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_but_questions_and_the_gates_own_documents_is_answered() {
     const METRICS_TOKEN: &str = "metrics-token-of-the-tests";
