@@ -8,7 +8,8 @@ use std::{
 use edgekeep_shared::{
     error::Rejection,
     gate::{
-        self, Decision, Forward, Need, Progress, Refusal, RevocationSources, signature::Signatures,
+        self, Decision, Forward, Need, Preflight, Progress, Refusal, RevocationSources,
+        signature::Signatures,
     },
     headers,
     policy::{Policy, Rule},
@@ -403,11 +404,14 @@ impl Gate {
                 }
             }
             // Whoever asks sends it on, for the upstream to answer: it carries no credentials.
-            Decision::Preflight(_) if case.incoming.asker().is_some() => {
+            Decision::Preflight(preflight) if case.incoming.asker().is_some() => {
+                if !preflight.path.is_borrowed() {
+                    return Decided::Do(case.refuse(&Refusal::new(Rejection::PathInvalid, None)));
+                }
                 let recorded = case.recorder.record(&case.record("preflight", 200));
                 carried::answer(&answer::pass(Vec::new(), &case.id), &recorded)
             }
-            Decision::Preflight(cors) => {
+            Decision::Preflight(Preflight { cors, .. }) => {
                 let recorded = case.recorder.record(&case.record("preflight", 204));
                 let parts = case.incoming.parts();
                 let requested = (

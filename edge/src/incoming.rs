@@ -137,8 +137,7 @@ impl<'t> Incoming<'t> {
     pub fn parts(&self) -> gate::Request<'_> {
         let asked = self.asked.as_ref();
         let method = asked.map_or(self.method, |asked| &asked.method);
-        // Of the question's own method: a gateway's preflight is a question about `OPTIONS`.
-        let is_preflight = self.method == "OPTIONS";
+        let is_preflight = method == "OPTIONS";
         let preflight = |name| self.header(name).filter(|_| is_preflight);
         let origin = self.header("origin");
         let is_handshake = self.asker.is_none() && self.is_websocket();

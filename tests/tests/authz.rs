@@ -733,6 +733,52 @@ methods = ["COPY"]
 match = "/**"
 "#;
 
+/// A gate with that policy and a limiter, for that gateway.
+async fn beyond(authz: &str) -> Gate {
+    Gate::limited(LIMIT, |_, variables| {
+        variables.insert("AUTHZ", authz.to_owned());
+        variables.insert("POLICY", BEYOND.to_owned());
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preflight_that_the_policy_allows_passes_in_its_canonical_spelling() {
+    for authz in GATEWAYS {
+        let gate = beyond(authz).await;
+        let (app, evil) = ("https://app.example", "https://evil.example");
+        for (target, origin, method, headers, status, code) in [
+            ("/pages/1?x=1", app, "PUT", "content-type", 200, ""),
+            (
+                "/pages/%31",
+                app,
+                "PUT",
+                "content-type",
+                400,
+                "path_invalid",
+            ),
+            ("//pages/1", app, "PUT", "content-type", 400, "path_invalid"),
+            ("/pages//1", app, "GET", "", 400, "path_invalid"),
+            ("/pages/../x", app, "GET", "", 400, "path_invalid"),
+            ("/pages/1", evil, "PUT", "", 401, "token_missing"),
+            ("/pages/1", app, "DELETE", "", 401, "token_missing"),
+            ("/pages/1", app, "PUT", "x-other", 401, "token_missing"),
+            ("/x", app, "GET", "", 401, "token_missing"),
+        ] {
+            let call = question(&gate, authz, "OPTIONS", target)
+                .header("Origin", origin)
+                .header("Access-Control-Request-Method", method)
+                .header("Access-Control-Request-Headers", headers);
+            let answer = call.send().await.unwrap();
+            let case = format!("{authz} {target} {origin} {method} {headers}");
+            assert_eq!(meant(&answer), (status, code), "{case}");
+            if status == 200 {
+                assert_eq!(answer.header("x-user-id"), Some(""), "{case}");
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_gate_cannot_carry_out_is_said_once_for_each_rule() {
     let said = |gate: &Gate, line: usize, keys: &str| {

@@ -134,11 +134,20 @@ pub enum Decision<'p, 'r> {
     /// Send it on.
     Forward(Forward<'p, 'r>),
     /// Answer the CORS preflight.
-    Preflight(&'p Cors),
+    Preflight(Preflight<'p, 'r>),
     /// Refuse it.
     Refuse(Refusal<'p>),
     /// Fetch something and ask again.
     Wait(Need),
+}
+
+/// A CORS preflight that a rule allows.
+#[derive(Debug)]
+pub struct Preflight<'p, 'r> {
+    /// The path that the policy has seen.
+    pub path: CanonicalPath<'r>,
+    /// What the rule lets pages do.
+    pub cors: &'p Cors,
 }
 
 /// A request that may pass.
@@ -192,7 +201,7 @@ pub fn decide<'p, 'r>(
         && cors.allows_method(method)
         && cors.allows_headers(request.preflight_headers.unwrap_or_default())
     {
-        return Decision::Preflight(cors);
+        return Decision::Preflight(Preflight { path, cors });
     }
     let Some(rule) = policy.find(request.host, request.method, &path) else {
         return Decision::Refuse(Refusal::new(Rejection::RouteUnknown, None));
