@@ -743,6 +743,61 @@ async fn beyond(authz: &str) -> Gate {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_rule_says_holds_for_questions_too() {
+    for authz in GATEWAYS {
+        let gate = beyond(authz).await;
+        let token = gate.good_token();
+        for (method, target, destination, status, code) in [
+            ("GET", "/users/user-1/orders", false, 200, ""),
+            (
+                "GET",
+                "/users/user-2/orders",
+                false,
+                403,
+                "insufficient_permission",
+            ),
+            ("GET", "/limited/1", false, 200, ""),
+            ("GET", "/limited/2", false, 200, ""),
+            ("GET", "/limited/3", false, 429, "rate_limited"),
+            ("GET", "/cached/x", false, 200, ""),
+            // The gate cannot take the field away, so it is for rules that name their methods.
+            ("COPY", "/dav/1", true, 200, ""),
+            ("COPY", "/x", true, 400, "request_invalid"),
+            ("COPY", "/x", false, 200, ""),
+        ] {
+            let mut call = question(&gate, authz, method, target).bearer(&token);
+            if destination {
+                call = call.header("Destination", "/elsewhere");
+            }
+            let answer = call.send().await.unwrap();
+            assert_eq!(meant(&answer), (status, code), "{authz} {method} {target}");
+            assert_eq!(
+                answer.header("retry-after").is_some(),
+                status == 429,
+                "{authz} {target}"
+            );
+            let person = answer.header("x-user-id").unwrap_or_default();
+            let expected = if status == 200 { "user-1" } else { "" };
+            assert_eq!(person, expected, "{authz} {target}");
+        }
+        // What is only reported passes, as nobody's.
+        let call = question(&gate, authz, "GET", "/trial/x").bearer(&token);
+        let answer = call.send().await.unwrap();
+        assert_eq!(meant(&answer), (200, ""), "{authz}");
+        assert_eq!(answer.header("x-user-id"), Some(""), "{authz}");
+        let said = clock::eventually(Duration::from_secs(2), || async {
+            let log = gate.edge.log();
+            let is_report = |line: &String| {
+                line.contains("\"decision\":\"report\"") && line.contains("insufficient_role")
+            };
+            log.iter().any(is_report).then_some(())
+        });
+        assert!(said.await.is_some(), "{authz}: the log does not say it");
+        assert!(gate.upstream.take().is_empty(), "{authz}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_preflight_that_the_policy_allows_passes_in_its_canonical_spelling() {
     for authz in GATEWAYS {
         let gate = beyond(authz).await;
