@@ -5,8 +5,7 @@ use edgekeep_tests::gate::Gate;
 use edgekeep_tests::http;
 use serde_json::json;
 
-/// Only administrators below `/api/admin`; a public sibling to climb out of; a place where the token is
-/// in a cookie.
+/// Only administrators below `/api/admin`; a public sibling to climb out of.
 pub(crate) const POLICY: &str = r#"
 [[route]]
 match = "/public/**"
@@ -18,11 +17,6 @@ roles = ["admin"]
 
 [[route]]
 match = "/api/**"
-
-[[route]]
-match = "/app/**"
-token_from = { cookie = "at" }
-allowed_origins = ["https://app.example"]
 "#;
 
 /// Ways to write `/api/admin/users`, or what some upstream takes for it.

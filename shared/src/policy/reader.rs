@@ -239,12 +239,6 @@ fn rule(fields: &Fields<'_, '_>, line: usize) -> Read<Rule> {
             source: source(fields, &methods)?,
         })),
     };
-    // Where the token is looked for elsewhere, nobody has judged what is in `Authorization`, and the
-    // upstream may take it for judged.
-    let forwards_authorization = match &access {
-        Access::Public => true,
-        Access::Token(access) => access.source == TokenSource::Header,
-    };
     let rate_limit = limit::read(fields, access == Access::Public)?;
     let cors = match fields.table("cors")? {
         Some(table) => Some(cors(&table, &methods)?),
@@ -260,9 +254,7 @@ fn rule(fields: &Fields<'_, '_>, line: usize) -> Read<Rule> {
         pattern,
         methods,
         access,
-        forward_authorization: fields
-            .boolean("forward_authorization")?
-            .unwrap_or(forwards_authorization),
+        forward_authorization: fields.boolean("forward_authorization")?.unwrap_or(true),
         report_only: fields.boolean("report_only")?.unwrap_or(false),
         cors,
         rate_limit,

@@ -139,7 +139,6 @@ match = "/plain"
     assert!(!files.cors().unwrap().is_for_all());
 
     assert_eq!(token_access(off).revocation, Revocation::Off);
-    assert!(!off.forwards_authorization() && strict.forwards_authorization());
     assert!(off.forwards_destination() && !strict.forwards_destination());
     assert!(
         !token_access(off)

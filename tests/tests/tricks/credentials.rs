@@ -294,27 +294,6 @@ const ROWS: &[(&str, &str, &str)] = &[
         "Authorization: Bearer {member}\r\nX-User-Roles: admin\r\n",
         "403 insufficient_role",
     ),
-    // Where the token is in a cookie, and what is in the usual place is nobody's word.
-    (
-        "/app/x",
-        "Cookie: at={member}\r\n",
-        "200 > GET /app/x member without authorization [cookie: at={member}]",
-    ),
-    (
-        "/app/x",
-        "Cookie: at={member}\r\nAuthorization: Bearer {admin}\r\n",
-        "200 > GET /app/x member without authorization [cookie: at={member}]",
-    ),
-    (
-        "/app/x",
-        "Authorization: Bearer x\r\nCookie: at={member}\r\nauthorization: Basic eDp5\r\n",
-        "200 > GET /app/x member without authorization [cookie: at={member}]",
-    ),
-    (
-        "/app/x",
-        "Authorization: Bearer {member}\r\n",
-        "401 token_missing",
-    ),
     // Where nobody has to be known, nobody is, and the field passes as it came.
     (
         "/public/x",

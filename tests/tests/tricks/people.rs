@@ -57,8 +57,6 @@ pub(super) enum Area {
     Public,
     Protected,
     Admin,
-    /// Where the token is in a cookie, and `Authorization` is nobody's.
-    Cookie,
     Unknown,
 }
 
@@ -70,7 +68,6 @@ impl Area {
             (Some("public"), _) => Self::Public,
             (Some("api"), Some("admin")) => Self::Admin,
             (Some("api"), _) => Self::Protected,
-            (Some("app"), _) => Self::Cookie,
             _ => Self::Unknown,
         }
     }
@@ -79,9 +76,7 @@ impl Area {
     pub(super) const fn refusal(self, who: Who) -> Option<&'static str> {
         match (self, who) {
             (Self::Unknown, _) => Some("403 route_unknown"),
-            (Self::Protected | Self::Admin | Self::Cookie, Who::Nobody) => {
-                Some("401 token_missing")
-            }
+            (Self::Protected | Self::Admin, Who::Nobody) => Some("401 token_missing"),
             (Self::Admin, Who::Member) => Some("403 insufficient_role"),
             _ => None,
         }
@@ -139,17 +134,12 @@ impl People {
             .replace(HIDDEN, "{hidden}")
     }
 
-    /// Who has sent a request, by its one `Authorization`, one that says nothing being none, or by its
-    /// one cookie.
-    fn sender(&self, request: &Request, area: Area) -> Who {
-        let (field, before) = match area {
-            Area::Cookie => ("cookie", '='),
-            _ => ("authorization", ' '),
-        };
-        let values = find(&request.headers, field);
+    /// Who has sent a request, by its one `Authorization`; one that says nothing is none.
+    fn sender(&self, request: &Request) -> Who {
+        let values = find(&request.headers, "authorization");
         let mut values = values.filter(|value| !value.is_empty());
         let token = match (values.next(), values.next()) {
-            (Some(value), None) => value.rsplit(before).next().unwrap_or_default(),
+            (Some(value), None) => value.rsplit(' ').next().unwrap_or_default(),
             _ => "",
         };
         if token == self.member {
@@ -172,7 +162,7 @@ impl People {
 
     fn allows_at(&self, served: &str, request: &Request) -> Result<(), String> {
         let area = Area::of(served);
-        let who = self.sender(request, area);
+        let who = self.sender(request);
         let fault = |what: &str| Err(format!("{what}: {who:?} at {served}: {request:?}"));
         if let Some(refusal) = area.refusal(who) {
             return fault(refusal);
