@@ -462,3 +462,64 @@ async fn introspection_without_a_configured_bearer_is_refused_to_everybody() {
         assert_eq!(origin.send(request).await.status, 401);
     }
 }
+
+#[tokio::test]
+async fn a_token_that_is_given_back_again_makes_no_further_list() {
+    let origin = Origin::new().await;
+    let user = keep::user(&origin.state).await;
+    let tokens = keep::open(&origin.state, user).await;
+    let ended = keep::open(&origin.state, user).await;
+    let bearer = Some(ended.access_token.as_str());
+    origin
+        .call(Method::POST, "/api/v1/auth/logout", bearer, None)
+        .await
+        .expect(204, "");
+    let changes = async || -> i64 {
+        let mut reader = origin.state.db.read().await.unwrap();
+        let sql = "SELECT value FROM counters WHERE name = 'revocations'";
+        sqlx::query_scalar(sql)
+            .fetch_one(&mut *reader)
+            .await
+            .unwrap()
+    };
+    let events = async || -> i64 {
+        let mut reader = origin.state.db.read().await.unwrap();
+        let sql = "SELECT COUNT(*) FROM audit_events WHERE kind = 'revocation'";
+        sqlx::query_scalar(sql)
+            .fetch_one(&mut *reader)
+            .await
+            .unwrap()
+    };
+    let before = (changes().await, events().await);
+    for _ in 0..5 {
+        for token in [&tokens.access_token, &ended.access_token] {
+            origin
+                .post("/revoke-token", json!({"token": token}))
+                .await
+                .expect(204, "");
+        }
+    }
+    assert_eq!(
+        (changes().await, events().await),
+        (before.0 + 1, before.1 + 1)
+    );
+    let token = verified(&origin.state, &tokens.access_token);
+    assert_eq!(
+        list(&origin.state).await.find(&token),
+        Some(RevokedBy::Token)
+    );
+    // Together they are one, too.
+    let one = keep::open(&origin.state, user).await.access_token;
+    let replies = support::all((0..20).map(|_| {
+        let body = json!({"token": one});
+        origin.post("/revoke-token", body)
+    }))
+    .await;
+    for reply in replies {
+        reply.expect(204, "");
+    }
+    assert_eq!(
+        (changes().await, events().await),
+        (before.0 + 2, before.1 + 2)
+    );
+}

@@ -192,20 +192,30 @@ async fn end_token(state: &State, text: &str) -> Result<(), Error> {
     let ring = state.keyring.ring();
     let verified =
         verifier(state).verify(text.as_bytes(), ring.set(), UnixTime(now.unix_seconds()));
-    if let Ok(token) = verified {
-        let claims = token.claims();
-        // Told once: a token that is no longer good can be given back as often as one likes.
-        let was_good = judge(state, text.as_bytes()).await.is_ok();
-        let until = revocation::until(Timestamp::from_unix_seconds(claims.expires_at.0));
-        let revoked = Revoked::Token(&claims.token_id);
-        let mut tx = state.db.write().await?;
-        revocation::record(&state.signal, &mut tx, revoked, Some(until), now, "revoked").await?;
-        if let (true, Ok(user_id)) = (was_good, claims.subject.parse::<UserId>()) {
-            let mut event = Event::own(events::Kind::Revocation, Outcome::Success, user_id);
-            event.session = claims.session_id.as_ref().and_then(|id| id.parse().ok());
-            events::record(state, &mut tx, &event.because("revoked")).await?;
-        }
-        tx.commit().await?;
+    let Ok(token) = verified else {
+        return Ok(());
+    };
+    let was_good = match judge(state, text.as_bytes()).await {
+        Ok(_) => true,
+        Err(Error::Rejected(_)) => false,
+        Err(error) => return Err(error),
+    };
+    let claims = token.claims();
+    let mut tx = state.db.write().await?;
+    // Every entry makes a list of its own, and where gates read it from a store, one of the writes
+    // that this allows in a day: a token that is turned away already can be given back as often as
+    // one likes.
+    if revocation::is_revoked(&mut tx, &token).await? {
+        return Ok(());
     }
-    Ok(())
+    let until = revocation::until(Timestamp::from_unix_seconds(claims.expires_at.0));
+    let revoked = Revoked::Token(&claims.token_id);
+    revocation::record(&state.signal, &mut tx, revoked, Some(until), now, "revoked").await?;
+    // Of a session that has ended there is an event already.
+    if let (true, Ok(user_id)) = (was_good, claims.subject.parse::<UserId>()) {
+        let mut event = Event::own(events::Kind::Revocation, Outcome::Success, user_id);
+        event.session = claims.session_id.as_ref().and_then(|id| id.parse().ok());
+        events::record(state, &mut tx, &event.because("revoked")).await?;
+    }
+    Ok(tx.commit().await?)
 }
