@@ -5,7 +5,11 @@
 mod keep;
 mod support;
 
-use axum::http::{HeaderMap, Method};
+use std::net::SocketAddr;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, Method, Request};
 use edgekeep_origin::config::{Config, Limits};
 use serde_json::{Value, json};
 use sfv::{BareItem, List, ListEntry, Parser};
@@ -325,6 +329,27 @@ async fn three_thousand_requests_a_minute_from_one_address_with_whatever_for_a_t
     let origin = &counting().await;
     boundary(origin, 3_000, 60, |_| {
         origin.call(Method::GET, "/api/v1/auth/profile", Some("garbage"), None)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_asks_about_tokens_or_revokes_them_is_bounded_like_whoever_uses_them() {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let origin = &counting_with(|config| config.limits.api_per_ip_per_minute = 3).await;
+    boundary(origin, 3, 60, |number| async move {
+        let body = json!({"token": "garbage"});
+        match number % 3 {
+            0 => origin.post("/validate-token", body).await,
+            1 => origin.post("/revoke-token", body).await,
+            _ => {
+                let request = Request::post("/oauth/revoke")
+                    .extension(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 40_000))))
+                    .header("content-type", FORM)
+                    .body(Body::from("token=garbage"));
+                origin.send(request.unwrap()).await
+            }
+        }
     })
     .await;
 }

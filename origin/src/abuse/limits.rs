@@ -53,7 +53,7 @@ pub enum Limit {
     ApiByUser,
     /// Changes of one's own account, by user.
     ChangesByUser,
-    /// Requests with an access token, by address.
+    /// Requests with an access token, in the header or to be judged or revoked, by address.
     ApiByAddress,
     /// Questions about a lock, by address.
     LockStatusByAddress,

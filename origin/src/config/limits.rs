@@ -46,7 +46,8 @@ pub struct Limits {
     /// profile. Each leaves an event for as long as the trail is kept, and most send a message that
     /// nobody else's may have to wait for. Nobody makes a hundred by hand.
     pub changes_per_user_per_hour: u32,
-    /// Requests with an access token, from one address in a minute.
+    /// Requests with an access token, from one address in a minute; so are those that ask about a token
+    /// or revoke one, but for gates that introspect.
     pub api_per_ip_per_minute: u32,
     /// Questions about a lock, from one address in a minute.
     pub lock_status_per_ip_per_minute: u32,

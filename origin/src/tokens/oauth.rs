@@ -19,12 +19,13 @@ use utoipa_axum::routes;
 
 use super::routes::{Facts, TokenFacts};
 use super::{bearer, judge, verifier};
+use crate::abuse::Limit;
 use crate::app::State;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{self, Event, Outcome};
 use crate::ids::UserId;
-use crate::request::Json;
+use crate::request::{Caller, Json};
 use crate::revocation::{self, Revoked};
 use crate::sessions::{self, RefreshToken};
 use crate::vault::Secret;
@@ -137,6 +138,7 @@ struct Revoke {
     responses(
         (status = 200, description = "It is not good any more."),
         (status = 401, description = "`credentials_invalid`: another client's"),
+        (status = 429, description = "`rate_limited`"),
     ),
 )]
 /// `POST /oauth/revoke`: revokes an access token, or the session of a refresh token.
@@ -146,8 +148,10 @@ struct Revoke {
 /// `client_id` that is given must be the first-party client's, else 401.
 async fn revoke(
     Shared(state): Shared<State>,
+    caller: Caller,
     Parameters(form): Parameters<Revoke>,
 ) -> Result<StatusCode, Error> {
+    state.limiter.by_address(&caller, Limit::ApiByAddress)?;
     if form
         .client_id
         .is_some_and(|id| id != state.config.tokens.client_id)
@@ -171,13 +175,18 @@ struct RevokeToken {
     summary = "Revoke a token",
     description = "As `POST /oauth/revoke`, in JSON.",
     request_body = RevokeToken,
-    responses((status = 204, description = "It is not good any more.")),
+    responses(
+        (status = 204, description = "It is not good any more."),
+        (status = 429, description = "`rate_limited`"),
+    ),
 )]
 /// `POST /revoke-token`: as `POST /oauth/revoke`, in JSON; 204 whatever the token was.
 async fn revoke_token(
     Shared(state): Shared<State>,
+    caller: Caller,
     Json(body): Json<RevokeToken>,
 ) -> Result<StatusCode, Error> {
+    state.limiter.by_address(&caller, Limit::ApiByAddress)?;
     end_token(&state, body.token.expose()).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -11,9 +11,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Authenticated, Published, judge, oauth};
+use crate::abuse::Limit;
 use crate::app::State;
 use crate::error::Error;
-use crate::request::Json;
+use crate::request::{Caller, Json};
 use crate::vault::Secret;
 
 /// The routes under `/api/v1/auth`.
@@ -219,15 +220,20 @@ impl TokenFacts {
     summary = "Whether a token would be accepted now",
     description = "As of now, with revocation and the state of the session.",
     request_body = Validate,
-    responses((status = 200, description = "Active with its claims, or not with a code.", body = Facts)),
+    responses(
+        (status = 200, description = "Active with its claims, or not with a code.", body = Facts),
+        (status = 429, description = "`rate_limited`"),
+    ),
 )]
 /// `POST /validate-token`: whether a token would be accepted now, and if not, the code.
 ///
 /// Nothing is cached: the answer is as of now, with revocation and the state of the session.
 async fn validate(
     Shared(state): Shared<State>,
+    caller: Caller,
     Json(body): Json<Validate>,
 ) -> Result<Json<Facts>, Error> {
+    state.limiter.by_address(&caller, Limit::ApiByAddress)?;
     match judge(&state, body.token.expose().as_bytes()).await {
         Ok(token) => Ok(Json(Facts {
             active: true,
