@@ -174,15 +174,11 @@ async fn parallel_logins_with_the_right_password_all_succeed() {
     }
 }
 
-#[tokio::test]
-async fn new_parameters_rehash_at_the_next_login() {
-    let origin = Origin::new().await;
-    registered(&origin).await;
-    let mut tx = origin.state.db.write().await.unwrap();
+/// Stores every password as another configuration would have.
+async fn outdate(origin: &Origin) {
     let password = edgekeep_origin::vault::Secret::new(PASSWORD.to_owned());
     let today = origin.state.hasher.hash(&password).await.unwrap();
     assert!(today.contains("m=64,t=1,p=1"));
-    // As another configuration would have made it.
     let settings = edgekeep_origin::config::Password {
         memory_kib: 128,
         iterations: 1,
@@ -196,19 +192,91 @@ async fn new_parameters_rehash_at_the_next_login() {
     .await
     .unwrap();
     let phc = other.hash(&password).await.unwrap();
+    let mut tx = origin.state.db.write().await.unwrap();
     sqlx::query("UPDATE passwords SET phc = $1")
         .bind(phc)
         .execute(&mut *tx)
         .await
         .unwrap();
     tx.commit().await.unwrap();
-    log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+}
+
+async fn stored(origin: &Origin) -> String {
     let mut reader = origin.state.db.read().await.unwrap();
-    let phc: String = sqlx::query_scalar("SELECT phc FROM passwords")
+    sqlx::query_scalar("SELECT phc FROM passwords")
         .fetch_one(&mut *reader)
         .await
-        .unwrap();
+        .unwrap()
+}
+
+#[tokio::test]
+async fn new_parameters_rehash_at_the_next_login() {
+    let origin = Origin::new().await;
+    registered(&origin).await;
+    outdate(&origin).await;
+    log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+    let phc = stored(&origin).await;
     assert!(phc.contains("m=64,t=1,p=1"), "{phc}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_right_password_is_right_while_another_login_stores_it_anew() {
+    let origin = Origin::new().await;
+    registered(&origin).await;
+    for _ in 0..3 {
+        outdate(&origin).await;
+        let logins = (0..10).map(|_| log_in(&origin, ALICE, PASSWORD));
+        for reply in support::all(logins).await {
+            reply.expect(200, "");
+        }
+    }
+    let bearer = log_in(&origin, ALICE, PASSWORD).await;
+    let bearer = bearer.text("access_token");
+    outdate(&origin).await;
+    let body = json!({"method": "password", "password": PASSWORD});
+    let path = "/api/v1/auth/reauthenticate";
+    let proofs = (0..5).map(|_| {
+        let body = Some(body.clone());
+        origin.call(Method::POST, path, Some(bearer), body)
+    });
+    for reply in support::all(proofs).await {
+        reply.expect(200, "");
+    }
+    let phc = stored(&origin).await;
+    assert!(phc.contains("m=64,t=1,p=1"), "{phc}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_two_changes_of_an_outdated_password_one_is_made_and_one_is_wrong() {
+    let origin = Origin::new().await;
+    registered(&origin).await;
+    let mut bearers = Vec::new();
+    for _ in 0..2 {
+        let reply = log_in(&origin, ALICE, PASSWORD).await.expect(200, "");
+        bearers.push(reply.text("access_token").to_owned());
+    }
+    outdate(&origin).await;
+    let changes = bearers.iter().map(|bearer| {
+        let body = json!({"current_password": PASSWORD, "new_password": "a quiet green harbour"});
+        let path = "/api/v1/auth/change-password";
+        origin.call(Method::POST, path, Some(bearer), Some(body))
+    });
+    let replies = support::all(changes).await;
+    let mut codes: Vec<_> = replies.iter().map(Reply::code).collect();
+    codes.sort_unstable();
+    assert_eq!(codes[0], "", "{codes:?}");
+    assert!(
+        ["credentials_invalid", "token_revoked"].contains(&codes[1]),
+        "{codes:?}"
+    );
+    let mut reader = origin.state.db.read().await.unwrap();
+    let refusals: i64 = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM audit_events WHERE kind = 'password' AND outcome = 'failure'",
+    )
+    .fetch_one(&mut *reader)
+    .await
+    .unwrap();
+    assert_eq!(refusals == 1, codes[1] == "credentials_invalid");
 }
 
 #[tokio::test]

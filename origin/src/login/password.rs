@@ -27,9 +27,41 @@ pub(super) struct Given {
 }
 
 /// A password that is the account's own.
+#[derive(Clone)]
 struct Proved {
+    /// The hash that it was compared with.
+    stored: String,
     /// A new hash where the stored one is outdated.
     rehashed: Option<String>,
+}
+
+impl Proved {
+    /// Begins the transaction in which the password counts, with what stands in it; none if it is no
+    /// longer the account's.
+    ///
+    /// What is stored may be another hash by now, of another password or of the same one, where a
+    /// login beside this one found it outdated and stored it anew. So it is compared once more, with
+    /// what is stored now.
+    async fn begin(
+        self,
+        state: &State,
+        password: &Secret,
+        (user_id, account): (UserId, &Subject),
+    ) -> Result<Option<(Tx, Standing, Self)>, Error> {
+        let mut tx = state.db.write().await?;
+        let found = standing(&mut tx, user_id, account).await?;
+        if found.password.as_ref() == Some(&self.stored) {
+            return Ok(Some((tx, found, self)));
+        }
+        tx.rollback().await?;
+        let Some(proved) = compare(state, password, found.password.as_deref()).await? else {
+            return Ok(None);
+        };
+        let mut tx = state.db.write().await?;
+        let found = standing(&mut tx, user_id, account).await?;
+        let stands = found.password.as_ref() == Some(&proved.stored);
+        Ok(stands.then_some((tx, found, proved)))
+    }
 }
 
 /// By which count a password may be compared.
@@ -72,13 +104,17 @@ pub(super) async fn log_in(
     }
     let proved = compare(state, &given.password, stored).await?;
     let account_locked = matches!(&door, Door::Account(entry) if entry.account_locked);
-    let (Some(user_id), Some(proved), false) = (user_id, proved, account_locked) else {
+    let begun = match (user_id, proved) {
+        (Some(user_id), Some(proved)) if !account_locked => {
+            let whose = (user_id, &guesser.account);
+            let begun = proved.begin(state, &given.password, whose).await?;
+            begun.map(|begun| (user_id, begun))
+        }
+        _ => None,
+    };
+    let Some((user_id, (mut tx, standing, proved))) = begun else {
         match &door {
-            Door::Account(_) => {
-                if lockout::count_failure(state, &guesser).await? {
-                    note_lock(state, caller, user_id).await?;
-                }
-            }
+            Door::Account(_) => count_wrong(state, caller, &guesser, user_id).await?,
             Door::Device(device) => devices::failed(state, device).await?,
         }
         state
@@ -88,12 +124,6 @@ pub(super) async fn log_in(
         note_failure(state, caller, events::Kind::Login, user_id).await?;
         return Err(Error::CredentialsInvalid);
     };
-    let mut tx = state.db.write().await?;
-    // The password may have been changed, or the account disabled, while this one was compared.
-    let standing = standing(&mut tx, user_id, &guesser.account).await?;
-    if standing.password.as_deref() != stored {
-        return Err(Error::CredentialsInvalid);
-    }
     let device_token = match (&door, given.device_token) {
         (Door::Device(device), Some(token)) if devices::renew(state, &mut tx, device).await? => {
             Some(token.expose().to_owned())
@@ -206,42 +236,76 @@ async fn note_lock_end(
     events::refused(state, &event).await
 }
 
+/// Counts a wrong password of identifier and account.
+async fn count_wrong(
+    state: &State,
+    caller: &Caller,
+    guesser: &Guesser,
+    user_id: Option<UserId>,
+) -> Result<(), Error> {
+    if lockout::count_failure(state, guesser).await? {
+        note_lock(state, caller, user_id).await?;
+    }
+    Ok(())
+}
+
 /// The password of somebody who is logged in, compared and right.
-pub(super) struct Confirmed {
+pub(super) struct Confirmed<'a> {
     user_id: UserId,
+    caller: &'a Caller,
+    password: &'a Secret,
     guesser: Guesser,
-    stored: Option<String>,
-    rehashed: Option<String>,
+    proved: Proved,
     /// Held until the success is committed: others wait that would be compared beside it.
     entry: Entry,
 }
 
-impl Confirmed {
-    /// Makes the success stand within the caller's transaction: it was the password until now.
-    pub(super) async fn settle(&self, state: &State, tx: &mut Tx) -> Result<(), Error> {
-        if accounts::password(tx, self.user_id).await? != self.stored {
-            return Err(Error::CredentialsInvalid);
-        }
+impl Confirmed<'_> {
+    /// Begins the transaction in which the success stands: it was the password until now.
+    ///
+    /// # Errors
+    /// [`Error::CredentialsInvalid`] if it is not any more.
+    pub(super) async fn begin(&self, state: &State) -> Result<Tx, Error> {
+        let whose = (self.user_id, &self.guesser.account);
+        let begun = self.proved.clone().begin(state, self.password, whose);
+        let Some((mut tx, _, proved)) = begun.await? else {
+            return refuse(state, self.caller, &self.guesser, self.user_id).await;
+        };
         if self.entry.has_failures {
             let account = &self.guesser.account;
-            lockout::clear(tx, [account; 2], Some(&self.guesser.source)).await?;
+            lockout::clear(&mut tx, [account; 2], Some(&self.guesser.source)).await?;
         }
-        if let Some(phc) = &self.rehashed {
-            accounts::set_password(state, tx, self.user_id, phc).await?;
+        if let Some(phc) = &proved.rehashed {
+            accounts::set_password(state, &mut tx, self.user_id, phc).await?;
         }
-        Ok(())
+        Ok(tx)
     }
+}
+
+/// Counts the wrong password of somebody who is logged in.
+async fn refuse<T>(
+    state: &State,
+    caller: &Caller,
+    guesser: &Guesser,
+    user_id: UserId,
+) -> Result<T, Error> {
+    count_wrong(state, caller, guesser, Some(user_id)).await?;
+    state
+        .watch
+        .failed(state, caller, &guesser.account, Some(user_id))
+        .await?;
+    Err(Error::CredentialsInvalid)
 }
 
 /// Compares the password of somebody who is logged in. Wrong ones have a count of their own, with
 /// the bounds of a login: strangers who lock the login must not keep whoever is in from changing a
 /// password that has become known, and whoever is in locks nobody's login.
-pub(super) async fn confirm(
+pub(super) async fn confirm<'a>(
     state: &State,
-    caller: &Caller,
+    caller: &'a Caller,
     user_id: UserId,
-    password: &Secret,
-) -> Result<Confirmed, Error> {
+    password: &'a Secret,
+) -> Result<Confirmed<'a>, Error> {
     let mut reader = state.db.read().await?;
     let stored = accounts::password(&mut reader, user_id).await?;
     drop(reader);
@@ -251,20 +315,14 @@ pub(super) async fn confirm(
     let entry = state.gate.enter(state, &guesser).await?;
     note_lock_end(state, caller, &guesser, &entry, Some(user_id)).await?;
     let Some(proved) = compare(state, password, stored.as_deref()).await? else {
-        if lockout::count_failure(state, &guesser).await? {
-            note_lock(state, caller, Some(user_id)).await?;
-        }
-        state
-            .watch
-            .failed(state, caller, &guesser.account, Some(user_id))
-            .await?;
-        return Err(Error::CredentialsInvalid);
+        return refuse(state, caller, &guesser, user_id).await;
     };
     Ok(Confirmed {
         user_id,
+        caller,
+        password,
         guesser,
-        stored,
-        rehashed: proved.rehashed,
+        proved,
         entry,
     })
 }
@@ -317,8 +375,11 @@ pub(super) async fn change(
     // must not have as many estimates and questions about breaches as they like.
     strength::judge(state, new, person).await?;
     let phc = state.hasher.hash(new).await?;
-    let mut tx = state.db.write().await?;
-    confirmed.settle(state, &mut tx).await?;
+    let begun = confirmed.begin(state).await;
+    if let Err(Error::CredentialsInvalid) = &begun {
+        note_failure(state, caller, events::Kind::Password, Some(user_id)).await?;
+    }
+    let mut tx = begun?;
     accounts::set_password(state, &mut tx, user_id, &phc).await?;
     super::reset::withdraw(&mut tx, user_id).await?;
     super::second::withdraw(&mut tx, user_id).await?;
@@ -349,13 +410,16 @@ async fn compare(
     stored: Option<&str>,
 ) -> Result<Option<Proved>, Error> {
     let comparison = state.hasher.compare(password, stored).await?;
-    if !comparison.matches {
+    let Some(stored) = stored.filter(|_| comparison.matches) else {
         return Ok(None);
-    }
+    };
     let rehashed = if comparison.outdated {
         Some(state.hasher.hash(password).await?)
     } else {
         None
     };
-    Ok(Some(Proved { rehashed }))
+    Ok(Some(Proved {
+        stored: stored.to_owned(),
+        rehashed,
+    }))
 }

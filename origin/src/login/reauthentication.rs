@@ -236,8 +236,7 @@ async fn by_password(
     password: &Secret,
 ) -> Result<Tokens, Error> {
     let confirmed = password::confirm(state, caller, session.user_id, password).await?;
-    let mut tx = state.db.write().await?;
-    confirmed.settle(state, &mut tx).await?;
+    let mut tx = confirmed.begin(state).await?;
     let tokens = sessions::step_up(state, &mut tx, session.session_id, &["pwd"], false).await?;
     let done = event(session, caller, Outcome::Success).by("password");
     events::record(state, &mut tx, &done).await?;
