@@ -6,6 +6,8 @@ mod idp;
 mod person;
 mod support;
 
+use std::time::Duration;
+
 use authenticator::Authenticator;
 use axum::http::Method;
 use idp::{Idp, exchange, land, returned, start};
@@ -103,6 +105,28 @@ async fn refused_passkeys_leave_their_events() {
     refused(&mut stranger, false, "credentials_invalid", false).await;
     passkey.origin = "https://evil.test".to_owned();
     refused(&mut passkey, false, "credentials_invalid", true).await;
+}
+
+#[tokio::test]
+async fn a_right_password_of_an_account_that_is_disabled_meanwhile_leaves_its_event() {
+    let origin = Origin::new().await;
+    account(&origin).await;
+    let mut trail = trail(&origin).await;
+    // Whoever logs in finds the account as it was, and waits for this to be over.
+    let mut tx = origin.state.db.write().await.unwrap();
+    let body = json!({"identifier": EMAIL, "password": PASSWORD});
+    let disable = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        sqlx::query("UPDATE users SET status = 'disabled'")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+    };
+    let (reply, ()) = tokio::join!(origin.post("/login", body), disable);
+    reply.expect(401, "credentials_invalid");
+    let event = ("login", "failure", "credentials_invalid", true);
+    trail.expect("disabled meanwhile", event).await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::app::State;
 use crate::clock::Timestamp;
 use crate::db::Tx;
 use crate::error::Error;
-use crate::events::{self, Event};
+use crate::events::{self, Actor, Event};
 use crate::ids::UserId;
 use crate::metrics::Outcome;
 use crate::request::{Caller, Json};
@@ -83,12 +83,24 @@ impl IntoResponse for LoggedIn {
 ///
 /// # Errors
 /// [`Error::MfaRequired`] where the only second factor would prove the same as the first; the
-/// first is then used up all the same. [`Error::CredentialsInvalid`] when the account is not active.
-pub async fn conclude(
-    state: &State,
-    mut tx: Tx,
-    first: FirstFactor<'_>,
-) -> Result<LoggedIn, Error> {
+/// first is then used up all the same. [`Error::CredentialsInvalid`], noted, when the account is not
+/// active; what was done in `tx` is then undone.
+pub async fn conclude(state: &State, tx: Tx, first: FirstFactor<'_>) -> Result<LoggedIn, Error> {
+    let (user_id, caller) = (first.user_id, first.caller);
+    let failed = Event::new(
+        events::Kind::Login,
+        events::Outcome::Failure,
+        Actor::Anonymous,
+    );
+    let failed = failed.about(user_id).by(first.method).from(caller);
+    let outcome = let_in(state, tx, first).await;
+    if let Err(refusal @ Error::CredentialsInvalid) = &outcome {
+        events::refused(state, &failed.because(refusal.code().0)).await?;
+    }
+    outcome
+}
+
+async fn let_in(state: &State, mut tx: Tx, first: FirstFactor<'_>) -> Result<LoggedIn, Error> {
     let user_id = first.user_id;
     let now = state.clock.now();
     let has_second = factors::any(&mut tx, user_id).await?;

@@ -135,13 +135,7 @@ pub(super) async fn log_in(
         device_token,
         proved_at: None,
     };
-    match conclude(state, tx, first).await {
-        // The account is not active.
-        Err(Error::CredentialsInvalid) => {
-            refuse(state, caller, Some(user_id), "credentials_invalid").await
-        }
-        outcome => outcome,
-    }
+    conclude(state, tx, first).await
 }
 
 /// Makes the options for a second factor, or for proving again who one is: they name the account's
