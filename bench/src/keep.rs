@@ -188,6 +188,7 @@ fn environment(folder: &Path, more: &Settings) -> Result<BTreeMap<String, String
         // A few sessions and one user stand for very many.
         ("EDGEKEEP_LIMITS__REFRESH_PER_SESSION_PER_MINUTE", "1000000"),
         ("EDGEKEEP_LIMITS__API_PER_USER_PER_MINUTE", "1000000"),
+        ("EDGEKEEP_LIMITS__LOGINS_PER_USER_PER_HOUR", "1000000"),
         ("EDGEKEEP_LIMITS__OTP_SEND_PER_MINUTE", "1000000000"),
         ("EDGEKEEP_OTP__SENDS_PER_HOUR", "1000"),
     ];

@@ -333,7 +333,11 @@ async fn tokens_say_user_name_and_country_only_where_configured() {
 
 #[tokio::test]
 async fn of_very_many_ended_sessions_the_latest_are_shown() {
-    let origin = Origin::with(|config| config.sessions.per_user = 1).await;
+    let origin = Origin::with(|config| {
+        config.sessions.per_user = 1;
+        config.limits.logins_per_user_per_hour = 1_000;
+    })
+    .await;
     let mut last = Person::new_user(&origin, "user@example.org").await;
     let mut before = String::new();
     for _ in 0..201 {

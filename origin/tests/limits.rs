@@ -82,6 +82,7 @@ fn the_defaults_are_those_that_are_promised() {
         (limits.reset_password_per_ip_per_hour, 10),
         (limits.login_failures_per_account, 5),
         (limits.login_failures_per_ip, 10),
+        (limits.logins_per_user_per_hour, 60),
         (limits.refresh_per_session_per_minute, 10),
         (limits.refresh_per_ip_per_minute, 30),
         (limits.api_per_user_per_minute, 1_000),
@@ -253,6 +254,71 @@ async fn ten_wrong_passwords_in_a_quarter_of_an_hour_from_one_address() {
         post(origin, HERE, "/login", body).await
     })
     .await;
+}
+
+#[tokio::test]
+async fn sixty_logins_an_hour_of_one_user_wherever_from() {
+    let origin = &counting().await;
+    registered(origin, ALICE).await;
+    origin.advance(3_600);
+    boundary(origin, 60, 3_600, |number| async move {
+        let body = json!({"identifier": ALICE, "password": PASSWORD});
+        let device = [("x-device-id", format!("device {number}"))];
+        let headers = device.each_ref().map(|(name, id)| (*name, id.as_str()));
+        let address = format!("198.51.100.{number}");
+        origin.post_from(&address, &headers, "/login", &body).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn logins_on_a_trusted_device_are_counted_apart() {
+    let origin = counting_with(|config| config.limits.logins_per_user_per_hour = 2).await;
+    registered(&origin, ALICE).await;
+    let log_in = async |email: &str, device: Option<&str>| {
+        let mut body = json!({"identifier": email, "password": PASSWORD});
+        if let Some(token) = device {
+            body["device_token"] = json!(token);
+        }
+        post(&origin, HERE, "/login", body).await
+    };
+    let first = log_in(ALICE, None).await.expect(200, "");
+    let device = first.text("device_token");
+    refused(log_in(ALICE, None).await, "3600");
+    for _ in 0..2 {
+        log_in(ALICE, Some(device)).await.expect(200, "");
+    }
+    refused(log_in(ALICE, Some(device)).await, "3600");
+    // What is nobody's token is none of another's either.
+    refused(log_in(ALICE, Some("ekd_nothing")).await, "3600");
+    registered(&origin, "bob@example.org").await;
+    log_in("bob@example.org", None).await.expect(200, "");
+}
+
+#[tokio::test]
+async fn a_login_too_many_leaves_its_code_as_good_as_it_was() {
+    let origin = counting_with(|config| config.limits.logins_per_user_per_hour = 1).await;
+    registered(&origin, ALICE).await;
+    origin.advance(3_500);
+    let sent = post(&origin, HERE, "/otp/send", json!({"email": ALICE})).await;
+    let body = json!({
+        "otp_token": sent.expect(200, "").text("otp_token"), "code": origin.code(ALICE),
+    });
+    refused(
+        post(&origin, HERE, "/otp/verify", body.clone()).await,
+        "100",
+    );
+    let mut reader = origin.state.db.read().await.unwrap();
+    let wrong: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM code_failures")
+        .fetch_one(&mut *reader)
+        .await
+        .unwrap();
+    assert_eq!(wrong, 0);
+    drop(reader);
+    origin.advance(100);
+    post(&origin, HERE, "/otp/verify", body)
+        .await
+        .expect(200, "");
 }
 
 #[tokio::test]

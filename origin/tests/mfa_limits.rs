@@ -363,7 +363,7 @@ fn only_refused(replies: &[Reply]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_a_thousand_parallel_guesses_of_totp_ten_are_compared() {
-    let origin = Origin::new().await;
+    let origin = Origin::with(|config| config.limits.logins_per_user_per_hour = 1_000).await;
     let (app, _) = with_app(&origin).await;
     let tokens = first_steps(&origin, 200).await;
     let wrong: Vec<String> = (0..1_000).map(|n| app.wrong(&origin, n)).collect();
@@ -416,7 +416,11 @@ fn succeeded(replies: Vec<Reply>) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_hundred_parallel_uses_of_one_thing_succeed_once() {
-    let origin = Origin::with(|config| config.mfa.token_tries = 10).await;
+    let origin = Origin::with(|config| {
+        config.mfa.token_tries = 10;
+        config.limits.logins_per_user_per_hour = 1_000;
+    })
+    .await;
     let (app, recovery) = with_app(&origin).await;
     let bearer = log_in_fully(&origin, &app).await;
     let bearer = bearer.text("access_token");

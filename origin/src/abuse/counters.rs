@@ -19,9 +19,9 @@ const SHARDS: usize = 16;
 /// Keys in one shard: as many as a table of 8,192 buckets holds before it would grow.
 const SHARD_CAPACITY: usize = 7_168;
 
-/// Shared windows in one shard, for each limit: for 16 limits as many as a table of 1,024 buckets
+/// Shared windows in one shard, for each limit: for 17 limits as many as a table of 1,024 buckets
 /// holds before it would grow.
-const SHARED: u64 = 56;
+const SHARED: u64 = 52;
 
 /// How long a shard that is full is not searched for room again.
 const SEARCH_PAUSE: u64 = 1_000_000;
@@ -226,7 +226,7 @@ mod tests {
             "{shared}"
         );
         assert!(!ask(&counters, victim, victim.who, now + 2));
-        // 20 MB of windows of their own at the most; of shared ones 3 MB, for up to 16 limits.
+        // 20 MB of windows of their own at the most; of shared ones 3 MB, for up to 17 limits.
         let entry = size_of::<(Key, Counter)>() + 1;
         assert!(SHARDS * 8_192 * entry <= 20_500_000, "{entry}");
         assert!(SHARDS * 1_024 * entry <= 3_000_000, "{entry}");

@@ -29,6 +29,7 @@ use crate::config;
 use crate::error::Error;
 use crate::ids::{SessionId, UserId};
 use crate::request::Caller;
+use crate::vault::Secret;
 
 /// What is limited, and by what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub enum Limit {
     ResetByAddress,
     /// Wrong passwords, by address.
     LoginFailuresByAddress,
+    /// Proved first factors, by user, or by the device that its owner trusts.
+    LoginsByUser,
     /// Refreshes, by session.
     RefreshBySession,
     /// Refreshes, by address.
@@ -69,13 +72,14 @@ pub enum Limit {
 
 impl Limit {
     /// Every limit; its place here is its index.
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::SendsByAddress,
         Self::Sends,
         Self::CodeFailuresByAddress,
         Self::ForgotByAddress,
         Self::ResetByAddress,
         Self::LoginFailuresByAddress,
+        Self::LoginsByUser,
         Self::RefreshBySession,
         Self::RefreshByAddress,
         Self::ApiByUser,
@@ -97,6 +101,7 @@ impl Limit {
             Self::ForgotByAddress => "forgot-password-ip",
             Self::ResetByAddress => "reset-password-ip",
             Self::LoginFailuresByAddress => "login-failures-ip",
+            Self::LoginsByUser => "logins-user",
             Self::RefreshBySession => "refresh-session",
             Self::RefreshByAddress => "refresh-ip",
             Self::ApiByUser => "api-user",
@@ -126,6 +131,7 @@ impl Limit {
             Self::LoginFailuresByAddress => {
                 (limits.login_failures_per_ip, config::LOGIN_WINDOW.as_secs())
             }
+            Self::LoginsByUser => (limits.logins_per_user_per_hour, HOUR),
             Self::RefreshBySession => (limits.refresh_per_session_per_minute, MINUTE),
             Self::RefreshByAddress => (limits.refresh_per_ip_per_minute, MINUTE),
             Self::ApiByUser => (limits.api_per_user_per_minute, MINUTE),
@@ -221,6 +227,26 @@ impl Limiter {
     pub fn by_user(&self, caller: &Caller, limit: Limit, user_id: UserId) -> Result<(), Error> {
         let key = key(limit, *user_id.as_bytes());
         self.count(caller, limit, key, key.who)
+    }
+
+    /// Counts a login of a user whose first factor was proved, or of a device that is trusted by its
+    /// token: whoever else has the first factor uses up nothing of that.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`]; the login is then not counted.
+    pub fn login(
+        &self,
+        caller: &Caller,
+        user_id: UserId,
+        device_token: Option<&str>,
+    ) -> Result<(), Error> {
+        let mut who = *user_id.as_bytes();
+        if let Some(token) = device_token {
+            let digest = Secret::new(token.to_owned()).digest();
+            who.copy_from_slice(&digest.as_bytes()[..16]);
+        }
+        let limit = Limit::LoginsByUser;
+        self.count(caller, limit, key(limit, who), who)
     }
 
     /// Counts a message, whoever asked for it.

@@ -36,6 +36,11 @@ pub struct Limits {
     pub login_failures_per_account: u32,
     /// Wrong passwords from one address in 15 minutes.
     pub login_failures_per_ip: u32,
+    /// Logins of one user in an hour whose password, code or other first factor was right, and as many
+    /// on each device that is trusted. Each opens a session or begins a second step, and one on a
+    /// device that is new sends a message. A person logs in a few times a day; sixty leave room for
+    /// those who try something out.
+    pub logins_per_user_per_hour: u32,
     /// Refreshes of one session in a minute; a token that is sent again is one refresh.
     pub refresh_per_session_per_minute: u32,
     /// Requests to refresh from one address in a minute.
@@ -74,6 +79,7 @@ impl Default for Limits {
             reset_password_per_ip_per_hour: 10,
             login_failures_per_account: 5,
             login_failures_per_ip: 10,
+            logins_per_user_per_hour: 60,
             refresh_per_session_per_minute: 10,
             refresh_per_ip_per_minute: 30,
             api_per_user_per_minute: 1_000,
@@ -123,6 +129,10 @@ impl Limits {
                 self.login_failures_per_account,
             ),
             ("limits.login_failures_per_ip", self.login_failures_per_ip),
+            (
+                "limits.logins_per_user_per_hour",
+                self.logins_per_user_per_hour,
+            ),
             (
                 "limits.refresh_per_session_per_minute",
                 self.refresh_per_session_per_minute,

@@ -83,8 +83,9 @@ impl IntoResponse for LoggedIn {
 ///
 /// # Errors
 /// [`Error::MfaRequired`] where the only second factor would prove the same as the first; the
-/// first is then used up all the same. [`Error::CredentialsInvalid`], noted, when the account is not
-/// active; what was done in `tx` is then undone.
+/// first is then used up all the same. [`Error::RateLimited`] and [`Error::CredentialsInvalid`], the
+/// latter noted, when there were too many logins and when the account is not active; what was done
+/// in `tx` is then undone.
 pub async fn conclude(state: &State, tx: Tx, first: FirstFactor<'_>) -> Result<LoggedIn, Error> {
     let (user_id, caller) = (first.user_id, first.caller);
     let failed = Event::new(
@@ -93,6 +94,8 @@ pub async fn conclude(state: &State, tx: Tx, first: FirstFactor<'_>) -> Result<L
         Actor::Anonymous,
     );
     let failed = failed.about(user_id).by(first.method).from(caller);
+    let device = first.device_token.as_deref();
+    state.limiter.login(caller, user_id, device)?;
     let outcome = let_in(state, tx, first).await;
     if let Err(refusal @ Error::CredentialsInvalid) = &outcome {
         events::refused(state, &failed.because(refusal.code().0)).await?;

@@ -186,5 +186,12 @@ async fn prove(
         device_token,
         proved_at: None,
     };
-    conclude(state, tx, first).await
+    let concluded = conclude(state, tx, first).await;
+    if let Err(Error::RateLimited(_)) = &concluded {
+        // The code is as good as it was, and this was no wrong one.
+        let mut tx = state.db.write().await?;
+        codes::release(&mut tx, &guess).await?;
+        tx.commit().await?;
+    }
+    concluded
 }
