@@ -205,6 +205,10 @@ async fn changes_of_ones_own_account_are_bounded_together_and_reading_is_not() {
     }
     let route = "/account/export";
     refused(call(Method::GET, route, alice, None).await, "3600");
+    let body = json!({"current_password": PASSWORD, "new_password": "a quiet green harbour"});
+    let changing = "/change-password";
+    let change = call(Method::POST, changing, alice, Some(body)).await;
+    refused(change, "3600");
     let read = call(Method::GET, "/profile", alice, None).await;
     read.expect(200, "");
     let anothers = call(Method::GET, route, bob, None).await;
