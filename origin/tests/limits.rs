@@ -795,6 +795,27 @@ async fn a_refusal_tells_of_no_limit_but_the_one_that_refused() {
 }
 
 #[tokio::test]
+async fn a_limit_that_let_the_last_through_is_not_named_when_another_refuses() {
+    let origin = counting_with(|config| {
+        config.limits.otp_send_per_ip_per_hour = 3;
+        config.otp.sends_per_hour = 2;
+    })
+    .await;
+    let send = || post(&origin, HERE, "/otp/send", json!({"email": ALICE}));
+    for left_over in [2, 1] {
+        let reply = send().await.expect(200, "");
+        assert_eq!(left(&reply.headers, "sends-ip"), left_over);
+    }
+    // The address has used up its own with this one, and the recipient's are used up.
+    let reply = send().await.expect(429, "rate_limited");
+    assert_eq!(reply.headers["retry-after"], "3600");
+    assert!(items(&reply.headers, "ratelimit").is_empty());
+    assert!(items(&reply.headers, "ratelimit-policy").is_empty());
+    let reply = send().await.expect(429, "rate_limited");
+    assert_eq!(left(&reply.headers, "sends-ip"), 0);
+}
+
+#[tokio::test]
 async fn what_is_refused_and_what_looks_like_stuffing_is_counted() {
     let origin = counting_with(|config| {
         config.limits.login_failures_per_ip = 100;

@@ -10,7 +10,8 @@
 //! partition key (`pk`): it would tell the client nothing that it does not know.
 //!
 //! A refusal names the limit that refused and no other, so that its `t` is `Retry-After` (§6: that
-//! must not end before the effective window).
+//! must not end before the effective window). Limits that are counted in the database are not named
+//! here: what they refuse has `Retry-After` alone.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +30,8 @@ pub(crate) struct Reading {
     pub(super) window: Duration,
     pub(super) left: u32,
     pub(super) eases_in: Duration,
+    /// Whether it refused the request. One that let the last through has none left either.
+    pub(super) refuses: bool,
 }
 
 /// What the limits that a request has met say; shared between whoever counts and the answer.
@@ -57,7 +60,7 @@ pub async fn layer(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let mut readings = readings.lock();
     if response.status() == StatusCode::TOO_MANY_REQUESTS {
-        readings.retain(|reading| reading.left == 0);
+        readings.retain(|reading| reading.refuses);
     }
     if readings.is_empty() {
         return response;

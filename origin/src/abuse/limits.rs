@@ -399,6 +399,7 @@ impl Limiter {
             window: micros(span),
             left: 0,
             eases_in: wait,
+            refuses: true,
         }
     }
 
@@ -486,6 +487,7 @@ fn reading(
         window: micros(span),
         left: quota.saturating_sub(used),
         eases_in: micros(window.eases_in(now, span)),
+        refuses: false,
     }
 }
 
