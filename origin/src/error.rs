@@ -51,9 +51,9 @@ pub enum Error {
     /// Another identity provider did not say who somebody is, or what it says lets nobody in.
     #[error("identity not accepted: {0}")]
     IdentityRefused(&'static str),
-    /// Another factor is needed.
-    #[error("second factor required")]
-    MfaRequired,
+    /// Another factor is needed; the text is for the client and says what to do about it.
+    #[error("second factor required: {0}")]
+    MfaRequired(&'static str),
     /// A refresh token is not one of ours, or is no longer good.
     #[error("refresh token invalid: {0}")]
     RefreshInvalid(&'static str),
@@ -145,7 +145,7 @@ impl Error {
             Self::CaptchaInvalid(_) => ("captcha_invalid", StatusCode::BAD_REQUEST),
             Self::CodeInvalid(_) => ("code_invalid", StatusCode::BAD_REQUEST),
             Self::CodeExpired => ("code_expired", StatusCode::BAD_REQUEST),
-            Self::MfaRequired => ("mfa_required", StatusCode::FORBIDDEN),
+            Self::MfaRequired(_) => ("mfa_required", StatusCode::FORBIDDEN),
             Self::RefreshInvalid(_) => ("refresh_invalid", StatusCode::UNAUTHORIZED),
             Self::RefreshReused => ("refresh_reused", StatusCode::UNAUTHORIZED),
             Self::SessionEnded => ("session_ended", StatusCode::UNAUTHORIZED),
@@ -186,7 +186,6 @@ impl Error {
             Self::CodeInvalid(_) => "The code is wrong or no longer good.".into(),
             Self::CodeExpired => "The code is too old. Ask for a new one.".into(),
             Self::IdentityRefused(_) => "Nobody can log in here with that identity.".into(),
-            Self::MfaRequired => "Another factor is needed.".into(),
             Self::RefreshInvalid(_) => "The refresh token is not accepted. Log in again.".into(),
             Self::RefreshReused => {
                 "The refresh token was used before; the session has been ended.".into()
@@ -196,7 +195,7 @@ impl Error {
             Self::MethodNotAllowed => "This route does not know that method.".into(),
             Self::RequestTooLarge => "The request's body is too large.".into(),
             Self::NotFound => "Nothing is here.".into(),
-            Self::Conflict(detail) => (*detail).into(),
+            Self::Conflict(detail) | Self::MfaRequired(detail) => (*detail).into(),
             Self::RateLimited(_) => "Too many requests. Try again later.".into(),
             Self::Unavailable(_) | Self::Database(_) | Self::Vault(_) | Self::Internal(_) => {
                 "The service cannot answer this now.".into()

@@ -140,6 +140,7 @@ async fn where_a_second_factor_is_required_a_password_opens_nothing() {
         let reply = ask(&origin, &root.access, route).await;
         let said = (reply.status.as_u16(), reply.code());
         assert_eq!(said, (403, "mfa_required"), "{route:?}");
+        assert!(reply.text("detail").ends_with("Add one first."));
     }
     let (app, _) = enrol(&origin, &root.access).await;
     for route in &all {

@@ -532,9 +532,9 @@ async fn a_first_factor_is_refused_where_the_second_would_be_the_same_again() {
         .unwrap();
     tx.commit().await.unwrap();
     let before = number(&origin, "SELECT COUNT(*) FROM sessions").await;
-    first(&origin, "otp email")
-        .await
-        .expect(403, "mfa_required");
+    let refused = first(&origin, "otp email").await;
+    let refused = refused.expect(403, "mfa_required");
+    assert!(refused.text("detail").starts_with("Log in in another way"));
     assert_eq!(
         number(&origin, "SELECT COUNT(*) FROM sessions").await,
         before

@@ -794,7 +794,7 @@ async fn every_code_is_documented() {
         Error::CaptchaInvalid(""),
         Error::CodeInvalid(""),
         Error::CodeExpired,
-        Error::MfaRequired,
+        Error::MfaRequired(""),
         Error::RefreshInvalid(""),
         Error::RefreshReused,
         Error::SessionEnded,

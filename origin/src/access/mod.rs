@@ -102,7 +102,9 @@ pub(crate) async fn admit(state: &State, caller: &Authenticated) -> Result<(), E
     }
     if !login::has_second(state, caller).await? {
         // There is none to prove; one has to be added first.
-        return Err(Error::MfaRequired);
+        return Err(Error::MfaRequired(
+            "This needs a second factor, and the account has none. Add one first.",
+        ));
     }
     // However long ago, within the session.
     let asked = Asked {

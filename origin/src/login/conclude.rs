@@ -174,7 +174,9 @@ async fn let_in(state: &State, mut tx: Tx, first: FirstFactor<'_>) -> Result<Log
         let refused = event(events::Kind::Login, events::Outcome::Failure);
         events::record(state, &mut tx, &refused.because("mfa_required")).await?;
         tx.commit().await?;
-        return Err(Error::MfaRequired);
+        return Err(Error::MfaRequired(
+            "Log in in another way: the second factor that is left would prove the same again.",
+        ));
     }
     let waiting = Waiting {
         method: first.method.to_owned(),
