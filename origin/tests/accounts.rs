@@ -756,6 +756,27 @@ async fn no_second_address_leads_into_an_account_that_another_proved() {
 }
 
 #[tokio::test]
+async fn registering_says_which_of_two_addresses_the_code_went_to() {
+    let origin = Origin::new().await;
+    registered(&origin, ALICE).await;
+    let (bob, phone) = ("bob@example.org", "+447911123456");
+    for (named, sent_to) in [
+        (json!({"email": bob, "phone_number": phone}), json!("email")),
+        (
+            json!({"email": ALICE, "phone_number": phone}),
+            json!("email"),
+        ),
+        (json!({"phone_number": phone}), json!("phone_number")),
+        (json!({"username": "anna"}), Value::Null),
+    ] {
+        let mut body = named.clone();
+        body["password"] = json!("a quiet green harbour");
+        let reply = origin.post("/register", body).await.expect(202, "");
+        assert_eq!(reply.body["sent_to"], sent_to, "{named}");
+    }
+}
+
+#[tokio::test]
 async fn a_look_alike_address_gets_no_mail() {
     let origin = Origin::new().await;
     registered(&origin, ALICE).await;

@@ -65,13 +65,19 @@ struct Registered {
     /// Seconds for which the code in the message is good; absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in: Option<u64>,
+    /// Of the addresses in the request the one that the code goes to: `email` or `phone_number`;
+    /// absent where there is no code. Another beside it is no part of the account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_to: Option<&'static str>,
 }
 
 #[utoipa::path(
     post, path = "/register", tag = "accounts",
     summary = "Register",
-    description = "The same answer whether or not the address is taken. A code is sent to it. A user \
-                   name alone has an account at once, unless somebody has it.",
+    description = "The same answer whether or not the address is taken. A code is sent to it. Of a mail \
+                   address and a number beside it the account begins with the mail address: the \
+                   number is added by `POST /contacts`, which proves it. A user name alone has an \
+                   account at once, unless somebody has it.",
     request_body = Register,
     responses(
         (status = 202, description = "A code was sent, if the address is free.", body = Registered,
@@ -121,16 +127,22 @@ async fn register(
     // message may not cause that either. What is refused without one is not counted.
     state.limiter.by_address(&caller, Limit::SendsByAddress)?;
     strength::judge(&state, &wanted.password, person).await?;
+    let sent_to = match &wanted.email {
+        Some(_) => "email",
+        None => "phone_number",
+    };
     let Some(token) = registration::begin(&state, &caller, wanted).await? else {
         let answer = Registered {
             status: "accepted",
             expires_in: None,
+            sent_to: None,
         };
         return Ok((StatusCode::ACCEPTED, Json(answer)).into_response());
     };
     let answer = Registered {
         status: "verification_required",
         expires_in: Some(state.config.otp.ttl_seconds),
+        sent_to: Some(sent_to),
     };
     let token = HeaderValue::from_str(token.expose()).map_err(|_| Error::internal("token"))?;
     let headers = [(REGISTRATION_TOKEN, token)];
