@@ -78,6 +78,14 @@ impl Person {
         }
     }
 
+    /// What has to wait: any code, but of recovery codes only one that is wrong.
+    fn waits(&self, origin: &Origin, method: &str) -> String {
+        match method {
+            "recovery_code" => self.wrong(origin, method),
+            _ => self.right(origin, method),
+        }
+    }
+
     fn wrong(&self, origin: &Origin, method: &str) -> String {
         match method {
             "totp" => self.app.wrong(origin, 0),
@@ -122,16 +130,16 @@ async fn the_delay_grows_with_the_failures_in_a_row_of_every_method() {
                     .expect(400, "code_invalid");
                 // The next is refused whatever it is, and nothing is counted of it.
                 for _ in 0..5 {
-                    let right = owner.right(&origin, method);
+                    let waits = owner.waits(&origin, method);
                     let peer = peers[(n + 1) % 2];
-                    let refused = guess(&origin, peer, &token, method, &right).await;
+                    let refused = guess(&origin, peer, &token, method, &waits).await;
                     expect_wait(refused, &wait.to_string());
                 }
                 origin.advance(wait - 1);
                 if let Some(rest) = rest {
-                    let right = owner.right(&origin, method);
+                    let waits = owner.waits(&origin, method);
                     let peer = peers[(n + 1) % 2];
-                    expect_wait(guess(&origin, peer, &token, method, &right).await, rest);
+                    expect_wait(guess(&origin, peer, &token, method, &waits).await, rest);
                 }
                 origin.advance(1);
             }
@@ -242,8 +250,8 @@ async fn one_factors_failures_hold_up_no_other() {
             let owner = person(&origin).await;
             let token = owner.waiting(&origin, failing).await;
             fail(&origin, &owner, &token, failing).await;
-            let right = owner.right(&origin, failing);
-            expect_wait(guess(&origin, HERE, &token, failing, &right).await, "30");
+            let waits = owner.waits(&origin, failing);
+            expect_wait(guess(&origin, HERE, &token, failing, &waits).await, "30");
             let token = owner.waiting(&origin, other).await;
             let right = owner.right(&origin, other);
             guess(&origin, HERE, &token, other, &right)
@@ -292,6 +300,32 @@ async fn a_trusted_device_neither_waits_nor_makes_others_wait() {
     guess(&origin, HERE, &token, "totp", &right)
         .await
         .expect(200, "");
+}
+
+#[tokio::test]
+async fn a_right_recovery_code_waits_for_nobodys_wrong_ones() {
+    let origin = origin_with(|config| config.lockout.delay_for = DelayFor::Everybody).await;
+    let owner = person(&origin).await;
+    // Whoever knows the password keeps the delay alive.
+    let thief = owner.waiting(&origin, "recovery_code").await;
+    fail(&origin, &owner, &thief, "recovery_code").await;
+    let wrong = owner.wrong(&origin, "recovery_code");
+    let refused = guess(&origin, ELSEWHERE, &thief, "recovery_code", &wrong).await;
+    expect_wait(refused, "30");
+    let token = owner.waiting(&origin, "recovery_code").await;
+    let right = owner.right(&origin, "recovery_code");
+    guess(&origin, HERE, &token, "recovery_code", &right)
+        .await
+        .expect(200, "");
+    // It is used up, and its owner was there: the delay begins anew.
+    let token = owner.waiting(&origin, "recovery_code").await;
+    for _ in 0..2 {
+        guess(&origin, HERE, &token, "recovery_code", &right)
+            .await
+            .expect(400, "code_invalid");
+    }
+    let again = guess(&origin, HERE, &token, "recovery_code", &right).await;
+    expect_wait(again, "1");
 }
 
 #[tokio::test]
@@ -442,7 +476,7 @@ async fn within_a_session_codes_wait_too_and_their_owner_sees_it() {
             prove(method, wrong).await.expect(400, "code_invalid");
             assert_eq!(shown().await, [(method.to_owned(), told)]);
         }
-        expect_wait(prove(method, owner.right(&origin, method)).await, "1");
+        expect_wait(prove(method, owner.waits(&origin, method)).await, "1");
         origin.advance(1);
         assert_eq!(shown().await, [(method.to_owned(), [Some(2), None])]);
         let proved = prove(method, owner.right(&origin, method)).await;

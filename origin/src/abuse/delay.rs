@@ -13,7 +13,9 @@
 //!
 //! A guess is counted as wrong by the statement that admits it, committed before anything is
 //! compared. So of many that arrive together no more are compared than one after the other, whatever
-//! process they reach; a right one takes the count back when it is used.
+//! process they reach; a right one takes the count back when it is used. Recovery codes alone are
+//! compared first, since nobody finds one by trying: a wrong one is counted and has to wait, and the
+//! right one never does, whoever failed before.
 
 use std::time::Duration;
 

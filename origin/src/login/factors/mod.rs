@@ -4,11 +4,11 @@
 //! |---|---|---|
 //! | `passkey` | a key in an authenticator ([`passkeys`](super::passkeys)) | signatures: not bounded |
 //! | `totp` | an authenticator app ([`totp`]) | bounded for the account (`[mfa]`), apart from all else |
-//! | `recovery_code` | one of ten codes on paper ([`recovery`]) | 120 bits: delayed, not bounded |
+//! | `recovery_code` | one of ten codes on paper ([`recovery`]) | 120 bits: wrong ones delayed, not bounded |
 //! | `sms`, `email` | a code sent to a proved address ([`mailed`]), where the person chose it | three a code, bounded for account and method (`[otp]`) |
 //!
-//! A guess is counted and the count committed before anything is compared ([`guess`]); what is
-//! right is used up by one conditional statement in the transaction that it opens something in
+//! A guess is counted and the count committed before anything is compared ([`guess`]), but for recovery
+//! codes, of which only wrong ones are counted; what is right is used up by one conditional statement in the transaction that it opens something in
 //! ([`consume`]). A method whose guesses are used up is off until another one is proved. That is
 //! answered like a wrong code; its owner is told by mail. Codes that are wrong again and again have to
 //! wait for ever longer before that ([`delay`]). On a device that is trusted guesses have bounds of their
@@ -259,7 +259,8 @@ impl<'a> Guesser<'a> {
 ///
 /// # Errors
 /// [`Error::CodeInvalid`] whatever is wrong with it; [`Error::CodeExpired`] of a sent one;
-/// [`Error::RateLimited`] when it comes too soon, and nothing is compared or counted.
+/// [`Error::RateLimited`] when it comes too soon, and nothing is counted, nor compared but for a recovery
+/// code.
 pub(super) async fn guess(
     state: &State,
     user_id: UserId,
@@ -341,6 +342,15 @@ async fn guess_recovery_code(
     (guessed, device): (&Guessed, Option<&Secret>),
 ) -> Result<Proof, Error> {
     let code = recovery::read(code).ok_or(Error::CodeInvalid("not a recovery code"))?;
+    let mut reader = state.db.read().await?;
+    let stored = store::recovery_codes(&mut reader, user_id).await?;
+    drop(reader);
+    let stored = stored.into_iter().map(|(mac, _)| mac);
+    if let Some(mac) = recovery::find(state, user_id, &code, stored)? {
+        return Ok(Proof::RecoveryCode(mac));
+    }
+    // Only now: nobody finds one of 120 bits by trying, and whoever knows the password could have the
+    // right one wait for ever.
     let mut tx = state.db.write().await?;
     let on_device = match device {
         Some(token) => devices::is_trusted(state, &mut tx, token, Some(user_id)).await?,
@@ -350,13 +360,7 @@ async fn guess_recovery_code(
         delay::count(state, &mut tx, guessed).await?;
     }
     tx.commit().await?;
-    let mut reader = state.db.read().await?;
-    let stored = store::recovery_codes(&mut reader, user_id).await?;
-    drop(reader);
-    let stored = stored.into_iter().map(|(mac, _)| mac);
-    recovery::find(state, user_id, &code, stored)?
-        .map(Proof::RecoveryCode)
-        .ok_or(Error::CodeInvalid("wrong recovery code"))
+    Err(Error::CodeInvalid("wrong recovery code"))
 }
 
 /// Uses a proved factor up within the caller's transaction; false when it was used or removed
