@@ -285,7 +285,7 @@ async fn code_for(site: &Site, browser: &Browser) -> Value {
     let arrived = clock::eventually(Duration::from_secs(5), || async {
         codes(site).get(before).cloned()
     });
-    let (code, _) = arrived.await.expect("a code was sent");
+    let (code, _) = arrived.await.unwrap();
     json!({"otp_token": sent["otp_token"], "code": code})
 }
 
