@@ -41,7 +41,7 @@ use crate::revocation::control_key::ControlKey;
 use crate::revocation::list::Publisher;
 use crate::revocation::{self, Signal};
 use crate::social::Social;
-use crate::tokens::keyring::Keyring;
+use crate::tokens::keyring::{self, Keyring};
 use crate::vault::master::MasterKeyError;
 use crate::vault::{self, MasterKeys, Vault};
 use crate::{
@@ -458,6 +458,7 @@ pub async fn serve(state: State) -> Result<(), StartError> {
         tasks.spawn(metrics::serve(listener, state.clone()));
     }
     tasks.spawn(revocation::keep_current(state.clone()));
+    tasks.spawn(keyring::keep(state.clone()));
     tasks.spawn(vault::rotation::keep(state.clone()));
     tasks.spawn(notify::notices::keep_delivering(state.clone()));
     let kv_rest = revocation::kv_rest::Writer::new(&state.config.revocation.kv_rest)

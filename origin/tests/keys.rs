@@ -12,8 +12,9 @@ use edgekeep_origin::clock::Clock;
 use edgekeep_origin::config::{Algorithm, Config};
 use edgekeep_origin::events::Actor;
 use edgekeep_origin::random::Random;
+use edgekeep_origin::revocation;
 use edgekeep_origin::tokens::judge;
-use edgekeep_origin::tokens::keyring::{Key, KeyState, RotateError};
+use edgekeep_origin::tokens::keyring::{self, Key, KeyState, RotateError};
 use support::Origin;
 
 fn only(state: &State, wanted: KeyState) -> Key {
@@ -350,6 +351,90 @@ async fn revoking_the_active_key_promotes_the_standby_at_once() {
     origin.advance(10 * 365 * 86_400);
     origin.state.publisher.remove_expired().await.unwrap();
     assert_eq!(origin.state.publisher.current().await.unwrap().entries, 2);
+}
+
+#[tokio::test]
+async fn a_revocation_does_not_wait_for_the_key_of_rsa_that_is_made_after_it() {
+    let origin = Origin::with(|config| {
+        config.tokens.algorithm = Algorithm::RS256;
+        config.tokens.rsa_bits = 2048;
+    })
+    .await;
+    let keyring = &origin.state.keyring;
+    let waiting = || {
+        let ring = keyring.ring();
+        let pending = ring.keys().iter();
+        pending.filter(|key| key.state == KeyState::Pending).count()
+    };
+    let active = only(&origin.state, KeyState::Active).kid;
+    let standby = only(&origin.state, KeyState::Pending).kid;
+    keyring.revoke(&active, Actor::Operator).await.unwrap();
+    assert_eq!(only(&origin.state, KeyState::Active).kid, standby);
+    assert_eq!(waiting(), 0);
+    // Without one to take its place another is made first: something has to sign.
+    keyring.revoke(&standby, Actor::Operator).await.unwrap();
+    let made = only(&origin.state, KeyState::Active).kid;
+    assert!(made != active && made != standby);
+    assert_eq!((waiting(), published(&origin.state).len()), (0, 1));
+    keyring.maintain().await.unwrap();
+    assert_eq!((waiting(), published(&origin.state).len()), (1, 2));
+    assert_eq!(only(&origin.state, KeyState::Active).kid, made);
+}
+
+#[tokio::test]
+async fn what_is_missing_since_a_process_was_killed_is_made_once() {
+    for lost in [KeyState::Pending, KeyState::Active] {
+        let origin = Origin::new().await;
+        let other = restart(origin.state.config.clone(), &origin.clock, 2).await;
+        let mut tx = origin.state.db.write().await.unwrap();
+        sqlx::query("DELETE FROM signing_keys WHERE state = $1")
+            .bind(lost.name())
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        sqlx::query("UPDATE counters SET value = value + 1 WHERE name = 'keyring'")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        tx.commit().await.unwrap();
+        for state in [&origin.state, &other] {
+            state.keyring.refresh().await.unwrap();
+        }
+        for state in [&origin.state, &other] {
+            state.keyring.maintain().await.unwrap();
+            only(state, KeyState::Active);
+            only(state, KeyState::Pending);
+        }
+        assert_eq!(published(&origin.state), published(&other));
+    }
+}
+
+/// A key of RSA takes seconds to make.
+#[tokio::test]
+async fn whoever_tells_the_gates_makes_no_keys() {
+    let origin = Origin::with(|config| {
+        config.keys.rotation_seconds = 86_400;
+        config.revocation.poll_milliseconds = 10;
+    })
+    .await;
+    let first = only(&origin.state, KeyState::Active).kid;
+    origin.advance(86_400);
+    let telling = tokio::spawn(revocation::keep_current(origin.state.clone()));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(origin.state.publisher.held().is_some());
+    assert_eq!(only(&origin.state, KeyState::Active).kid, first);
+    let keeping = tokio::spawn(keyring::keep(origin.state.clone()));
+    for _ in 0..100 {
+        if only(&origin.state, KeyState::Active).kid != first {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_ne!(only(&origin.state, KeyState::Active).kid, first);
+    for task in [telling, keeping] {
+        assert!(!task.is_finished());
+        task.abort();
+    }
 }
 
 #[tokio::test]

@@ -68,6 +68,8 @@ pub(super) async fn run(action: Action, file: Option<&Path>) -> anyhow::Result<(
                 "{kid} is revoked; {} signs, within a second",
                 state.keyring.ring().active()?.0
             );
+            // No server need be running that would make the next standby.
+            state.keyring.complete().await?;
         }
         Action::Control { action: None } => println!("{}", control_key::to_pin(&state).await?),
         Action::Control {

@@ -185,7 +185,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 /// How often what no longer matters is removed from the database.
 const CLEANING_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Keeps what the gates are told current, lets time act on keys, and cleans up; never returns.
+/// Keeps what the gates are told current, and cleans up; never returns.
 ///
 /// What fails is logged and tried again at the next look: the gates see the list's age.
 pub async fn keep_current(state: State) {
@@ -194,7 +194,7 @@ pub async fn keep_current(state: State) {
     loop {
         let outcome = tokio::select! {
             () = state.signal.raised() => state.publisher.current().await.map(drop),
-            () = tokio::time::sleep(poll) => look(&state).await,
+            () = tokio::time::sleep(poll) => state.publisher.look().await,
         };
         if let Err(error) = outcome {
             tracing::error!(%error, "the gates could not be told what is new");
@@ -207,11 +207,6 @@ pub async fn keep_current(state: State) {
         }
         tokio::time::sleep(SHORTEST_INTERVAL).await;
     }
-}
-
-async fn look(state: &State) -> Result<(), Error> {
-    state.publisher.look().await?;
-    state.keyring.maintain().await
 }
 
 /// Removes what no longer matters, of every slice.

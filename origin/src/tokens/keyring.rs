@@ -26,6 +26,7 @@ use super::published::Published;
 pub use super::ring::{Key, KeyState, Ring, RotateError, rfc3339};
 use super::signing::SigningKey;
 use super::store::{self, KeyRow};
+use crate::app::State;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Algorithm, Config};
 use crate::db::Db;
@@ -150,7 +151,10 @@ impl Keyring {
     }
 
     /// Makes what should be there and is not: the first key, a standby.
-    async fn complete(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// When the database fails; [`maintain`](Self::maintain) tries again.
+    pub async fn complete(&self) -> Result<(), Error> {
         let mut reader = self.db.read().await?;
         let rows = store::keys(&mut reader).await?;
         drop(reader);
@@ -160,6 +164,8 @@ impl Keyring {
             .count();
         let mut drawn = self.draw(missing).await?;
         let mut tx = self.db.write().await?;
+        // First, so that of several origins that find the same missing one makes it.
+        store::raise(&mut tx, "keyring").await?;
         let rows = store::keys(&mut tx).await?;
         let lengthened = store::lengthen(&mut tx, self.rules.token_seconds).await? > 0;
         let is_complete = has(&rows, KeyState::Active) && has(&rows, KeyState::Pending);
@@ -167,7 +173,6 @@ impl Keyring {
             tx.rollback().await?;
             return self.refresh().await.map(drop);
         }
-        store::raise(&mut tx, "keyring").await?;
         let now = self.clock.now();
         if !has(&rows, KeyState::Active) {
             let kid = match rows
@@ -415,10 +420,20 @@ impl Keyring {
     /// Revokes a key and tells the gates. Of the active key: the standby signs from now on.
     /// Repeating it changes nothing.
     ///
+    /// Nothing that may take long or fail stands before that: the next standby is made afterwards, one of
+    /// RSA, which takes seconds, by [`maintain`](Self::maintain) or by whoever calls
+    /// [`complete`](Self::complete). Only where no standby waits to take the active key's place is one
+    /// made first.
+    ///
     /// # Errors
     /// [`RotateError::Unknown`], or the database fails.
     pub async fn revoke(&self, kid: &str, actor: Actor) -> Result<(), RotateError> {
-        let mut drawn = self.draw(1).await?;
+        let mut reader = self.db.read().await?;
+        let rows = store::keys(&mut reader).await?;
+        drop(reader);
+        let is_active = |row: &KeyRow| row.kid == kid && row.state == KeyState::Active.name();
+        let is_last = rows.iter().any(is_active) && !has(&rows, KeyState::Pending);
+        let mut drawn = self.draw(usize::from(is_last)).await?;
         let now = self.clock.now();
         let mut tx = self.db.write().await?;
         store::raise(&mut tx, "keyring").await?;
@@ -439,9 +454,6 @@ impl Keyring {
                 };
                 self.promote(&mut tx, &standby, now).await?;
             }
-            if matches!(state, Some(KeyState::Active | KeyState::Pending)) {
-                self.add_pending(&mut tx, &mut drawn, now).await?;
-            }
             let entry = Revoked::Key(kid);
             revocation::record(&self.signal, &mut tx, entry, None, now, "operator").await?;
             self.note(&mut tx, actor, "revoked", kid, "").await?;
@@ -449,6 +461,14 @@ impl Keyring {
         tx.commit().await?;
         tracing::warn!(kid, "signing key revoked");
         self.changed().await?;
+        if self.rules.algorithm == Algorithm::RS256 {
+            return Ok(());
+        }
+        // It is revoked, whatever becomes of this.
+        match self.complete().await {
+            Ok(()) => self.signal.raise(),
+            Err(error) => tracing::warn!(%error, "no standby key could be made yet"),
+        }
         Ok(())
     }
 
@@ -505,7 +525,8 @@ impl Keyring {
         Ok(())
     }
 
-    /// What time brings: keys whose last token expired are retired, and the schedule rotates.
+    /// What time brings: keys whose last token expired are retired, and the schedule rotates. What is
+    /// missing is made.
     ///
     /// # Errors
     /// When the database fails; the next call tries again.
@@ -521,6 +542,10 @@ impl Keyring {
             store::retire_due(&mut tx, now).await?;
             tx.commit().await?;
             self.changed().await?;
+        }
+        if ring.active.is_none() || ring.find(KeyState::Pending).is_none() {
+            self.complete().await?;
+            self.signal.raise();
         }
         let Some(interval) = self.rules.rotation else {
             return Ok(());
@@ -540,6 +565,20 @@ impl Keyring {
             }
         }
         Ok(())
+    }
+}
+
+/// Lets time act on keys, as often as other processes' changes are looked for; never returns.
+///
+/// Beside the telling of the gates ([`revocation::keep_current`]), which must not wait for a key of RSA
+/// to be made.
+pub async fn keep(state: State) {
+    let poll = Duration::from_millis(state.config.revocation.poll_milliseconds);
+    loop {
+        tokio::time::sleep(poll).await;
+        if let Err(error) = state.keyring.maintain().await {
+            tracing::error!(%error, "the signing keys could not be looked after");
+        }
     }
 }
 
