@@ -10,11 +10,12 @@ use std::time::Duration;
 use axum::http::Method;
 use edgekeep_origin::abuse::Subject;
 use edgekeep_origin::abuse::guesses::{self, Admission};
-use edgekeep_origin::config::Mfa;
+use edgekeep_origin::config::{Channel, Mfa};
 use edgekeep_origin::ids::UserId;
 use edgekeep_origin::request::Caller;
 use person::{
-    EMAIL, NAME, PASSWORD, call, first_step, log_in, log_in_fully, number, second_step, with_app,
+    EMAIL, NAME, PASSWORD, PHONE, call, first_step, log_in, log_in_fully, number, second_step,
+    with_app,
 };
 use serde_json::json;
 use support::{Origin, Reply, all};
@@ -182,6 +183,89 @@ async fn whoever_turns_a_factor_off_does_not_turn_it_off_on_a_trusted_device() {
     turn_off_again(&origin, &app).await;
     let token = first_step_on(&origin, device).await;
     second_step(&origin, &token, "totp", &app.code(&origin, 0))
+        .await
+        .expect(200, "");
+}
+
+#[tokio::test]
+async fn whoever_knows_the_password_ends_and_uses_up_no_code_of_a_trusted_device_or_a_session() {
+    for (method, to) in [("email", EMAIL), ("sms", PHONE)] {
+        let origin = Origin::with(|config| config.notify.sms = Channel::Memory).await;
+        let (app, _) = with_app(&origin).await;
+        let session = log_in_fully(&origin, &app).await;
+        let device = session.text("device_token");
+        let bearer = session.text("access_token");
+        let route = format!("/mfa/{method}");
+        call(&origin, Method::PUT, &route, bearer, None)
+            .await
+            .expect(200, "");
+        let send = async |token: &str| {
+            let body = json!({"mfa_token": token, "method": method});
+            origin.post("/login/mfa/send", body).await
+        };
+        let ask = async || {
+            let route = "/reauthenticate/code";
+            let body = json!({ "method": method });
+            call(&origin, Method::POST, route, bearer, Some(body)).await
+        };
+        // The owner waits for two codes.
+        let mine = first_step_on(&origin, device).await;
+        send(&mine).await.expect(200, "");
+        let code = origin.code(to);
+        let asked = ask().await.expect(200, "");
+        let proof = json!({
+            "method": method, "otp_token": asked.text("otp_token"), "code": origin.code(to),
+        });
+        // Somebody else asks for as many as go out in an hour.
+        for status in [200, 200, 200, 429] {
+            let token = first_step(&origin).await;
+            assert_eq!(send(&token).await.status, status, "{method}");
+        }
+        second_step(&origin, &mine, method, &code)
+            .await
+            .expect(200, "");
+        let route = "/reauthenticate";
+        call(&origin, Method::POST, route, bearer, Some(proof))
+            .await
+            .expect(200, "");
+        // Each of the owner's two has what is left of an hour's.
+        for status in [200, 200, 429] {
+            let token = first_step_on(&origin, device).await;
+            assert_eq!(send(&token).await.status, status, "{method}");
+            assert_eq!(ask().await.status, status, "{method}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_login_whose_device_is_trusted_no_more_has_one_code() {
+    let origin = Origin::new().await;
+    let (app, _) = with_app(&origin).await;
+    let session = log_in_fully(&origin, &app).await;
+    let bearer = session.text("access_token");
+    call(&origin, Method::PUT, "/mfa/email", bearer, None)
+        .await
+        .expect(200, "");
+    let token = first_step_on(&origin, session.text("device_token")).await;
+    let send = async || {
+        let body = json!({"mfa_token": token, "method": "email"});
+        origin.post("/login/mfa/send", body).await.expect(200, "");
+        origin.code(EMAIL)
+    };
+    let before = send().await;
+    let mut tx = origin.state.db.write().await.unwrap();
+    sqlx::query("DELETE FROM trusted_devices")
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx.commit().await.unwrap();
+    let after = send().await;
+    let waiting = "SELECT COUNT(*) FROM one_time_codes WHERE purpose LIKE 'mfa%'";
+    assert_eq!(number(&origin, waiting).await, 1);
+    second_step(&origin, &token, "email", &before)
+        .await
+        .expect(400, "code_invalid");
+    second_step(&origin, &token, "email", &after)
         .await
         .expect(200, "");
 }

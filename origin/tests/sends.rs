@@ -539,6 +539,69 @@ async fn strangers_use_up_nothing_of_what_a_second_factor_may_send() {
 }
 
 #[tokio::test]
+async fn whoever_knows_the_password_takes_nothing_of_what_a_trusted_device_may_be_sent() {
+    let provider = Provider::start(&[]).await;
+    let origin = origin(&provider, |config| config.sms.per_prefix_per_hour = 5).await;
+    person::account(&origin).await;
+    let bearer = person::bearer(&origin).await;
+    person::call(&origin, Method::PUT, "/mfa/sms", &bearer, None)
+        .await
+        .expect(200, "");
+    let send = async |device: Option<&str>| {
+        let body = json!({
+            "identifier": person::EMAIL, "password": person::PASSWORD, "device_token": device,
+        });
+        let asked = origin.post("/login", body).await.expect(200, "");
+        let token = asked.text("mfa_token").to_owned();
+        let body = json!({"mfa_token": token, "method": "sms"});
+        (origin.post("/login/mfa/send", body).await, token)
+    };
+    let code = async |count: usize| {
+        quiet(&origin.state.mailer).await;
+        let calls = provider.calls();
+        assert_eq!(calls.len(), count);
+        calls[count - 1].form()["Body"].get(..6).unwrap().to_owned()
+    };
+    let before = provider.calls().len();
+    let (answer, token) = send(None).await;
+    answer.expect(200, "");
+    let mine = person::second_step(&origin, &token, "sms", &code(before + 1).await).await;
+    let mine = mine.expect(200, "");
+    let device = mine.text("device_token");
+    origin.advance(86_400);
+    for _ in 0..5 {
+        send(None).await.0.expect(200, "");
+        quiet(&origin.state.mailer).await;
+        origin.advance(1_201);
+    }
+    send(None).await.0.expect(429, "rate_limited");
+    assert_eq!(provider.calls().len(), before + 6);
+
+    let (answer, token) = send(Some(device)).await;
+    answer.expect(200, "");
+    let mine = person::second_step(&origin, &token, "sms", &code(before + 7).await).await;
+    let mine = mine.expect(200, "");
+    let bearer = mine.text("access_token");
+    let route = "/reauthenticate/code";
+    let body = Some(json!({"method": "sms"}));
+    let asked = person::call(&origin, Method::POST, route, bearer, body).await;
+    let body = json!({
+        "method": "sms", "otp_token": asked.expect(200, "").text("otp_token"),
+        "code": code(before + 8).await,
+    });
+    let route = "/reauthenticate";
+    person::call(&origin, Method::POST, route, bearer, Some(body))
+        .await
+        .expect(200, "");
+    // The device has a number's pace of its own, too.
+    for (wait, status) in [(0, 200), (59, 429), (1, 200), (119, 429)] {
+        origin.advance(wait);
+        let (answer, _) = send(Some(device)).await;
+        assert_eq!(answer.status, status, "after {wait} s");
+    }
+}
+
+#[tokio::test]
 async fn two_hundred_at_once_get_exactly_what_a_number_may() {
     let provider = Provider::start(&[]).await;
     let origin = origin(&provider, |config| {

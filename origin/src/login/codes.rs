@@ -5,6 +5,7 @@
 //! addresses that nobody may use exist as rows that no code matches, so that all addresses cost
 //! and answer the same.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -35,6 +36,14 @@ const REMEMBERED: Duration = Duration::from_hours(24);
 /// otherwise; where that is more, the oldest gives way to the fourth.
 const REGISTRATIONS: [&str; 3] = ["register", "register-2", "register-3"];
 
+/// The words of codes that are a second factor: behind a first one, the same on a device that is trusted,
+/// and within a session. Whoever asks for one says which.
+const SECOND_FACTORS: [&str; 3] = [
+    sends::SECOND_FACTOR,
+    sends::TRUSTED_SECOND_FACTOR,
+    sends::REAUTHENTICATION,
+];
+
 /// What a code is for; one for another purpose does not match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodeFor {
@@ -45,7 +54,7 @@ pub enum CodeFor {
     /// Logging in on a device that is trusted: a code beside the one that strangers can have sent to
     /// the same address, so that theirs does not end it.
     TrustedLogin,
-    /// Completing a login whose first factor was proved.
+    /// Completing a login whose first factor was proved, or proving within a session who one is.
     SecondFactor,
     /// Proving an address that is added to an account.
     Contact,
@@ -64,11 +73,12 @@ impl CodeFor {
     }
 
     /// The words under which such codes wait; all the same where one address has one code.
-    pub(super) const fn places(self) -> [&'static str; 3] {
+    pub(super) fn places(self) -> [Cow<'static, str>; 3] {
         match self {
-            Self::Registration => REGISTRATIONS,
-            Self::Login | Self::TrustedLogin | Self::SecondFactor | Self::Contact => {
-                [self.as_str(); 3]
+            Self::Registration => REGISTRATIONS.map(Cow::Borrowed),
+            Self::SecondFactor => SECOND_FACTORS.map(Cow::Borrowed),
+            Self::Login | Self::TrustedLogin | Self::Contact => {
+                [self.as_str(); 3].map(Cow::Borrowed)
             }
         }
     }
@@ -90,6 +100,8 @@ pub struct Bond<'a> {
     pub token: &'a Secret,
     /// The device that asked for it, where that has a name.
     pub device: Option<&'a str>,
+    /// In which of the places of its purpose it waits, where those are not all alike.
+    pub place: Option<&'static str>,
 }
 
 /// The device on which a code is given back.
@@ -173,6 +185,7 @@ pub async fn issue(
     let bond = Bond {
         token: &token,
         device: None,
+        place: None,
     };
     let code = issue_bound(
         state,
@@ -212,10 +225,17 @@ pub async fn issue_bound(
     let nothing: [u8; 32] = state.random.bytes();
     let code_mac = mac(state, purpose, &token_hash, &code, bond.device)?;
     remove_expired(connection, now).await?;
-    let place = place(connection, purpose, recipient).await?;
+    let place = match bond.place {
+        Some(place) => {
+            // The same request may have asked for one that waits in another place.
+            withdraw_bound(connection, &token_hash).await?;
+            Cow::Borrowed(place)
+        }
+        None => place(connection, purpose, recipient).await?,
+    };
     let sealed = state
         .vault
-        .seal(Purpose::Registration, &aad(place, recipient), payload)?;
+        .seal(Purpose::Registration, &aad(&place, recipient), payload)?;
     sqlx::query(
         "INSERT INTO one_time_codes
              (purpose, recipient, token_hash, code_mac, payload, tries, unbound_tries, sent_at,
@@ -225,7 +245,7 @@ pub async fn issue_bound(
              token_hash = $3, code_mac = $4, payload = $5, tries = 0, unbound_tries = 0,
              sent_at = $6, expires_at = $7, link_hash = NULL",
     )
-    .bind(place)
+    .bind(&*place)
     .bind(recipient.as_slice())
     .bind(token_hash.as_slice())
     .bind(if deliverable {
@@ -241,31 +261,44 @@ pub async fn issue_bound(
     Ok(code)
 }
 
+/// Ends the code that is bound to a token.
+async fn withdraw_bound(
+    connection: &mut AnyConnection,
+    token_hash: &[u8; 32],
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM one_time_codes WHERE token_hash = $1")
+        .bind(token_hash.as_slice())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 /// Where the next code to `recipient` waits: in a place that is free, else in the oldest code's.
 async fn place(
     connection: &mut AnyConnection,
     purpose: CodeFor,
     recipient: &Blind,
-) -> Result<&'static str, Error> {
-    let places = purpose.places();
-    if places[0] == places[1] {
-        return Ok(places[0]);
+) -> Result<Cow<'static, str>, Error> {
+    let [first, second, third] = purpose.places();
+    if first == second {
+        return Ok(first);
     }
     let held: Vec<String> = sqlx::query_scalar(
         "SELECT purpose FROM one_time_codes
          WHERE purpose IN ($1, $2, $3) AND recipient = $4 ORDER BY sent_at, purpose",
     )
-    .bind(places[0])
-    .bind(places[1])
-    .bind(places[2])
+    .bind(&*first)
+    .bind(&*second)
+    .bind(&*third)
     .bind(recipient.as_slice())
     .fetch_all(connection)
     .await?;
-    let is_free = |place: &&str| !held.iter().any(|held| held == place);
-    let is_oldest = |place: &&str| held.first().is_some_and(|oldest| oldest == place);
-    let mut all = places.into_iter();
-    let free = all.clone().find(is_free);
-    Ok(free.or_else(|| all.find(is_oldest)).unwrap_or(places[0]))
+    let free = [&first, &second, &third]
+        .into_iter()
+        .find(|place| !held.iter().any(|held| held == *place))
+        .cloned();
+    let oldest = held.into_iter().next().map(Cow::Owned);
+    Ok(free.or(oldest).unwrap_or(first))
 }
 
 /// Removes codes whose time was over a day ago.
@@ -295,9 +328,9 @@ pub async fn waiting(
         "SELECT purpose, payload FROM one_time_codes
          WHERE purpose IN ($1, $2, $3) AND recipient = $4",
     )
-    .bind(places[0])
-    .bind(places[1])
-    .bind(places[2])
+    .bind(&*places[0])
+    .bind(&*places[1])
+    .bind(&*places[2])
     .bind(recipient.as_slice())
     .fetch_all(connection)
     .await?;
@@ -432,9 +465,9 @@ async fn guess_by(
              RETURNING purpose, recipient, token_hash, code_mac, payload"
         }
     })
-    .bind(places[0])
-    .bind(places[1])
-    .bind(places[2])
+    .bind(&*places[0])
+    .bind(&*places[1])
+    .bind(&*places[2])
     .bind(found_by.clone())
     .bind(i64::from(state.config.otp.max_tries))
     .bind(now)
@@ -587,9 +620,9 @@ pub async fn note_refusal(
                 "SELECT recipient FROM one_time_codes
                  WHERE purpose IN ($1, $2, $3) AND token_hash = $4",
             )
-            .bind(places[0])
-            .bind(places[1])
-            .bind(places[2])
+            .bind(&*places[0])
+            .bind(&*places[1])
+            .bind(&*places[2])
             .bind(hash_token(state, token)?.to_vec())
             .fetch_optional(&mut *reader)
             .await?;
@@ -653,9 +686,9 @@ pub async fn consume(
         "DELETE FROM one_time_codes
          WHERE purpose IN ($1, $2, $3) AND recipient = $4 AND token_hash = $5",
     )
-    .bind(places[0])
-    .bind(places[1])
-    .bind(places[2])
+    .bind(&*places[0])
+    .bind(&*places[1])
+    .bind(&*places[2])
     .bind(guess.recipient.as_slice())
     .bind(guess.token_hash.as_slice())
     .execute(&mut *connection)
@@ -689,9 +722,9 @@ pub async fn withdraw(
 ) -> Result<(), Error> {
     let places = purpose.places();
     sqlx::query("DELETE FROM one_time_codes WHERE purpose IN ($1, $2, $3) AND recipient = $4")
-        .bind(places[0])
-        .bind(places[1])
-        .bind(places[2])
+        .bind(&*places[0])
+        .bind(&*places[1])
+        .bind(&*places[2])
         .bind(recipient.as_slice())
         .execute(connection)
         .await?;
@@ -763,9 +796,9 @@ async fn why_not(
              WHERE purpose IN ($1, $2, $3) AND token_hash = $4"
         }
     })
-    .bind(places[0])
-    .bind(places[1])
-    .bind(places[2])
+    .bind(&*places[0])
+    .bind(&*places[1])
+    .bind(&*places[2])
     .bind(found_by)
     .fetch_optional(connection)
     .await?;

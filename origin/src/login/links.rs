@@ -82,9 +82,9 @@ impl Proof {
             "DELETE FROM one_time_codes
              WHERE purpose IN ($1, $2, $3) AND link_hash = $4 AND expires_at > $5",
         )
-        .bind(places[0])
-        .bind(places[1])
-        .bind(places[2])
+        .bind(&*places[0])
+        .bind(&*places[1])
+        .bind(&*places[2])
         .bind(linked.token_hash.as_slice())
         .bind(now)
         .execute(&mut *connection)
@@ -150,9 +150,9 @@ pub async fn find(state: &State, purpose: CodeFor, token: &Secret) -> Result<Pro
         "SELECT purpose, recipient, payload, expires_at FROM one_time_codes
          WHERE purpose IN ($1, $2, $3) AND link_hash = $4",
     )
-    .bind(places[0])
-    .bind(places[1])
-    .bind(places[2])
+    .bind(&*places[0])
+    .bind(&*places[1])
+    .bind(&*places[2])
     .bind(token_hash.as_slice())
     .fetch_optional(&mut *reader)
     .await?
@@ -187,9 +187,9 @@ pub async fn recipient(
         "SELECT recipient FROM one_time_codes
          WHERE purpose IN ($1, $2, $3) AND link_hash = $4",
     )
-    .bind(places[0])
-    .bind(places[1])
-    .bind(places[2])
+    .bind(&*places[0])
+    .bind(&*places[1])
+    .bind(&*places[2])
     .bind(hash(state, purpose, token)?.as_slice())
     .fetch_optional(&mut *reader)
     .await?;

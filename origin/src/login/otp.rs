@@ -79,6 +79,7 @@ pub(super) async fn send(
     let bond = Bond {
         token: &token,
         device: named,
+        place: None,
     };
     let code =
         codes::issue_bound(state, &mut tx, purpose, &blind, &payload, bond, deliverable).await?;

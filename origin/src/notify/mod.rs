@@ -59,8 +59,13 @@ pub enum Sort {
     /// Such a code that was asked for on a device on which its reader logged in before: the caps of
     /// a number count it apart, so that strangers cannot use them up.
     TrustedCode,
-    /// Such a code behind a first factor that was right, or within a session: likewise.
+    /// Such a code behind a first factor that was right: likewise.
     SecondFactorCode,
+    /// The same on a device on which its reader logged in before, apart from those that whoever knows
+    /// a password can ask for.
+    TrustedSecondFactorCode,
+    /// Such a code within a session: likewise.
+    ReauthenticationCode,
     /// A link that was asked for, by whoever. It goes only where an account has proved to be, and
     /// many who ask for one remember their password after all.
     Link,
@@ -72,6 +77,20 @@ pub enum Sort {
     /// the change has every reason to keep it from its reader, so nothing that others use up, and
     /// nothing that is spent, holds it up.
     Undo,
+}
+
+impl Sort {
+    /// Whether it is a code that is given back here.
+    pub const fn is_code(self) -> bool {
+        match self {
+            Self::Code
+            | Self::TrustedCode
+            | Self::SecondFactorCode
+            | Self::TrustedSecondFactorCode
+            | Self::ReauthenticationCode => true,
+            Self::Link | Self::Told | Self::Warned | Self::Undo => false,
+        }
+    }
 }
 
 /// A message to one person.
@@ -119,13 +138,10 @@ impl Message {
         }
     }
 
-    /// The same code, asked for by who has proved a first factor.
+    /// The same code, asked for by who has proved a first factor, or has a session: of which `sort`.
     #[must_use]
-    pub fn as_second_factor(self) -> Self {
-        Self {
-            sort: Sort::SecondFactorCode,
-            ..self
-        }
+    pub fn as_second_factor(self, sort: Sort) -> Self {
+        Self { sort, ..self }
     }
 
     /// The same, of use until `at`.
@@ -141,11 +157,10 @@ impl Message {
     /// link that is asked for, warnings, and those that say so.
     pub fn is_solicited(&self) -> bool {
         match self.sort {
-            Sort::Code | Sort::TrustedCode | Sort::SecondFactorCode | Sort::Link | Sort::Warned => {
-                true
-            }
+            Sort::Link | Sort::Warned => true,
             Sort::Told => self.asked_by.is_some(),
             Sort::Undo => false,
+            code => code.is_code(),
         }
     }
 

@@ -195,10 +195,7 @@ impl Rules {
         if share != Share::Asked && store::is_counted(connection, id).await? {
             return Ok(Ok(()));
         }
-        let measured = matches!(
-            message.sort,
-            Sort::Code | Sort::TrustedCode | Sort::SecondFactorCode
-        );
+        let measured = message.sort.is_code();
         if measured {
             let (rules, region) = (&sms.conversion, &number.region);
             if !breaker::allows(connection, rules, self.settle, region, now).await? {
@@ -306,6 +303,8 @@ fn share(message: &Message) -> Share {
         Sort::Warned => Share::Warned,
         Sort::TrustedCode => Share::Trusted,
         Sort::SecondFactorCode => Share::SecondFactor,
+        Sort::TrustedSecondFactorCode => Share::TrustedSecondFactor,
+        Sort::ReauthenticationCode => Share::Reauthentication,
         _ if message.is_solicited() => Share::Asked,
         _ => Share::Told,
     }

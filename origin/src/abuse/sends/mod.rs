@@ -43,9 +43,16 @@ const ASKED: [&str; 2] = ["register", "login"];
 /// that strangers do uses them up, and they use up nothing of what others are sent.
 pub const TRUSTED: &str = "login-trusted";
 
-/// The word of codes that are a second factor, which go out behind a first factor that was right or
-/// within a session: likewise.
+/// The word of codes that are a second factor, which go out behind a first factor that was right:
+/// likewise.
 pub const SECOND_FACTOR: &str = "mfa";
+
+/// The word of such codes on a device that is trusted. Whoever has learned the password can cause those
+/// of above, and must not use up what its owner gets there.
+pub const TRUSTED_SECOND_FACTOR: &str = "mfa-trusted";
+
+/// The word of codes that prove within a session who one is: likewise.
+pub const REAUTHENTICATION: &str = "mfa-session";
 
 const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
@@ -125,7 +132,8 @@ pub async fn pace(
     pace_among(state, connection, recipient, "", now).await
 }
 
-/// [`pace`] of messages with the word `purpose`, [`TRUSTED`] or [`SECOND_FACTOR`], by those alone.
+/// [`pace`] of messages with the word `purpose`, one of [`TRUSTED`], [`SECOND_FACTOR`],
+/// [`TRUSTED_SECOND_FACTOR`] and [`REAUTHENTICATION`], by those alone.
 ///
 /// # Errors
 /// As [`pace`].
@@ -153,13 +161,15 @@ async fn pace_among(
     let rows = sqlx::query(
         "SELECT sent_at, answered FROM message_sends
          WHERE recipient = $1 AND sent_at > $2
-           AND CASE WHEN purpose IN ($3, $4) THEN purpose ELSE '' END = $5
+           AND CASE WHEN purpose IN ($3, $4, $5, $6) THEN purpose ELSE '' END = $7
          ORDER BY sent_at",
     )
     .bind(recipient.as_slice())
     .bind(now - DAY)
     .bind(TRUSTED)
     .bind(SECOND_FACTOR)
+    .bind(TRUSTED_SECOND_FACTOR)
+    .bind(REAUTHENTICATION)
     .bind(own)
     .fetch_all(connection)
     .await?;

@@ -29,6 +29,10 @@ pub(super) enum Share {
     Trusted = 4,
     /// Codes that are a second factor: whoever causes one has proved a first.
     SecondFactor = 5,
+    /// Such codes on a device that is trusted: who only knows the password causes none.
+    TrustedSecondFactor = 6,
+    /// Codes that prove within a session who one is: likewise.
+    Reauthentication = 7,
 }
 
 /// A row of `sent_messages`.
@@ -160,7 +164,13 @@ pub(super) async fn counts(
     // What strangers spend is not taken from what people are told: that has as much for itself.
     let of = match sent.share {
         Share::Told => Some(Share::Told),
-        Share::Asked | Share::Undo | Share::Warned | Share::Trusted | Share::SecondFactor => None,
+        Share::Asked
+        | Share::Undo
+        | Share::Warned
+        | Share::Trusted
+        | Share::SecondFactor
+        | Share::TrustedSecondFactor
+        | Share::Reauthentication => None,
     };
     let (spent_hour, spent_day) = spent(connection, of, now).await?;
     Ok(Counts {

@@ -3,7 +3,8 @@
 //! Six digits, five minutes and three tries, as for logging in by code; bound to the request that
 //! asked for it (ASVS 6.6.2): a code that was sent for another login of the same account, or within
 //! another of its sessions, does not match. They are counted and paced apart from what strangers have
-//! sent to the same address.
+//! sent to the same address, and those on a device that is trusted, and those within a session, apart from
+//! what anybody has sent who knows the password: three [`Way`]s, of which none ends or uses up another's.
 
 use crate::abuse::delay::Guessed;
 use crate::abuse::{Subject, devices, guesses, sends};
@@ -14,11 +15,9 @@ use crate::events::{self, Event, Outcome};
 use crate::ids::{SessionId, UserId};
 use crate::login::codes::{self, Bond, CodeFor, Key};
 use crate::login::messages;
+use crate::notify::Sort;
 use crate::request::Caller;
 use crate::vault::Secret;
-
-/// The word under which these messages are counted.
-const SENDS: &str = CodeFor::SecondFactor.as_str();
 
 /// What asks for a code as second factor, and is what the code is bound to.
 #[derive(Clone, Copy)]
@@ -41,6 +40,36 @@ impl Request<'_> {
     }
 }
 
+/// Of which messages a code is one, and among which codes it waits.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Behind a first factor that was right, which may be another's doing.
+    Login,
+    /// The same on a device that is trusted.
+    TrustedLogin,
+    /// Within a session.
+    Session,
+}
+
+impl Way {
+    /// The word under which its messages are counted, and its code waits.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Login => sends::SECOND_FACTOR,
+            Self::TrustedLogin => sends::TRUSTED_SECOND_FACTOR,
+            Self::Session => sends::REAUTHENTICATION,
+        }
+    }
+
+    const fn sort(self) -> Sort {
+        match self {
+            Self::Login => Sort::SecondFactorCode,
+            Self::TrustedLogin => Sort::TrustedSecondFactorCode,
+            Self::Session => Sort::ReauthenticationCode,
+        }
+    }
+}
+
 /// Sends a code to the account's address of this kind; to whoever asks on a `device` that is trusted also
 /// where others' guesses have turned such codes off.
 ///
@@ -57,23 +86,30 @@ pub(in crate::login) async fn send(
     let mut tx = state.db.write().await?;
     let address = accounts::proved_address(state, &mut tx, user_id, kind).await?;
     let (blind, to) = address.ok_or(Error::CodeInvalid("no address to send a code to"))?;
+    // Before anything is counted: what is counted depends on it.
+    let trusted = match device {
+        Some(token) => devices::is_trusted(state, &mut tx, token, Some(user_id)).await?,
+        None => false,
+    };
+    let way = match request {
+        Request::Login(_) if trusted => Way::TrustedLogin,
+        Request::Login(_) => Way::Login,
+        Request::Session(..) => Way::Session,
+    };
     if kind == Kind::Phone {
-        sends::pace_own(state, &mut tx, SENDS, &blind, now).await?;
+        sends::pace_own(state, &mut tx, way.word(), &blind, now).await?;
     }
     let limit = state.config.otp.sends_per_hour;
-    sends::count(&mut tx, SENDS, &blind, limit, now).await?;
+    sends::count(&mut tx, way.word(), &blind, limit, now).await?;
     state.limiter.message()?;
     let subject = Subject::factor(&state.vault, user_id, kind.as_str())?;
-    let own = match device {
-        Some(token) => devices::subject(state, &mut tx, token, user_id, kind.as_str()).await?,
-        None => None,
-    };
-    let deliverable = own.is_some() || !guesses::suspended(&mut tx, &subject).await?;
+    let deliverable = trusted || !guesses::suspended(&mut tx, &subject).await?;
     let token = request.bound(kind);
     // The request is a login or a session, which is a device's already.
     let bond = Bond {
         token: &token,
         device: None,
+        place: Some(way.word()),
     };
     let code = codes::issue_bound(
         state,
@@ -105,7 +141,9 @@ pub(in crate::login) async fn send(
         Request::Session(..) => messages::reauthentication_code(kind, &to, &code),
     };
     if deliverable && let Some(message) = message {
-        let message = message.as_second_factor().asked_by(caller.address);
+        let message = message
+            .as_second_factor(way.sort())
+            .asked_by(caller.address);
         state.mailer.send(message);
     }
     Ok(())
