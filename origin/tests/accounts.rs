@@ -286,6 +286,49 @@ async fn no_request_of_a_stranger_ends_a_registration_or_takes_its_password() {
         .expect(401, "credentials_invalid");
 }
 
+/// By the address alone one guess is of every code that waits for it.
+#[tokio::test]
+async fn a_guess_counts_for_each_code_that_it_is_compared_with() {
+    let origin = Origin::with(|config| config.otp.failures_per_day = 5).await;
+    let mut codes = Vec::new();
+    for password in [
+        PASSWORD,
+        "the stranger's password",
+        "a third one's password",
+    ] {
+        codes.push(begun(&origin, password).await["code"].clone());
+    }
+    let counted = async || {
+        let mut reader = origin.state.db.read().await.unwrap();
+        let count = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM code_failures");
+        count.fetch_one(&mut *reader).await.unwrap()
+    };
+    let verify = async |code: &Value| {
+        let body = json!({"email": ALICE, "code": code});
+        origin.post("/register/verify", body).await
+    };
+    let wrong = (0..4).map(|n| json!(format!("{n:06}")));
+    let wrong = wrong.into_iter().find(|code| !codes.contains(code));
+    let wrong = wrong.unwrap();
+    verify(&wrong).await.expect(400, "code_invalid");
+    assert_eq!(counted().await, 3);
+    // Two are left, for two of the three.
+    verify(&wrong).await.expect(400, "code_invalid");
+    assert_eq!(counted().await, 5);
+    for code in &codes {
+        verify(code).await.expect(400, "code_invalid");
+    }
+    assert_eq!(counted().await, 5);
+    // A right one takes all that it was counted as back.
+    origin.advance(86_400);
+    let mut codes = Vec::new();
+    for password in [PASSWORD, "the stranger's password"] {
+        codes.push(begun(&origin, password).await["code"].clone());
+    }
+    verify(&codes[1]).await.expect(200, "");
+    assert_eq!(counted().await, 5);
+}
+
 #[tokio::test]
 async fn the_oldest_of_three_registrations_gives_way_to_a_fourth() {
     let origin = Origin::with(|config| config.otp.sends_per_hour = 10).await;

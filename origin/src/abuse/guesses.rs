@@ -41,6 +41,16 @@ pub enum Admission {
     TurnedOff,
 }
 
+impl Admission {
+    /// The count, where there is one.
+    pub const fn counted(self) -> Option<Counted> {
+        match self {
+            Self::Counted(counted) => Some(counted),
+            Self::Off | Self::TurnedOff => None,
+        }
+    }
+}
+
 /// Counts a guess before it is compared, unless codes are off for the subject.
 ///
 /// With `lasting` they stay off until another proof. Without an account nobody could give one:

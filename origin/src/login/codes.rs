@@ -132,7 +132,7 @@ pub struct Guess {
     /// The device that it was counted at, where that is trusted.
     pub device: Option<devices::Trusted>,
     token_hash: Vec<u8>,
-    counted: Option<Counted>,
+    counted: Vec<Counted>,
     guessed_at: Timestamp,
 }
 
@@ -451,8 +451,8 @@ async fn guess_by(
     let mut tx = state.db.write().await?;
     let places = purpose.places();
     let rows = sqlx::query(match column {
-        // Of several that wait for one address a guess is one of each: a code has its tries, and the
-        // address's guesses are counted below.
+        // Of several that wait for one address a guess is one of each: of a code's tries, and of the
+        // address's, which are counted below.
         "recipient" => {
             "UPDATE one_time_codes SET unbound_tries = unbound_tries + 1
              WHERE purpose IN ($1, $2, $3) AND recipient = $4 AND unbound_tries < $5
@@ -473,7 +473,8 @@ async fn guess_by(
     .bind(now)
     .fetch_all(&mut *tx)
     .await?;
-    let candidates: Vec<Candidate> = rows.iter().map(Candidate::read).collect::<Result<_, _>>()?;
+    let mut candidates: Vec<Candidate> =
+        rows.iter().map(Candidate::read).collect::<Result<_, _>>()?;
     let Some(recipient) = candidates.first().map(|candidate| candidate.recipient) else {
         let refusal = why_not(&mut tx, purpose, column, found_by, now).await?;
         tx.rollback().await?;
@@ -493,6 +494,8 @@ async fn guess_by(
         device,
         on_device,
     } = admitted;
+    let first = admission.and_then(Admission::counted);
+    let counted = count_each(state, &mut tx, &subject, first, &mut candidates, now).await?;
     // With what was counted until here a guess that comes too soon is rolled back.
     if let (Some(Admission::Counted(_)), false, Some(guessed)) = (admission, on_device, guessed) {
         delay::count(state, &mut tx, guessed).await?;
@@ -509,13 +512,9 @@ async fn guess_by(
     }
     tx.commit().await?;
     state.mailer.deliver(told);
-    let counted = match admission {
-        None => None,
-        Some(Admission::Counted(counted)) => Some(counted),
-        Some(Admission::Off | Admission::TurnedOff) => {
-            return Err(Error::CodeInvalid("codes are off for the account"));
-        }
-    };
+    if matches!(admission, Some(Admission::Off | Admission::TurnedOff)) {
+        return Err(Error::CodeInvalid("codes are off for the account"));
+    }
     let mut right = None;
     for candidate in candidates {
         if is_right(state, purpose, code, on.names, &candidate)? {
@@ -536,6 +535,28 @@ async fn guess_by(
         counted,
         guessed_at: now,
     })
+}
+
+/// Counts a guess that was counted once as often as it has candidates: by the address alone it is one of
+/// each code that waits. Those that no count is left for are not compared.
+async fn count_each(
+    state: &State,
+    connection: &mut AnyConnection,
+    subject: &Subject,
+    first: Option<Counted>,
+    candidates: &mut Vec<Candidate>,
+    now: Timestamp,
+) -> Result<Vec<Counted>, Error> {
+    let bounds = state.config.otp.bounds();
+    let mut counted: Vec<Counted> = first.into_iter().collect();
+    while !counted.is_empty() && counted.len() < candidates.len() {
+        let more = guesses::count(connection, bounds, &state.random, subject, false, now).await?;
+        match more.counted() {
+            Some(more) => counted.push(more),
+            None => candidates.truncate(counted.len()),
+        }
+    }
+    Ok(counted)
 }
 
 /// How a guess was counted.
@@ -705,10 +726,10 @@ pub async fn consume(
 /// # Errors
 /// When the database fails.
 pub async fn release(connection: &mut AnyConnection, guess: &Guess) -> Result<(), Error> {
-    match guess.counted {
-        Some(counted) => guesses::take_back(connection, counted).await,
-        None => Ok(()),
+    for counted in &guess.counted {
+        guesses::take_back(connection, *counted).await?;
     }
+    Ok(())
 }
 
 /// Ends whatever code waits for `recipient`, of whoever's request.
