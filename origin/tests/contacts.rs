@@ -555,6 +555,61 @@ async fn the_book_is_bounded_and_so_are_the_messages() {
     assert!(origin.message("a3@example.org").is_none());
 }
 
+/// An account costs nothing.
+#[tokio::test]
+async fn strangers_end_no_code_for_an_address_and_use_up_none() {
+    let origin = Origin::new().await;
+    let alice = Person::new_user(&origin, ALICE).await;
+    let mut strangers = Vec::new();
+    for n in 0..4 {
+        strangers.push(Person::new_user(&origin, &format!("stranger{n}@example.com")).await);
+    }
+    // What came first decides the order, and the clock stands still.
+    origin.advance(1);
+    let asked = begin(&origin, &alice, SECOND).await;
+    let code = origin.code(SECOND);
+    for _ in 0..3 {
+        let reply = begin(&origin, &strangers[0], SECOND).await;
+        assert_eq!(reply.status, 202, "{:?}", reply.body);
+    }
+    let strangers_token = {
+        let reply = begin(&origin, &strangers[1], SECOND).await;
+        reply.text("contact_token").to_owned()
+    };
+    let strangers_code = origin.code(SECOND);
+    // The owner's is as good as before, and may be asked for again.
+    let again = begin(&origin, &alice, SECOND).await;
+    assert_eq!(again.status, 202, "{:?}", again.body);
+    let new = origin.code(SECOND);
+    finish(&origin, &alice, asked.text("contact_token"), &code)
+        .await
+        .expect(400, "code_invalid");
+    let token = again.text("contact_token");
+    finish(&origin, &alice, token, &new).await.expect(200, "");
+    // What waited for others is good for nobody.
+    for person in [&alice, &strangers[1]] {
+        finish(&origin, person, &strangers_token, &strangers_code)
+            .await
+            .expect(400, "code_invalid");
+    }
+    assert_eq!(addresses(&origin, &alice).await, [ALICE, SECOND]);
+    // An address gets as many messages as four accounts may ask for.
+    origin.advance(3_600);
+    for n in 0..4 {
+        let stranger = Person::log_in(&origin, &format!("stranger{n}@example.com")).await;
+        for _ in 0..3 {
+            let reply = begin(&origin, &stranger, "third@example.org").await;
+            assert_eq!(reply.status, 202, "{:?}", reply.body);
+        }
+    }
+    let alice = Person::log_in(&origin, ALICE).await;
+    begin(&origin, &alice, "third@example.org")
+        .await
+        .expect(429, "rate_limited");
+    let other = begin(&origin, &alice, "fourth@example.org").await;
+    assert_eq!(other.status, 202);
+}
+
 /// Whoever set an unproved account up may be a stranger.
 #[tokio::test]
 async fn nothing_is_added_beside_an_address_that_nobody_proved() {

@@ -56,8 +56,28 @@ pub enum CodeFor {
     TrustedLogin,
     /// Completing a login whose first factor was proved, or proving within a session who one is.
     SecondFactor,
-    /// Proving an address that is added to an account.
-    Contact,
+    /// Proving an address that is added to an account. Of one address each account has a code of its
+    /// own: an account costs nothing, and a stranger's must not end or use up what the owner of the
+    /// address asked for.
+    Contact(Account),
+}
+
+/// An account as the place of a code has it: a keyed hash, so that the table does not say whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account(u128);
+
+impl Account {
+    /// That of `user_id`.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn new(state: &State, user_id: UserId) -> Result<Self, Error> {
+        let parts: [&[u8]; 2] = [b"account", user_id.as_bytes()];
+        let mac = state.vault.mac(Purpose::Code, &parts)?;
+        let mut half = [0; 16];
+        half.copy_from_slice(&mac[..16]);
+        Ok(Self(u128::from_be_bytes(half)))
+    }
 }
 
 impl CodeFor {
@@ -68,7 +88,7 @@ impl CodeFor {
             Self::Login => "login",
             Self::TrustedLogin => sends::TRUSTED,
             Self::SecondFactor => sends::SECOND_FACTOR,
-            Self::Contact => "contact",
+            Self::Contact(_) => "contact",
         }
     }
 
@@ -77,8 +97,10 @@ impl CodeFor {
         match self {
             Self::Registration => REGISTRATIONS.map(Cow::Borrowed),
             Self::SecondFactor => SECOND_FACTORS.map(Cow::Borrowed),
-            Self::Login | Self::TrustedLogin | Self::Contact => {
-                [self.as_str(); 3].map(Cow::Borrowed)
+            Self::Login | Self::TrustedLogin => [self.as_str(); 3].map(Cow::Borrowed),
+            Self::Contact(account) => {
+                let place = Cow::from(format!("contact-{:032x}", account.0));
+                [place.clone(), place.clone(), place]
             }
         }
     }

@@ -48,6 +48,10 @@ const MAX_CONTACTS: usize = 10;
 /// The word under which requests to add an address are counted by account.
 const REQUESTS: &str = "contact-account";
 
+/// As how many accounts may ask for one address in an hour as often as each may. Strangers' requests take
+/// none of the owner's until there are so many of them, and one address gets no more messages than this.
+const ACCOUNTS_AT_AN_ADDRESS: u32 = 4;
+
 /// How long a change can be taken back: as long as somebody may be away for a weekend.
 const UNDO: Duration = Duration::from_hours(72);
 
@@ -139,6 +143,11 @@ struct Pending {
     spelling: String,
 }
 
+/// What codes to add an address to the account are for.
+fn purpose(state: &State, user_id: UserId) -> Result<CodeFor, Error> {
+    Ok(CodeFor::Contact(codes::Account::new(state, user_id)?))
+}
+
 /// Sends a code to an address that is to be added; the token that the code is bound to comes back
 /// whether or not somebody else has the address.
 async fn begin(
@@ -156,7 +165,9 @@ async fn begin(
     if address.kind() == Kind::Phone {
         sends::pace(state, &mut tx, &blind, now).await?;
     }
-    sends::count(&mut tx, CodeFor::Contact.as_str(), &blind, limit, now).await?;
+    let purpose = purpose(state, user_id)?;
+    let most = limit.saturating_mul(ACCOUNTS_AT_AN_ADDRESS);
+    sends::count(&mut tx, purpose.as_str(), &blind, most, now).await?;
     state.limiter.message()?;
     let held = entries(state, &mut tx, user_id).await?;
     let looked_up = super::look_up(&state.vault, &mut tx, address.kind(), &blind).await?;
@@ -182,7 +193,6 @@ async fn begin(
         spelling: looked_up.spelling(state, address)?,
     };
     let payload = serde_json::to_vec(&pending).map_err(|_| Error::internal("contact as JSON"))?;
-    let purpose = CodeFor::Contact;
     let issued = codes::issue(state, &mut tx, purpose, &blind, &payload, !taken).await?;
     let page = state.config.accounts.contact_url.as_deref();
     let to = (pending.kind, &issued.token);
@@ -257,12 +267,13 @@ async fn prove(
     shown: &Shown,
     end_other_sessions: bool,
 ) -> Result<Vec<Contact>, Error> {
+    let purpose = purpose(state, user_id)?;
     let proof = match shown {
         Shown::Code(token, code) => {
             let key = codes::Key::Token(token);
-            Proof::Code(codes::guess(state, CodeFor::Contact, key, code).await?)
+            Proof::Code(codes::guess(state, purpose, key, code).await?)
         }
-        Shown::Link(token) => links::find(state, CodeFor::Contact, token).await?,
+        Shown::Link(token) => links::find(state, purpose, token).await?,
     };
     let pending: Pending = serde_json::from_slice(proof.payload())
         .map_err(|_| Error::internal("stored contact is not JSON"))?;
@@ -271,7 +282,7 @@ async fn prove(
     }
     let now = state.clock.now();
     let mut tx = state.db.write().await?;
-    proof.consume(state, &mut tx, CodeFor::Contact).await?;
+    proof.consume(state, &mut tx, purpose).await?;
     if !super::store::hold(&mut tx, user_id, now).await? {
         return Err(Error::NotFound);
     }
