@@ -91,6 +91,21 @@ async fn whatever_is_changed_in_the_database_shows() {
         ("UPDATE audit_events SET details_hash = id WHERE sequence = 3", Broken::Changed(3)),
         ("UPDATE audit_events SET hash = 'x' WHERE sequence = 3", Broken::Changed(3)),
         ("UPDATE audit_events SET details = id WHERE sequence = 3", Broken::Details(3)),
+        // What SQLite keeps in a column whatever its type, and no event was ever written with.
+        ("UPDATE audit_events SET occurred_at = 'x' WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET id = 'x' WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET kind = X'00' WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET hash = X'00' WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET user_id = X'00' WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET session_id = 1.5 WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET reason = CAST(X'FF' AS TEXT) WHERE sequence = 3", Broken::Changed(3)),
+        ("UPDATE audit_events SET details = 'x' WHERE sequence = 3", Broken::Details(3)),
+        (
+            "UPDATE audit_events SET details = CAST(X'FF' AS TEXT) WHERE sequence = 3",
+            Broken::Details(3),
+        ),
+        ("UPDATE audit_events SET sequence = 'x' WHERE sequence = 3", Broken::Missing(3)),
+        ("UPDATE audit_events SET sequence = 1.5 WHERE sequence = 3", Broken::Missing(3)),
         (
             "UPDATE audit_events SET details =
                  (SELECT details FROM audit_events AS other WHERE other.sequence = 2)
@@ -257,6 +272,60 @@ async fn retention_takes_from_the_beginning_and_the_rest_holds() {
     revocation::clean(&origin.state).await.unwrap();
     let sound = verify(&origin.state, None).await.unwrap();
     assert_eq!((sound.events, sound.end.sequence), (0, 2));
+}
+
+#[tokio::test]
+async fn an_event_that_cannot_be_read_hides_no_other_and_stops_no_upkeep() {
+    for change in [
+        "id = 'x'",
+        "occurred_at = 'x'",
+        "kind = X'00'",
+        "reason = CAST(X'FF' AS TEXT)",
+        "session_id = X'00'",
+        "details_hash = 'x'",
+        "details = 'x'",
+        "details = X'00'",
+        "details = CAST(X'FF' AS TEXT)",
+        "hash = X'00'",
+        "sequence = 'x'",
+        "sequence = 1.5",
+    ] {
+        let (origin, user) = with_events(3).await;
+        let token = keep::open(&origin.state, user).await.access_token;
+        let sql = format!("UPDATE audit_events SET {change} WHERE sequence = 2");
+        execute(&origin.state, &sql).await;
+        for path in [
+            format!("/api/v1/auth/security-events/{user}"),
+            "/api/v1/admin/audit".to_owned(),
+        ] {
+            let reply = origin.call(Method::GET, &path, Some(&token), None).await;
+            let reply = reply.expect(200, "");
+            let found = reply.body["events"].as_array().unwrap();
+            let numbers: Vec<i64> = found
+                .iter()
+                .filter(|event| event.get("unreadable").is_none())
+                .map(|event| event["sequence"].as_i64().unwrap())
+                .collect();
+            assert_eq!(numbers, [3, 1], "{change}");
+            // One without a number, or at no time, is nowhere in an order by number or time.
+            let is_placeless = change.starts_with("sequence") || change.starts_with("occurred_at");
+            let event = found.iter().find(|event| event["sequence"] == 2);
+            assert_eq!(event.is_none(), is_placeless, "{change}");
+            assert!(event.is_none_or(|event| event["unreadable"] == true));
+        }
+        let copy = "/api/v1/auth/account/export";
+        let copy = origin.call(Method::GET, copy, Some(&token), None).await;
+        assert_ne!(copy.status, 500, "{change}");
+        // Also where the last event that is removed is this one.
+        execute(
+            &origin.state,
+            "UPDATE audit_events SET occurred_at = 0 WHERE sequence = 1",
+        )
+        .await;
+        revocation::clean(&origin.state).await.unwrap();
+        origin.advance(401 * 86_400);
+        revocation::clean(&origin.state).await.unwrap();
+    }
 }
 
 #[tokio::test]

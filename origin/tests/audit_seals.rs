@@ -101,6 +101,25 @@ async fn behind_whatever_was_altered_another_trail_begins() {
             5,
             "the ends of the trail are not as they were signed",
         ),
+        // What cannot be read is sealed as it stands.
+        (
+            "UPDATE audit_events SET occurred_at = 'x' WHERE sequence = 3",
+            5,
+            5,
+            "event 3 was changed",
+        ),
+        (
+            "UPDATE audit_events SET reason = CAST(X'FF' AS TEXT) WHERE sequence = 3",
+            5,
+            5,
+            "event 3 was changed",
+        ),
+        (
+            "UPDATE audit_events SET sequence = 'x' WHERE sequence = 5",
+            4,
+            5,
+            "event 5 is missing",
+        ),
     ] {
         let (mut origin, user) = with_events().await;
         execute(&origin.state, sql).await;
@@ -121,6 +140,32 @@ async fn behind_whatever_was_altered_another_trail_begins() {
         let sound = verify(&origin.state, None).await.unwrap();
         assert_eq!(sound.seals, [seal], "{sql}");
         assert_eq!((sound.events, sound.end.sequence), (3, last + 3), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_and_was_sealed_stays_as_it_was_or_it_shows() {
+    for (before, after) in [
+        ("occurred_at = 'x'", "occurred_at = 'y'"),
+        ("occurred_at = 'x'", "occurred_at = 0"),
+        ("kind = X'00'", "kind = X'01'"),
+        ("kind = X'00'", "reason = X'00'"),
+        ("user_id = X'00'", "user_id = NULL"),
+        (
+            "reason = CAST(X'FF' AS TEXT)",
+            "reason = CAST(X'FE' AS TEXT)",
+        ),
+        ("reason = CAST(X'FF' AS TEXT)", "reason = X'FF'"),
+    ] {
+        let (origin, user) = with_events().await;
+        let set = |change: &str| format!("UPDATE audit_events SET {change} WHERE sequence = 3");
+        execute(&origin.state, &set(before)).await;
+        begin(&origin.state).await;
+        record(&origin.state, user).await;
+        assert_eq!(verify(&origin.state, None).await.unwrap().events, 2);
+        execute(&origin.state, &set(after)).await;
+        let found = verify(&origin.state, None).await;
+        assert_eq!(found, Err(Broken::Sealed(5)), "{before}, {after}");
     }
 }
 

@@ -141,6 +141,15 @@ pub(crate) struct AuditEvent {
     /// The value after.
     #[serde(skip_serializing_if = "Option::is_none")]
     new: Option<Value>,
+    /// `true` where not all that stands there can be read: it is not what the server wrote, or was sealed
+    /// under a key that it does not have. What cannot is empty or left out. Absent otherwise.
+    #[serde(skip_serializing_if = "is_false")]
+    unreadable: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A page of the trail, newest first.
@@ -228,9 +237,8 @@ pub(crate) async fn of_account(
         ..Search::default()
     };
     let rows = store::search(connection, &search, MOST_OF_ACCOUNT).await?;
-    rows.into_iter()
-        .map(|row| show(state, row, Some(user_id)))
-        .collect()
+    let events = rows.into_iter().map(|row| show(state, row, Some(user_id)));
+    Ok(events.collect())
 }
 
 async fn page(
@@ -242,31 +250,36 @@ async fn page(
     let mut connection = state.db.read().await?;
     let mut rows = store::search(&mut connection, search, size.rows()).await?;
     let next = size.cut(&mut rows, |row| row.sequence);
-    let events = rows
-        .into_iter()
-        .map(|row| show(state, row, reader))
-        .collect::<Result<_, _>>()?;
-    Ok(AuditEvents { events, next })
+    let events = rows.into_iter().map(|row| show(state, row, reader));
+    Ok(AuditEvents {
+        events: events.collect(),
+        next,
+    })
 }
 
 /// An event as `reader` sees it: whose account it is, or nobody in particular for administrators.
 ///
 /// From where somebody else acted, an administrator say, is that person's data and not the reader's.
-fn show(state: &State, row: Row, reader: Option<UserId>) -> Result<AuditEvent, Error> {
+/// What somebody altered so that it cannot be read keeps nobody from reading the rest.
+fn show(state: &State, row: Row, reader: Option<UserId>) -> AuditEvent {
     let link = row.link;
     let is_of_another = reader.is_some_and(|reader| {
         link.actor.starts_with("user ") && link.actor != Actor::User(reader).to_string()
     });
     let details = match row.details {
-        None => Details::default(),
-        Some(sealed) => {
-            let json = state.vault.open(Purpose::Audit, &link.id, &sealed)?;
-            serde_json::from_slice(&json).map_err(|_| Error::internal("details of an event"))?
-        }
+        None => Some(Details::default()),
+        Some(sealed) => open(state, &link.id, &sealed),
     };
-    Ok(AuditEvent {
+    let unreadable = row.unreadable.is_some() || details.is_none();
+    let details = details.unwrap_or_default();
+    let is_timeless = row.unreadable.is_some() && link.occurred_at.micros() == 0;
+    AuditEvent {
         sequence: row.sequence,
-        occurred_at: rfc3339(link.occurred_at),
+        occurred_at: if is_timeless {
+            String::new()
+        } else {
+            rfc3339(link.occurred_at)
+        },
         kind: link.kind,
         outcome: link.outcome,
         reason: link.reason,
@@ -279,5 +292,12 @@ fn show(state: &State, row: Row, reader: Option<UserId>) -> Result<AuditEvent, E
         user_agent: details.user_agent.filter(|_| !is_of_another),
         old: details.old,
         new: details.new,
-    })
+        unreadable,
+    }
+}
+
+/// What is sealed beside the event `id`, if that is what the server sealed.
+fn open(state: &State, id: &[u8], sealed: &[u8]) -> Option<Details> {
+    let json = state.vault.open(Purpose::Audit, id, sealed).ok()?;
+    serde_json::from_slice(&json).ok()
 }

@@ -215,8 +215,12 @@ async fn digest(
             if row.sequence > last {
                 break 'events;
             }
-            // The hash that is stored, and all that it should cover.
+            // The hash that is stored, and all that it should cover; what cannot be read, as it is.
             hasher.update(chain::hash(&row.hash, row.sequence, &row.link));
+            if let Some(unreadable) = &row.unreadable {
+                hasher.update(b"!");
+                hasher.update(unreadable);
+            }
             at = row.sequence;
             events += 1;
         }

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use sha2::{Digest as _, Sha256};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
+use sqlx::{Any, AnyConnection, AssertSqlSafe, Decode, Row as _, Type};
 
 use super::chain::{self, End, Link};
 use super::seals;
@@ -20,6 +21,16 @@ pub(super) struct Row {
     /// Sealed; none once erased.
     pub(super) details: Option<Vec<u8>>,
     pub(super) hash: String,
+    /// SHA-256 of what stands there, where not all of it can be read: somebody put in a column what no
+    /// event was ever written with. What can be read is read.
+    pub(super) unreadable: Option<String>,
+}
+
+impl Row {
+    /// Whether all of it can be read, and its hash is `hash`.
+    pub(super) fn has_hash(&self, hash: &str) -> bool {
+        self.unreadable.is_none() && self.hash == hash
+    }
 }
 
 /// Both ends, and the MAC over them.
@@ -177,29 +188,61 @@ pub(super) async fn append(
     write_head(vault, connection, &head.start, &end, signed).await
 }
 
+/// What the chain covers of an event, by name; the details stand apart, since they may be erased.
+macro_rules! chained {
+    () => {
+        "id, occurred_at, kind, outcome, reason, actor, user_id, session_id, request_id, details_hash, hash"
+    };
+}
+
+/// Nothing whose number is none. SQLite keeps what it is given, whatever the column's type; such a row
+/// is in no order, and the number that it should have is missing.
+macro_rules! numbered {
+    () => {
+        "CAST(sequence AS BIGINT) = sequence"
+    };
+}
+
 /// Events behind the number `after`, in order.
 pub(super) async fn after(
     connection: &mut AnyConnection,
     after: i64,
     limit: i64,
 ) -> Result<Vec<Row>, Error> {
-    let rows = sqlx::query(
-        "SELECT sequence, id, occurred_at, kind, outcome, reason, actor, user_id, session_id,
-                request_id, details, details_hash, hash
-         FROM audit_events WHERE sequence > $1 ORDER BY sequence LIMIT $2",
-    )
+    let rows = sqlx::query(concat!(
+        "SELECT sequence, details, ",
+        chained!(),
+        " FROM audit_events WHERE sequence > $1 AND ",
+        numbered!(),
+        " ORDER BY sequence LIMIT $2"
+    ))
     .bind(after)
     .bind(limit)
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
+    .await;
+    if !is_undecodable(&rows) {
+        return rows?.iter().map(read).collect();
+    }
+    let numbers = sqlx::query_scalar(concat!(
+        "SELECT sequence FROM audit_events WHERE sequence > $1 AND ",
+        numbered!(),
+        " ORDER BY sequence LIMIT $2"
+    ))
+    .bind(after)
+    .bind(limit)
+    .fetch_all(&mut *connection)
     .await?;
-    rows.iter().map(read).collect()
+    one_by_one(connection, numbers).await
 }
 
 /// The largest number of an event; 0 without any.
 pub(super) async fn last(connection: &mut AnyConnection) -> Result<i64, Error> {
-    let row = sqlx::query("SELECT COALESCE(MAX(sequence), 0) AS last FROM audit_events")
-        .fetch_one(connection)
-        .await?;
+    let row = sqlx::query(concat!(
+        "SELECT COALESCE(MAX(sequence), 0) AS last FROM audit_events WHERE ",
+        numbered!()
+    ))
+    .fetch_one(connection)
+    .await?;
     Ok(row.try_get("last")?)
 }
 
@@ -220,69 +263,224 @@ pub(super) struct Search<'a> {
 
 /// The text of a search, with one condition more or none.
 macro_rules! searching {
-    ($condition:literal) => {
+    ($columns:expr, $condition:literal) => {
         concat!(
-            "SELECT sequence, id, occurred_at, kind, outcome, reason, actor, user_id, session_id,
-                    request_id, details, details_hash, hash
-             FROM audit_events
+            "SELECT ",
+            $columns,
+            " FROM audit_events
              WHERE sequence < $1 AND occurred_at >= $2 AND occurred_at < $3
                AND ($4 = '' OR kind = $4) AND ($5 = '' OR outcome = $5)
                AND ($6 = '' OR actor = $6) AND ($7 = '' OR request_id = $7)
-               AND ($8 = 0 OR session_id = $9) ",
+               AND ($8 = 0 OR session_id = $9) AND ",
+            numbered!(),
             $condition,
             " ORDER BY sequence DESC LIMIT $10"
         )
     };
 }
 
-/// Somebody's events have a text of their own: an index finds them, which a condition with an
-/// alternative does not use.
+/// The search for these columns. Somebody's events have a text of their own: an index finds them, which
+/// a condition with an alternative does not use.
+macro_rules! search {
+    ($search:expr, $limit:expr, $columns:expr) => {{
+        let (search, limit): (&Search<'_>, i64) = ($search, $limit);
+        let query = match search.user {
+            None => sqlx::query(searching!($columns, "")),
+            Some(_) => sqlx::query(searching!($columns, " AND user_id = $11")),
+        };
+        let query = query
+            .bind(search.before.unwrap_or(i64::MAX))
+            .bind(search.since.unwrap_or(Timestamp::from_micros(0)))
+            .bind(search.until.unwrap_or(Timestamp::from_micros(i64::MAX)))
+            .bind(search.kind.unwrap_or_default())
+            .bind(search.outcome.unwrap_or_default())
+            .bind(search.actor.unwrap_or_default())
+            .bind(search.request.unwrap_or_default())
+            .bind(i64::from(search.session.is_some()))
+            .bind(search.session.unwrap_or(SessionId::from_bytes([0; 16])))
+            .bind(limit);
+        match search.user {
+            None => query,
+            Some(user) => query.bind(user),
+        }
+    }};
+}
+
 pub(super) async fn search(
     connection: &mut AnyConnection,
     search: &Search<'_>,
     limit: i64,
 ) -> Result<Vec<Row>, Error> {
-    let query = match search.user {
-        None => sqlx::query(searching!("")),
-        Some(_) => sqlx::query(searching!("AND user_id = $11")),
-    };
-    let query = query
-        .bind(search.before.unwrap_or(i64::MAX))
-        .bind(search.since.unwrap_or(Timestamp::from_micros(0)))
-        .bind(search.until.unwrap_or(Timestamp::from_micros(i64::MAX)))
-        .bind(search.kind.unwrap_or_default())
-        .bind(search.outcome.unwrap_or_default())
-        .bind(search.actor.unwrap_or_default())
-        .bind(search.request.unwrap_or_default())
-        .bind(i64::from(search.session.is_some()))
-        .bind(search.session.unwrap_or(SessionId::from_bytes([0; 16])))
-        .bind(limit);
-    let query = match search.user {
-        None => query,
-        Some(user) => query.bind(user),
-    };
-    let rows = query.fetch_all(connection).await?;
-    rows.iter().map(read).collect()
+    let rows = search!(search, limit, concat!("sequence, details, ", chained!()))
+        .fetch_all(&mut *connection)
+        .await;
+    if !is_undecodable(&rows) {
+        return rows?.iter().map(read).collect();
+    }
+    let rows = search!(search, limit, "sequence")
+        .fetch_all(&mut *connection)
+        .await?;
+    let numbers = rows.iter().map(|row| row.try_get("sequence"));
+    let numbers = numbers.collect::<Result<_, _>>()?;
+    one_by_one(connection, numbers).await
+}
+
+/// Whether rows could not be fetched for what stands in one of them: text that is none, which only
+/// SQLite keeps.
+fn is_undecodable<T>(rows: &Result<T, sqlx::Error>) -> bool {
+    matches!(
+        rows,
+        Err(sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. })
+    )
+}
+
+/// The events with these numbers, each by itself, so that one that cannot be fetched keeps none of the
+/// others from being read.
+async fn one_by_one(connection: &mut AnyConnection, numbers: Vec<i64>) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::with_capacity(numbers.len());
+    for number in numbers {
+        let details = sqlx::query("SELECT details FROM audit_events WHERE sequence = $1")
+            .bind(number)
+            .fetch_optional(&mut *connection)
+            .await;
+        let details = if is_undecodable(&details) {
+            // Sealed by nobody.
+            Some(Vec::new())
+        } else {
+            details?.and_then(|row| read_details(&row))
+        };
+        let found = sqlx::query(concat!(
+            "SELECT ",
+            chained!(),
+            " FROM audit_events WHERE sequence = $1"
+        ))
+        .bind(number)
+        .fetch_optional(&mut *connection)
+        .await;
+        if is_undecodable(&found) {
+            let unreadable = Some(hash_bytes(connection, number).await?);
+            rows.push(Row {
+                sequence: number,
+                link: Link::unreadable(),
+                details,
+                hash: String::new(),
+                unreadable,
+            });
+        } else if let Some(row) = found? {
+            rows.push(read_chained(&row, number, details));
+        }
+    }
+    Ok(rows)
+}
+
+/// What the chain covers of an event, by name.
+const CHAINED: [&str; 11] = [
+    "id",
+    "occurred_at",
+    "kind",
+    "outcome",
+    "reason",
+    "actor",
+    "user_id",
+    "session_id",
+    "request_id",
+    "details_hash",
+    "hash",
+];
+
+/// SHA-256 of the bytes of a row that cannot be fetched otherwise; for SQLite, which alone has such rows.
+async fn hash_bytes(connection: &mut AnyConnection, number: i64) -> Result<String, Error> {
+    let row = sqlx::query(
+        "SELECT CAST(id AS BLOB) AS id, CAST(occurred_at AS BLOB) AS occurred_at,
+                CAST(kind AS BLOB) AS kind, CAST(outcome AS BLOB) AS outcome,
+                CAST(reason AS BLOB) AS reason, CAST(actor AS BLOB) AS actor,
+                CAST(user_id AS BLOB) AS user_id, CAST(session_id AS BLOB) AS session_id,
+                CAST(request_id AS BLOB) AS request_id,
+                CAST(details_hash AS BLOB) AS details_hash, CAST(hash AS BLOB) AS hash
+         FROM audit_events WHERE sequence = $1",
+    )
+    .bind(number)
+    .fetch_one(connection)
+    .await?;
+    Ok(hash_values(&row))
+}
+
+/// SHA-256 of what stands in a row, of whatever type it is.
+fn hash_values(row: &AnyRow) -> String {
+    let mut hasher = Sha256::new();
+    for name in CHAINED {
+        let (sort, bytes) = if let Ok(number) = row.try_get::<Option<i64>, _>(name) {
+            let number = number.map(i64::to_be_bytes);
+            (b'i', number.map(Vec::from).unwrap_or_default())
+        } else if let Ok(number) = row.try_get::<f64, _>(name) {
+            (b'f', number.to_be_bytes().to_vec())
+        } else if let Ok(text) = row.try_get::<String, _>(name) {
+            (b't', text.into_bytes())
+        } else {
+            (b'b', row.try_get(name).unwrap_or_default())
+        };
+        hasher.update([sort]);
+        hasher.update((bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    }
+    chain::hex(&hasher.finalize())
 }
 
 fn read(row: &AnyRow) -> Result<Row, Error> {
-    Ok(Row {
-        sequence: row.try_get("sequence")?,
-        link: Link {
-            id: row.try_get("id")?,
-            occurred_at: row.try_get("occurred_at")?,
-            kind: row.try_get("kind")?,
-            outcome: row.try_get("outcome")?,
-            reason: row.try_get("reason")?,
-            actor: row.try_get("actor")?,
-            user_id: row.try_get("user_id")?,
-            session_id: row.try_get("session_id")?,
-            request_id: row.try_get("request_id")?,
-            details_hash: row.try_get("details_hash")?,
-        },
-        details: row.try_get("details")?,
-        hash: row.try_get("hash")?,
-    })
+    Ok(read_chained(
+        row,
+        row.try_get("sequence")?,
+        read_details(row),
+    ))
+}
+
+/// What is sealed beside an event; what is no bytes is nothing that ever was.
+fn read_details(row: &AnyRow) -> Option<Vec<u8>> {
+    row.try_get("details").unwrap_or_else(|_| Some(Vec::new()))
+}
+
+/// A row as far as it can be read.
+fn read_chained(row: &AnyRow, sequence: i64, details: Option<Vec<u8>>) -> Row {
+    let mut columns = Columns {
+        row,
+        unreadable: false,
+    };
+    let link = Link {
+        id: columns.take("id"),
+        occurred_at: Timestamp::from_micros(columns.take("occurred_at")),
+        kind: columns.take("kind"),
+        outcome: columns.take("outcome"),
+        reason: columns.take("reason"),
+        actor: columns.take("actor"),
+        user_id: columns.take("user_id"),
+        session_id: columns.take("session_id"),
+        request_id: columns.take("request_id"),
+        details_hash: columns.take("details_hash"),
+    };
+    let hash = columns.take("hash");
+    let unreadable = columns.unreadable.then(|| hash_values(row));
+    Row {
+        sequence,
+        link,
+        details,
+        hash,
+        unreadable,
+    }
+}
+
+struct Columns<'r> {
+    row: &'r AnyRow,
+    /// Whether one was of another type than it is written with.
+    unreadable: bool,
+}
+
+impl<'r> Columns<'r> {
+    fn take<T: Default + Decode<'r, Any> + Type<Any>>(&mut self, name: &str) -> T {
+        self.row.try_get(name).unwrap_or_else(|_| {
+            self.unreadable = true;
+            T::default()
+        })
+    }
 }
 
 /// Removes events before `instant`, and lets the chain begin behind the last of them; what was sealed
@@ -296,22 +494,29 @@ pub(super) async fn remove_until(
     let sealed = seals::remove_until(connection, instant).await?;
     let sealed = sealed.unwrap_or(i64::MIN);
     // By number: instants need not be in order where a clock was set back.
-    let last = sqlx::query(
-        "SELECT sequence, hash FROM audit_events
+    let last: Option<i64> = sqlx::query_scalar(concat!(
+        "SELECT sequence FROM audit_events
          WHERE sequence > $3
            AND sequence < (SELECT COALESCE(MIN(sequence), $2) FROM audit_events
-                           WHERE occurred_at >= $1 AND sequence > $3)
-         ORDER BY sequence DESC LIMIT 1",
-    )
+                           WHERE occurred_at >= $1 AND sequence > $3 AND ",
+        numbered!(),
+        ") AND ",
+        numbered!(),
+        " ORDER BY sequence DESC LIMIT 1"
+    ))
     .bind(instant)
     .bind(head.end.sequence + 1)
     .bind(sealed)
     .fetch_optional(&mut *connection)
     .await?;
-    let Some(row) = last else { return Ok(()) };
+    let Some(last) = last else { return Ok(()) };
+    let rows = one_by_one(connection, vec![last]).await?;
     let start = End {
-        sequence: row.try_get("sequence")?,
-        hash: row.try_get("hash")?,
+        sequence: last,
+        hash: rows
+            .into_iter()
+            .next()
+            .map_or(String::new(), |row| row.hash),
     };
     let holds = holds(vault, &head)?;
     let leads = chain::leads(connection, &head.start, &start).await?;

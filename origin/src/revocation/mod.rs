@@ -209,15 +209,22 @@ pub async fn keep_current(state: State) {
     }
 }
 
-/// Removes what no longer matters, of every slice.
+/// Removes what no longer matters, of every slice, whichever of them fails.
 ///
 /// # Errors
-/// When the database fails.
+/// The first, when the database fails.
 pub async fn clean(state: &State) -> Result<(), Error> {
-    state.publisher.remove_expired().await?;
-    sessions::remove_expired(state).await?;
-    events::remove_expired(state).await?;
-    accounts::upkeep(state).await?;
+    let outcomes = [
+        state.publisher.remove_expired().await,
+        sessions::remove_expired(state).await,
+        events::remove_expired(state).await,
+        accounts::upkeep(state).await,
+        remove_counts(state).await,
+    ];
+    outcomes.into_iter().collect()
+}
+
+async fn remove_counts(state: &State) -> Result<(), Error> {
     let mut tx = state.db.write().await?;
     let now = state.clock.now();
     guesses::remove_lifted(&mut tx, now).await?;
