@@ -4,6 +4,8 @@
 mod keep;
 mod support;
 
+use std::time::Duration;
+
 use axum::http::Method;
 use edgekeep_origin::app::State;
 use edgekeep_origin::events::chain::{self, Broken, End, Sound};
@@ -167,6 +169,62 @@ async fn what_cannot_be_read_and_was_sealed_stays_as_it_was_or_it_shows() {
         let found = verify(&origin.state, None).await;
         assert_eq!(found, Err(Broken::Sealed(5)), "{before}, {after}");
     }
+}
+
+#[tokio::test]
+async fn a_trail_is_judged_beside_whoever_writes() {
+    let (origin, _) = with_events().await;
+    let writing = origin.state.db.write().await.unwrap();
+    let begun = seals::begin(&origin.state, "Grace", None);
+    let refused = tokio::time::timeout(Duration::from_secs(3), begun).await;
+    assert!(matches!(refused, Ok(Err(BeginError::Holds))), "{refused:?}");
+    writing.rollback().await.unwrap();
+}
+
+/// Begins a trail behind one that was changed, while a writer does `meanwhile` between its look and its
+/// turn to write.
+async fn begin_while(origin: &Origin, meanwhile: &[&str]) -> Result<Seal, BeginError> {
+    execute(&origin.state, CHANGE).await;
+    let mut writing = origin.state.db.write().await.unwrap();
+    let state = origin.state.clone();
+    let begun = tokio::spawn(async move { seals::begin(&state, "Grace", None).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for sql in meanwhile {
+        sqlx::query(AssertSqlSafe((*sql).to_owned()))
+            .execute(&mut *writing)
+            .await
+            .unwrap();
+    }
+    writing.commit().await.unwrap();
+    begun.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_appended_between_look_and_turn_is_sealed_too() {
+    let (origin, user) = with_events().await;
+    let append =
+        "INSERT INTO audit_events (sequence, id, occurred_at, kind, outcome, reason, actor,
+                                            request_id, details_hash, hash)
+                  SELECT 6, X'00', occurred_at, kind, outcome, reason, actor, request_id,
+                         details_hash, hash
+                  FROM audit_events WHERE sequence = 5";
+    let seal = begin_while(&origin, &[append]).await.unwrap();
+    assert_eq!((seal.last, seal.events), (6, 6));
+    record(&origin.state, user).await;
+    let sound = verify(&origin.state, None).await.unwrap();
+    assert_eq!((sound.events, sound.end.sequence), (2, 8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sealed_of_which_a_part_was_removed_meanwhile() {
+    let (origin, user) = with_events().await;
+    let removal = "DELETE FROM audit_events WHERE sequence = 1";
+    let refused = begin_while(&origin, &[removal]).await;
+    assert!(matches!(refused, Err(BeginError::Overtaken)), "{refused:?}");
+    let seal = begin(&origin.state).await;
+    assert_eq!((seal.number, seal.last, seal.events), (1, 5, 4));
+    record(&origin.state, user).await;
+    assert_eq!(verify(&origin.state, None).await.unwrap().events, 2);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use crate::app::State;
 use crate::events::chain::{self, Broken, End, Sound};
-use crate::events::seals::{self, Seal};
+use crate::events::seals::{self, BeginError, Seal};
 use crate::tokens::keyring::rfc3339;
 
 /// Longest name of who begins a trail, in bytes.
@@ -73,11 +73,15 @@ async fn begin(state: &State, by: &str, yes: bool, through: Option<&End>) -> any
         (1..=MAX_NAME).contains(&by.len()) && !by.contains(char::is_control),
         "--by: expected 1 to {MAX_NAME} printable bytes"
     );
-    if !yes && let Err(broken) = follow(state, through).await? {
-        bail!(
-            "the audit trail does not hold: {broken}. Keep a copy of the database to look at; with \
-             --yes the trail is sealed as it is, and another begins behind it"
-        );
+    if !yes {
+        // Nothing is sealed that was not said first, whatever becomes of the trail meanwhile.
+        match follow(state, through).await? {
+            Ok(_) => return Err(BeginError::Holds.into()),
+            Err(broken) => bail!(
+                "the audit trail does not hold: {broken}. Keep a copy of the database to look at; \
+                 with --yes the trail is sealed as it is, and another begins behind it"
+            ),
+        }
     }
     let seal = seals::begin(state, by, through).await?;
     println!("{}", line(&seal));

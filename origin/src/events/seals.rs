@@ -14,7 +14,7 @@
 
 use sha2::{Digest as _, Sha256};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::{AnyConnection, Connection as _, Row as _};
 use subtle::ConstantTimeEq as _;
 
 use super::chain::{self, BATCH, Broken, End};
@@ -99,6 +99,9 @@ pub enum BeginError {
     /// There is no reason to.
     #[error("the audit trail holds: it goes on, and no other is begun")]
     Holds,
+    /// What was judged is not what is there any more: events were removed, by retention or by somebody.
+    #[error("the audit trail was changed meanwhile, and nothing was done: try again")]
+    Overtaken,
     /// Somebody gave an event a number that leaves no room behind it.
     #[error("event {0} has a number that leaves no room behind it: renumber it first")]
     NoRoom(i64),
@@ -117,30 +120,49 @@ impl From<sqlx::Error> for BeginError {
 /// found and that `by` began it; servers that run go on with the new one. `noted` is an end through
 /// which the trail has to go, as for [`chain::verify`].
 ///
+/// The trail is judged and read beside whoever writes; only what was appended meanwhile is read while
+/// nobody else may.
+///
 /// # Errors
 /// [`BeginError`]; nothing was changed.
 pub async fn begin(state: &State, by: &str, noted: Option<&End>) -> Result<Seal, BeginError> {
     let vault = &state.vault;
-    let mut tx = state.db.write().await?;
-    let head = store::lock(&mut tx).await?;
-    let Err(found) = chain::follow(vault, &mut tx, noted).await? else {
+    let mut reader = state.db.read().await?;
+    let mut view = reader.begin().await?;
+    let Err(found) = chain::follow(vault, &mut view, noted).await? else {
         return Err(BeginError::Holds);
     };
-    let before = all(&mut tx).await?;
+    let before = all(&mut view).await?;
+    let last = store::last(&mut view).await?;
+    if last >= LAST_NUMBER {
+        return Err(BeginError::NoRoom(last));
+    }
+    let mut covered = Covered::of_seals(&before);
+    covered.read_until(&mut view, last).await?;
+    view.rollback().await?;
+    drop(reader);
+
+    let mut tx = state.db.write().await?;
+    let head = store::lock(&mut tx).await?;
+    let is_as_judged = all(&mut tx).await? == before
+        && store::count_until(&mut tx, covered.at).await? == covered.events;
+    if !is_as_judged {
+        return Err(BeginError::Overtaken);
+    }
     let last = store::last(&mut tx).await?.max(head.end.sequence);
     if last >= LAST_NUMBER {
         return Err(BeginError::NoRoom(last));
     }
-    let (events, digest) = digest(&mut tx, &before, last).await?;
+    covered.read_until(&mut tx, last).await?;
     let mut seal = Seal {
         number: before
             .last()
             .map_or(1, |seal| seal.number.saturating_add(1)),
         last,
-        events,
+        events: covered.events,
         found: found.to_string(),
         sealed_at: state.clock.now(),
-        digest,
+        digest: covered.digest(),
         mac: String::new(),
         mac_version: i64::from(vault.current_version()),
     };
@@ -176,8 +198,10 @@ pub(super) async fn check(
     let Some((latest, before)) = seals.split_last() else {
         return Ok(Ok(()));
     };
+    let mut covered = Covered::of_seals(before);
+    covered.read_until(connection, latest.last).await?;
     let holds = latest.is_ours(vault)
-        && digest(connection, before, latest.last).await? == (latest.events, latest.digest.clone());
+        && (covered.events, covered.digest()) == (latest.events, latest.digest.clone());
     Ok(if holds {
         Ok(())
     } else {
@@ -191,41 +215,60 @@ pub(super) fn follows(seals: &[Seal], at: &End, row: &store::Row) -> bool {
     !begins || seals.last().is_some_and(|latest| latest.end() == *at)
 }
 
-/// How many events have a number up to `last`, and SHA-256 of them and of the seals before.
-async fn digest(
-    connection: &mut AnyConnection,
-    before: &[Seal],
-    last: i64,
-) -> Result<(i64, String), Error> {
-    let mut hasher = Sha256::new();
-    for seal in before {
-        // As it stands, whether or not it was ours.
-        hasher.update((seal.mac.len() as u64).to_be_bytes());
-        hasher.update(&seal.mac);
-        hasher.update(seal.mac_version.to_be_bytes());
-        hasher.update(seal.hash());
-    }
-    let (mut events, mut at) = (0, i64::MIN);
-    'events: loop {
-        let rows = store::after(connection, at, BATCH).await?;
-        if rows.is_empty() {
-            break;
+/// What a seal covers: the seals before, and events up to a number.
+struct Covered {
+    /// How many events.
+    events: i64,
+    /// The number of the last.
+    at: i64,
+    hasher: Sha256,
+}
+
+impl Covered {
+    fn of_seals(before: &[Seal]) -> Self {
+        let mut hasher = Sha256::new();
+        for seal in before {
+            // As it stands, whether or not it was ours.
+            hasher.update((seal.mac.len() as u64).to_be_bytes());
+            hasher.update(&seal.mac);
+            hasher.update(seal.mac_version.to_be_bytes());
+            hasher.update(seal.hash());
         }
-        for row in rows {
-            if row.sequence > last {
-                break 'events;
-            }
-            // The hash that is stored, and all that it should cover; what cannot be read, as it is.
-            hasher.update(chain::hash(&row.hash, row.sequence, &row.link));
-            if let Some(unreadable) = &row.unreadable {
-                hasher.update(b"!");
-                hasher.update(unreadable);
-            }
-            at = row.sequence;
-            events += 1;
+        Self {
+            events: 0,
+            at: i64::MIN,
+            hasher,
         }
     }
-    Ok((events, chain::hex(&hasher.finalize())))
+
+    /// Goes on with the events up to `last`.
+    async fn read_until(&mut self, connection: &mut AnyConnection, last: i64) -> Result<(), Error> {
+        loop {
+            let rows = store::after(connection, self.at, BATCH).await?;
+            if rows.is_empty() {
+                return Ok(());
+            }
+            for row in rows {
+                if row.sequence > last {
+                    return Ok(());
+                }
+                // The hash that is stored, and all that it should cover; what cannot be read, as it is.
+                let hash = chain::hash(&row.hash, row.sequence, &row.link);
+                self.hasher.update(hash);
+                if let Some(unreadable) = &row.unreadable {
+                    self.hasher.update(b"!");
+                    self.hasher.update(unreadable);
+                }
+                self.at = row.sequence;
+                self.events += 1;
+            }
+        }
+    }
+
+    /// SHA-256 of it.
+    fn digest(&self) -> String {
+        chain::hex(&self.hasher.clone().finalize())
+    }
 }
 
 /// Every seal, the first first.

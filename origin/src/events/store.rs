@@ -235,6 +235,15 @@ pub(super) async fn after(
     one_by_one(connection, numbers).await
 }
 
+/// How many events have a number up to `last`.
+pub(super) async fn count_until(connection: &mut AnyConnection, last: i64) -> Result<i64, Error> {
+    let count = sqlx::query_scalar(concat!(
+        "SELECT COUNT(*) FROM audit_events WHERE sequence <= $1 AND ",
+        numbered!()
+    ));
+    Ok(count.bind(last).fetch_one(connection).await?)
+}
+
 /// The largest number of an event; 0 without any.
 pub(super) async fn last(connection: &mut AnyConnection) -> Result<i64, Error> {
     let row = sqlx::query(concat!(
