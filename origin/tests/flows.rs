@@ -17,9 +17,10 @@ mod support;
 use edgekeep_origin::accounts::status::{self, By};
 use scene::Door::{
     Address, BoundRegistration, Change, Erase, Leave, LogOut, MailCode, NewApp, NewCodes, Passkey,
-    Password, ProofApp, ProofPasskey, ProofPassword, ProofRecovery, Provider, Refresh,
-    Registration, RemoveAddress, RemoveApp, RemoveMail, RemovePasskey, RemoveSms, Reset, SecondApp,
-    SecondMail, SecondPasskey, SecondRecovery, SecondSms, SmsCode, Unlink,
+    Password, ProofApp, ProofMail, ProofPasskey, ProofPassword, ProofRecovery, ProofSms, Provider,
+    Refresh, Registration, RemoveAddress, RemoveApp, RemoveMail, RemovePasskey, RemoveSms, Reset,
+    SecondApp, SecondMail, SecondPasskey, SecondRecovery, SecondSms, SmsCode, TrustedMailCode,
+    TrustedSecondMail, TrustedSecondSms, TrustedSmsCode, Unlink,
 };
 use scene::{Attempt, Door, NEW_PASSWORD, Scene};
 use serde_json::json;
@@ -87,6 +88,27 @@ const ROWS: &[Row] = &[
     (SmsCode, Locked, 200, "tokens", 1, 0, "login"),
     (SmsCode, Disabled, 400, "code_invalid", 0, 1, "login: code_invalid"),
 
+    // On a device that is trusted a wrong first code is counted there.
+    (TrustedMailCode, Right, 200, "tokens", 1, 0, "login"),
+    (TrustedMailCode, Half, 200, "second step", 0, 0, "login skipped: mfa_required"),
+    (TrustedMailCode, Wrong, 400, "code_invalid", 0, 0, "login: code_invalid"),
+    (TrustedMailCode, After(299), 200, "tokens", 1, 0, "login"),
+    (TrustedMailCode, After(300), 400, "code_expired", 0, 0, "login: code_expired"),
+    (TrustedMailCode, Anothers, 400, "code_invalid", 0, 0, "login: code_invalid"),
+    (TrustedMailCode, OtherRequest, 400, "code_invalid", 0, 0, "login: code_invalid"),
+    (TrustedMailCode, Locked, 200, "tokens", 1, 0, "login"),
+    (TrustedMailCode, Disabled, 400, "code_invalid", 0, 1, "login: code_invalid"),
+
+    (TrustedSmsCode, Right, 200, "tokens", 1, 0, "login"),
+    (TrustedSmsCode, Half, 200, "second step", 0, 0, "login skipped: mfa_required"),
+    (TrustedSmsCode, Wrong, 400, "code_invalid", 0, 0, "login: code_invalid"),
+    (TrustedSmsCode, After(299), 200, "tokens", 1, 0, "login"),
+    (TrustedSmsCode, After(300), 400, "code_expired", 0, 0, "login: code_expired"),
+    (TrustedSmsCode, Anothers, 400, "code_invalid", 0, 0, "login: code_invalid"),
+    (TrustedSmsCode, OtherRequest, 400, "code_invalid", 0, 0, "login: code_invalid"),
+    (TrustedSmsCode, Locked, 200, "tokens", 1, 0, "login"),
+    (TrustedSmsCode, Disabled, 400, "code_invalid", 0, 1, "login: code_invalid"),
+
     (Provider, Right, 200, "tokens", 1, 0, "login"),
     (Provider, Half, 200, "second step", 0, 0, "login skipped: mfa_required"),
     (Provider, Wrong, 400, "code_invalid", 0, 0, "login: code_invalid"),
@@ -146,6 +168,26 @@ const ROWS: &[Row] = &[
     (SecondSms, Disabled, 400, "code_invalid", 0, 1, "factor: code_invalid"),
     (SecondSms, Skipped, 400, "code_invalid", 0, 0, "factor: code_invalid"),
 
+    (TrustedSecondMail, Right, 200, "tokens", 1, 0, "factor, login"),
+    (TrustedSecondMail, Wrong, 400, "code_invalid", 0, 1, "factor: code_invalid"),
+    (TrustedSecondMail, After(299), 200, "tokens", 1, 0, "factor, login"),
+    (TrustedSecondMail, After(300), 400, "code_expired", 0, 0, "factor: code_expired"),
+    (TrustedSecondMail, Anothers, 400, "code_invalid", 0, 1, "factor: code_invalid"),
+    (TrustedSecondMail, OtherRequest, 400, "code_invalid", 0, 0, "factor: code_invalid"),
+    (TrustedSecondMail, Locked, 200, "tokens", 1, 0, "factor, login"),
+    (TrustedSecondMail, Disabled, 400, "code_invalid", 0, 1, "factor: code_invalid"),
+    (TrustedSecondMail, Skipped, 400, "code_invalid", 0, 0, "factor: code_invalid"),
+
+    (TrustedSecondSms, Right, 200, "tokens", 1, 0, "factor, login"),
+    (TrustedSecondSms, Wrong, 400, "code_invalid", 0, 1, "factor: code_invalid"),
+    (TrustedSecondSms, After(299), 200, "tokens", 1, 0, "factor, login"),
+    (TrustedSecondSms, After(300), 400, "code_expired", 0, 0, "factor: code_expired"),
+    (TrustedSecondSms, Anothers, 400, "code_invalid", 0, 1, "factor: code_invalid"),
+    (TrustedSecondSms, OtherRequest, 400, "code_invalid", 0, 0, "factor: code_invalid"),
+    (TrustedSecondSms, Locked, 200, "tokens", 1, 0, "factor, login"),
+    (TrustedSecondSms, Disabled, 400, "code_invalid", 0, 1, "factor: code_invalid"),
+    (TrustedSecondSms, Skipped, 400, "code_invalid", 0, 0, "factor: code_invalid"),
+
     (SecondPasskey, Right, 200, "tokens", 1, 0, "factor, login"),
     (SecondPasskey, Wrong, 400, "code_invalid", 0, 0, "factor: code_invalid"),
     (SecondPasskey, After(299), 200, "tokens", 1, 0, "factor, login"),
@@ -180,6 +222,26 @@ const ROWS: &[Row] = &[
     (ProofRecovery, Locked, 200, "tokens", 0, 0, "reauthentication"),
     (ProofRecovery, Disabled, 401, "token_revoked", 0, 0, ""),
     (ProofRecovery, Skipped, 401, "token_missing", 0, 0, ""),
+
+    (ProofMail, Right, 200, "tokens", 0, 0, "reauthentication"),
+    (ProofMail, Wrong, 400, "code_invalid", 0, 1, "reauthentication: code_invalid"),
+    (ProofMail, After(299), 200, "tokens", 0, 0, "reauthentication"),
+    (ProofMail, After(300), 400, "code_expired", 0, 0, "reauthentication: code_expired"),
+    (ProofMail, Anothers, 400, "code_invalid", 0, 1, "reauthentication: code_invalid"),
+    (ProofMail, OtherRequest, 400, "code_invalid", 0, 0, "reauthentication: code_invalid"),
+    (ProofMail, Locked, 200, "tokens", 0, 0, "reauthentication"),
+    (ProofMail, Disabled, 401, "token_revoked", 0, 0, ""),
+    (ProofMail, Skipped, 401, "token_missing", 0, 0, ""),
+
+    (ProofSms, Right, 200, "tokens", 0, 0, "reauthentication"),
+    (ProofSms, Wrong, 400, "code_invalid", 0, 1, "reauthentication: code_invalid"),
+    (ProofSms, After(299), 200, "tokens", 0, 0, "reauthentication"),
+    (ProofSms, After(300), 400, "code_expired", 0, 0, "reauthentication: code_expired"),
+    (ProofSms, Anothers, 400, "code_invalid", 0, 1, "reauthentication: code_invalid"),
+    (ProofSms, OtherRequest, 400, "code_invalid", 0, 0, "reauthentication: code_invalid"),
+    (ProofSms, Locked, 200, "tokens", 0, 0, "reauthentication"),
+    (ProofSms, Disabled, 401, "token_revoked", 0, 0, ""),
+    (ProofSms, Skipped, 401, "token_missing", 0, 0, ""),
 
     (ProofPasskey, Right, 200, "tokens", 0, 0, "reauthentication"),
     (ProofPasskey, Wrong, 400, "code_invalid", 0, 0, "reauthentication: code_invalid"),

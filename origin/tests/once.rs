@@ -24,10 +24,10 @@ use serde_json::json;
 use support::{Origin, Reply};
 use things::{
     Ask, NEW, Thing, app_that_waits, at_both_doors, captcha, captcha_for_its_token, captcha_token,
-    code_of_a_second_step, code_to_log_in_with, further_address, kyc_submission, link_of_a_reset,
-    origin, passkey_login, passkey_proof, passkey_registration, passkey_second_step, recovery_code,
-    registration, registrations, social_code, social_link, social_state, step_of_an_app,
-    token_of_a_first_step, undo_link,
+    code_for_a_trusted_device, code_of_a_proof, code_of_a_second_step, code_to_log_in_with,
+    further_address, kyc_submission, link_of_a_reset, origin, passkey_login, passkey_proof,
+    passkey_registration, passkey_second_step, recovery_code, registration, registrations,
+    social_code, social_link, social_state, step_of_an_app, token_of_a_first_step, undo_link,
 };
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -43,13 +43,20 @@ macro_rules! things {
     };
 }
 
-const THINGS: [Row; 26] = things! {
+const THINGS: [Row; 32] = things! {
     "code and link of a registration" => registration(),
     "codes of two registrations of one address" => registrations(),
     "code to log in with, by mail" => code_to_log_in_with(json!({"email": EMAIL}), EMAIL),
     "code to log in with, by SMS" => code_to_log_in_with(json!({"phone_number": PHONE}), PHONE),
-    "code of a second step, by mail" => code_of_a_second_step("email", EMAIL),
-    "code of a second step, by SMS" => code_of_a_second_step("sms", PHONE),
+    "code for a trusted device, by mail" => code_for_a_trusted_device(json!({"email": EMAIL}), EMAIL),
+    "code for a trusted device, by SMS" =>
+        code_for_a_trusted_device(json!({"phone_number": PHONE}), PHONE),
+    "code of a second step, by mail" => code_of_a_second_step("email", EMAIL, false),
+    "code of a second step, by SMS" => code_of_a_second_step("sms", PHONE, false),
+    "code of a trusted second step, by mail" => code_of_a_second_step("email", EMAIL, true),
+    "code of a trusted second step, by SMS" => code_of_a_second_step("sms", PHONE, true),
+    "code of a proof, by mail" => code_of_a_proof("email", EMAIL),
+    "code of a proof, by SMS" => code_of_a_proof("sms", PHONE),
     "token of a first step" => token_of_a_first_step(),
     "recovery code" => recovery_code(),
     "step of an app" => step_of_an_app(),

@@ -16,9 +16,10 @@ use crate::support::{Origin, Reply};
 
 use Door::{
     Address, BoundRegistration, Change, Erase, Leave, LogOut, MailCode, NewApp, NewCodes, Passkey,
-    Password, ProofApp, ProofPasskey, ProofPassword, ProofRecovery, Provider, Refresh,
-    Registration, RemoveAddress, RemoveApp, RemoveMail, RemovePasskey, RemoveSms, Reset, SecondApp,
-    SecondMail, SecondPasskey, SecondRecovery, SecondSms, SmsCode, Unlink,
+    Password, ProofApp, ProofMail, ProofPasskey, ProofPassword, ProofRecovery, ProofSms, Provider,
+    Refresh, Registration, RemoveAddress, RemoveApp, RemoveMail, RemovePasskey, RemoveSms, Reset,
+    SecondApp, SecondMail, SecondPasskey, SecondRecovery, SecondSms, SmsCode, TrustedMailCode,
+    TrustedSecondMail, TrustedSecondSms, TrustedSmsCode, Unlink,
 };
 
 const POST: Method = Method::POST;
@@ -33,16 +34,22 @@ pub(crate) enum Door {
     Password,
     MailCode,
     SmsCode,
+    TrustedMailCode,
+    TrustedSmsCode,
     Provider,
     Passkey,
     SecondApp,
     SecondRecovery,
     SecondMail,
     SecondSms,
+    TrustedSecondMail,
+    TrustedSecondSms,
     SecondPasskey,
     ProofPassword,
     ProofApp,
     ProofRecovery,
+    ProofMail,
+    ProofSms,
     ProofPasskey,
     Registration,
     BoundRegistration,
@@ -71,6 +78,8 @@ impl Door {
             Password
                 | MailCode
                 | SmsCode
+                | TrustedMailCode
+                | TrustedSmsCode
                 | Provider
                 | ProofPassword
                 | Registration
@@ -111,6 +120,7 @@ pub(crate) struct Person {
     subject: &'static str,
     pub(crate) bearer: String,
     refresh: String,
+    device: String,
     app: Option<App>,
     recovery: Vec<String>,
     passkey: Authenticator,
@@ -129,6 +139,7 @@ impl Person {
             subject: ["a", "b"][who],
             bearer: String::new(),
             refresh: String::new(),
+            device: String::new(),
             app: None,
             recovery: Vec::new(),
             passkey: Authenticator::new([7, 8][who]),
@@ -163,11 +174,21 @@ impl Person {
     fn keep(&mut self, tokens: &Reply) {
         tokens.text("access_token").clone_into(&mut self.bearer);
         tokens.text("refresh_token").clone_into(&mut self.refresh);
+        tokens.text("device_token").clone_into(&mut self.device);
     }
 
     pub(crate) async fn enter(&self, origin: &Origin) -> Reply {
         let body = json!({"identifier": self.email, "password": self.password});
         origin.post("/login", body).await
+    }
+
+    /// A login's first step on the device where they logged in before.
+    async fn first_step_on_device(&self, origin: &Origin) -> String {
+        let body = json!({
+            "identifier": self.email, "password": self.password, "device_token": self.device,
+        });
+        let asked = origin.post("/login", body).await.expect(200, "");
+        asked.text("mfa_token").to_owned()
     }
 
     async fn first_step(&self, origin: &Origin) -> String {
@@ -306,10 +327,10 @@ impl Scene {
         let app = person.app.as_ref().map(|app| app.code(origin, 0));
         let recovery = person.recovery.first().cloned();
         match door {
-            Password | MailCode | SmsCode | Provider | Passkey => self.first(door, who).await,
-            SecondApp | SecondRecovery | SecondMail | SecondSms | SecondPasskey => {
-                self.second(door, who).await
-            }
+            Password | MailCode | SmsCode | TrustedMailCode | TrustedSmsCode | Provider
+            | Passkey => self.first(door, who).await,
+            SecondApp | SecondRecovery | SecondMail | SecondSms | TrustedSecondMail
+            | TrustedSecondSms | SecondPasskey => self.second(door, who).await,
             ProofPassword => Attempt::new(
                 "/reauthenticate",
                 json!({"method": "password"}),
@@ -324,6 +345,19 @@ impl Scene {
                 let step = json!({ "method": method });
                 Attempt::new("/reauthenticate", step, json!({ "code": code }))
                     .within(&person.bearer)
+            }
+            ProofMail | ProofSms => {
+                let (method, to) = match door {
+                    ProofMail => ("email", person.email),
+                    _ => ("sms", person.phone),
+                };
+                let route = "/reauthenticate/code";
+                let body = Some(json!({ "method": method }));
+                let sent = call(origin, POST, route, &person.bearer, body).await;
+                let token = sent.expect(200, "").body["otp_token"].clone();
+                let step = json!({"method": method, "otp_token": token});
+                let proof = json!({"code": origin.code(to)});
+                Attempt::new("/reauthenticate", step, proof).within(&person.bearer)
             }
             ProofPasskey => {
                 let route = "/reauthenticate/passkey";
@@ -391,13 +425,18 @@ impl Scene {
                 json!({"identifier": person.email}),
                 json!({"password": person.password}),
             ),
-            MailCode | SmsCode => {
-                let (body, to) = match door {
-                    MailCode => (json!({"email": person.email}), person.email),
+            MailCode | SmsCode | TrustedMailCode | TrustedSmsCode => {
+                let (mut body, to) = match door {
+                    MailCode | TrustedMailCode => (json!({"email": person.email}), person.email),
                     _ => (json!({"phone_number": person.phone}), person.phone),
                 };
+                let mut step = json!({});
+                if matches!(door, TrustedMailCode | TrustedSmsCode) {
+                    body["device_token"] = json!(person.device);
+                    step["device_token"] = json!(person.device);
+                }
                 let sent = origin.post("/otp/send", body).await.expect(200, "");
-                let step = json!({"otp_token": sent.body["otp_token"]});
+                step["otp_token"] = sent.body["otp_token"].clone();
                 Attempt::new("/otp/verify", step, json!({"code": origin.code(to)}))
             }
             Provider => {
@@ -419,24 +458,27 @@ impl Scene {
 
     async fn second(&mut self, door: Door, who: usize) -> Attempt {
         let (origin, person) = (&self.origin, &mut self.people[who]);
-        let token = person.first_step(origin).await;
+        let token = match door {
+            TrustedSecondMail | TrustedSecondSms => person.first_step_on_device(origin).await,
+            _ => person.first_step(origin).await,
+        };
         let method = match door {
             SecondApp => "totp",
             SecondRecovery => "recovery_code",
-            SecondMail => "email",
-            SecondSms => "sms",
+            SecondMail | TrustedSecondMail => "email",
+            SecondSms | TrustedSecondSms => "sms",
             _ => "passkey",
         };
         let mut step = json!({"mfa_token": token, "method": method});
         let proof = match door {
             SecondApp => json!({"code": person.app.as_ref().unwrap().code(origin, 0)}),
             SecondRecovery => json!({"code": person.recovery[0]}),
-            SecondMail | SecondSms => {
+            SecondMail | SecondSms | TrustedSecondMail | TrustedSecondSms => {
                 origin
                     .post("/login/mfa/send", step.clone())
                     .await
                     .expect(200, "");
-                let to = [person.email, person.phone][usize::from(door == SecondSms)];
+                let to = [person.email, person.phone][usize::from(method == "sms")];
                 json!({"code": origin.code(to)})
             }
             _ => {

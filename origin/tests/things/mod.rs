@@ -12,7 +12,7 @@ use crate::callers::{self, challenge, image_challenge, payload, solved, work};
 use crate::idp::{self, Idp};
 use crate::people::Person;
 use crate::person::{
-    self, EMAIL, PASSWORD, account, bearer, call, first_step, link, log_in_fully, with_app,
+    self, EMAIL, PASSWORD, account, bearer, call, first_step, link, log_in, log_in_fully, with_app,
 };
 use crate::support::{Origin, Reply};
 
@@ -158,7 +158,44 @@ pub(crate) async fn code_to_log_in_with(body: Value, to: &'static str) -> Thing 
     Thing::new(origin, [Ask::post("/otp/verify", body)], SESSIONS)
 }
 
-pub(crate) async fn code_of_a_second_step(method: &'static str, to: &'static str) -> Thing {
+/// On the device where somebody logged in before, and where the code is given back on another.
+pub(crate) async fn code_for_a_trusted_device(mut body: Value, to: &'static str) -> Thing {
+    let origin = origin().await;
+    account(&origin).await;
+    let session = log_in(&origin, PASSWORD).await.expect(200, "");
+    body["device_token"] = session.body["device_token"].clone();
+    let sent = origin.post("/otp/send", body).await.expect(200, "");
+    let elsewhere = json!({"otp_token": sent.text("otp_token"), "code": origin.code(to)});
+    let mut here = elsewhere.clone();
+    here["device_token"] = session.body["device_token"].clone();
+    let asks = [here, elsewhere].map(|body| Ask::post("/otp/verify", body));
+    Thing::new(origin, asks, SESSIONS)
+}
+
+/// A code that was sent within a session, where such codes are its second factor.
+pub(crate) async fn code_of_a_proof(method: &'static str, to: &'static str) -> Thing {
+    let origin = origin().await;
+    account(&origin).await;
+    let bearer = bearer(&origin).await;
+    let route = format!("/mfa/{method}");
+    call(&origin, PUT, &route, &bearer, None)
+        .await
+        .expect(200, "");
+    let body = Some(json!({ "method": method }));
+    let sent = call(&origin, POST, "/reauthenticate/code", &bearer, body).await;
+    let body = json!({
+        "method": method, "otp_token": sent.expect(200, "").text("otp_token"),
+        "code": origin.code(to),
+    });
+    let ask = Ask::post("/reauthenticate", body).within(&bearer);
+    Thing::new(origin, [ask], PROOFS)
+}
+
+pub(crate) async fn code_of_a_second_step(
+    method: &'static str,
+    to: &'static str,
+    on_trusted_device: bool,
+) -> Thing {
     let origin = origin().await;
     let (app, _) = with_app(&origin).await;
     let session = log_in_fully(&origin, &app).await;
@@ -166,7 +203,12 @@ pub(crate) async fn code_of_a_second_step(method: &'static str, to: &'static str
     call(&origin, PUT, &route, session.text("access_token"), None)
         .await
         .expect(200, "");
-    let token = first_step(&origin).await;
+    let mut body = json!({"identifier": EMAIL, "password": PASSWORD});
+    if on_trusted_device {
+        body["device_token"] = session.body["device_token"].clone();
+    }
+    let asked = origin.post("/login", body).await.expect(200, "");
+    let token = asked.text("mfa_token").to_owned();
     let body = json!({"mfa_token": token, "method": method});
     origin.post("/login/mfa/send", body).await.expect(200, "");
     let ask = Ask::second(&token, method, &origin.code(to));
