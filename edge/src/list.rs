@@ -18,16 +18,18 @@ use worker::{console_error, console_warn, web_sys::Response};
 use crate::{
     js::{self, pause, read_body, within},
     knowledge::Shared,
-    sources::Feed,
+    sources::{Feed, NoAnswer},
 };
 
 /// KV is asked beside a feed that has not answered so soon: a gate that waits for its first list
 /// should not wait for the feed's deadline, and while the feed answers, KV knows nothing newer.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// Entries of a list that is read from KV whenever it is looked at: below 24 KiB. Of a larger one the
-/// delta is looked at first; the issuer writes one that leads somewhere from 32 KiB on.
-const SMALL_LIST: usize = 2_000;
+/// Where the list is in KV.
+const KV_LIST: &str = "revocations";
+
+/// Where the delta is that leads on from it, while it is a large one.
+const KV_DELTA: &str = "revocations-delta";
 
 /// How the issuer calls a delta. What is signed says so, too.
 const DELTA_MEDIA_TYPE: &str = "application/vnd.edgekeep.revocations-delta";
@@ -107,42 +109,69 @@ impl Shared {
         confirmed
     }
 
-    /// Whether KV has the held list, now.
+    /// Whether KV has nothing newer than the held list, now.
+    ///
+    /// A small list is written there whenever it changes. A large one may be minutes old, and what
+    /// changed since is in the delta: without that, it is no check.
     async fn list_by_kv(&self) -> bool {
         let read = async |key| self.sources.list_from_kv(&self.config, key).await;
-        let delta = match self.large_list_held() {
-            Some(held) => {
-                let delta = read("revocations-delta").await;
-                let span = delta.as_deref().and_then(RevocationDelta::unverified_span);
-                match span {
-                    // It leads nowhere: the list is small, and all there is.
-                    Some((base, sequence)) if base == sequence => None,
-                    // Read again and again until it changes; verified when it does.
-                    Some((_, sequence)) if sequence <= held => return sequence == held,
-                    _ => delta,
-                }
-            }
-            None => None,
+        let held = {
+            let known = self.known.borrow();
+            let list = known.list.list();
+            list.map(|list| (list.sequence(), list.is_small()))
         };
-        if delta.as_deref().is_some_and(|delta| self.apply(delta)) {
-            return true;
-        }
-        let Some(list) = read("revocations").await else {
+        let (list, delta) = match held {
+            Some((_, true)) => (read(KV_LIST).await, None),
+            Some((sequence, false)) => {
+                let delta = read(KV_DELTA).await;
+                if let Ok(Some(bytes)) = &delta {
+                    match RevocationDelta::unverified_span(bytes) {
+                        // It leads nowhere: the list is small, and all there is.
+                        Some((base, latest)) if base == latest => {}
+                        // Read again and again until it changes; verified when it does.
+                        Some((_, latest)) if latest <= sequence => return latest == sequence,
+                        _ if self.apply(bytes) => return true,
+                        _ => {}
+                    }
+                }
+                (read(KV_LIST).await, Some(delta))
+            }
+            // Whoever waits for the first list does not wait twice.
+            None => {
+                let (list, delta) = join(read(KV_LIST), read(KV_DELTA)).await;
+                (list, Some(delta))
+            }
+        };
+        let Ok(Some(list)) = list else {
             return false;
         };
-        let taken = self.take(list).await;
-        if let (true, Some(delta)) = (taken, delta) {
-            // It may lead on from this list, if not from the one that was held before.
-            self.apply(&delta);
+        if !self.take(list).await {
+            return false;
         }
-        taken
+        let Some(sequence) = self.large_list_held() else {
+            return true;
+        };
+        let delta = match delta {
+            Some(delta) => delta,
+            // The list was a small one until now.
+            None => read(KV_DELTA).await,
+        };
+        match delta {
+            Ok(Some(bytes)) => match RevocationDelta::unverified_span(&bytes) {
+                Some((base, latest)) if base == latest || latest <= sequence => true,
+                _ => self.apply(&bytes),
+            },
+            // An issuer that writes none writes the list.
+            Ok(None) => true,
+            Err(NoAnswer) => false,
+        }
     }
 
     /// The number of the held list, if it is a large one.
     fn large_list_held(&self) -> Option<u64> {
         let known = self.known.borrow();
         let list = known.list.list()?;
-        (list.len() > SMALL_LIST).then(|| list.sequence())
+        (!list.is_small()).then(|| list.sequence())
     }
 
     /// Brings the held list up to date, or learns that it is; whether it is.

@@ -53,6 +53,10 @@ pub(crate) enum Feed {
     Delta(Vec<u8>, Option<String>),
 }
 
+/// A source that did not say anything: it is out of order, late, or none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NoAnswer;
+
 /// What the isolate talks to.
 #[derive(Clone)]
 pub(crate) struct Sources {
@@ -127,12 +131,23 @@ impl Sources {
         within(LIMIT, ask).await.flatten()
     }
 
-    /// The list in KV, or the delta that leads to it, where KV is a source; nothing is verified.
-    pub(crate) async fn list_from_kv(&self, config: &Config, key: &str) -> Option<Vec<u8>> {
+    /// The list in KV, or the delta that leads to it, if there is one under that key; nothing is
+    /// verified.
+    ///
+    /// # Errors
+    ///
+    /// [`NoAnswer`]; where KV is no source, too.
+    pub(crate) async fn list_from_kv(
+        &self,
+        config: &Config,
+        key: &str,
+    ) -> Result<Option<Vec<u8>>, NoAnswer> {
         if !config.list_from_kv {
-            return None;
+            return Err(NoAnswer);
         }
-        within(LIMIT, self.kv_bytes(key)).await.flatten()
+        within(LIMIT, self.kv_value(key))
+            .await
+            .unwrap_or(Err(NoAnswer))
     }
 
     /// The policy in KV, with its sequence and when it was signed.
@@ -195,20 +210,16 @@ impl Sources {
     }
 
     async fn kv_bytes(&self, key: &str) -> Option<Vec<u8>> {
-        match self
-            .kv
-            .as_ref()?
-            .get(key)
-            .cache_ttl(KV_CACHE_SECONDS)
-            .bytes()
-            .await
-        {
-            Ok(value) => value,
-            Err(error) => {
-                console_warn!("KV {key}: {error}");
-                None
-            }
-        }
+        self.kv_value(key).await.ok().flatten()
+    }
+
+    async fn kv_value(&self, key: &str) -> Result<Option<Vec<u8>>, NoAnswer> {
+        let kv = self.kv.as_ref().ok_or(NoAnswer)?;
+        let value = kv.get(key).cache_ttl(KV_CACHE_SECONDS).bytes().await;
+        value.map_err(|error| {
+            console_warn!("KV {key}: {error}");
+            NoAnswer
+        })
     }
 }
 

@@ -37,6 +37,11 @@ const HASH_BYTES: usize = 12;
 const SUBJECT_BYTES: usize = HASH_BYTES + 8;
 const KEY_BYTES: usize = 16;
 
+/// Length of the body of a small list: 2,700 entries, or 1,600 subjects. A small one is published whole
+/// whenever it changes; whoever finds a larger one in a store asks for the delta beside it, too, since
+/// the list itself may be written seldom.
+pub const SMALL_LIST_BYTES: usize = 32 * 1024;
+
 /// Key and counts, before the sections.
 const PREFIX_BYTES: usize = KEY_BYTES + size_of::<Counts>();
 
@@ -247,6 +252,11 @@ impl RevocationList {
     /// Whether nothing is revoked.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether it is published whole whenever it changes; see [`SMALL_LIST_BYTES`].
+    pub const fn is_small(&self) -> bool {
+        self.entries.body_len() <= SMALL_LIST_BYTES
     }
 
     /// Bytes of memory that its entries take.

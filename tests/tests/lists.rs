@@ -11,7 +11,7 @@ use edgekeep_shared::revocation::{Edits, HashKey, encode_delta};
 use edgekeep_tests::clock::{self, eventually};
 use edgekeep_tests::gate::Gate;
 use edgekeep_tests::house::House;
-use edgekeep_tests::issuer::{Behaviour, Door, HASH_KEY, Revoked};
+use edgekeep_tests::issuer::{Behaviour, Door, HASH_KEY, Issuer, Revoked};
 use edgekeep_tests::keys::Key;
 use edgekeep_tests::origin::Tokens;
 use serde_json::json;
@@ -29,15 +29,18 @@ fn revoked() -> (u16, String) {
     (401, "token_revoked".to_owned())
 }
 
+fn many_sessions() -> Vec<Revoked> {
+    let ended = (0..MANY).map(|number| Revoked::Session(format!("ended-{number}")));
+    ended.collect()
+}
+
 /// A gate that holds a large list of an issuer that knows deltas.
 async fn gate_with_many(sources: &str) -> Gate {
     let gate = Gate::with(|issuer, variables| {
         variables.insert("REVOCATION_SOURCES", sources.to_owned());
         let mut published = issuer.published();
         published.deltas = true;
-        published.revoked = (0..MANY)
-            .map(|number| Revoked::Session(format!("ended-{number}")))
-            .collect();
+        published.revoked = many_sessions();
     })
     .await;
     let ended = gate.token(&json!({"sid": "ended-4711"}));
@@ -78,6 +81,59 @@ async fn a_gate_that_reads_kv_alone_reads_what_changed() {
     }
     assert_eq!(gate.issuer.hits(Door::KvList), 1, "the list is read once");
     assert!(gate.issuer.hits(Door::KvDelta) >= 3);
+}
+
+/// Leaves KV as it is between two writes of a large list: the list of a while ago, and the delta to now,
+/// which ends the session `late`.
+fn leave_behind(issuer: &Issuer, revoked: Vec<Revoked>) {
+    let list = {
+        let mut published = issuer.published();
+        published.deltas = true;
+        published.revoked = revoked;
+        published.list()
+    };
+    issuer.set(Door::KvList, Behaviour::Bytes(list));
+    issuer.revoke(Revoked::Session("late".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cold_gate_reads_what_changed_since_the_list_in_kv() {
+    let at = clock::now();
+    let subject = |number| Revoked::Subject(format!("gone-{number}"), at);
+    // 1,700 subjects are 34 KB: what makes a list a large one are its bytes.
+    for revoked_before in [many_sessions(), (0..1_700).map(subject).collect()] {
+        let gate = Gate::with(|issuer, variables| {
+            variables.insert("REVOCATION_SOURCES", "kv".to_owned());
+            leave_behind(issuer, revoked_before);
+        })
+        .await;
+        let late = gate.token(&json!({"sid": "late"}));
+        assert_eq!(gate.get("/api/me", &late).await.verdict(), revoked());
+        // And goes on so: the list in KV stays as it is.
+        let later = gate.token(&json!({"sid": "later"}));
+        assert_eq!(gate.get("/api/me", &later).await.status, 200);
+        gate.issuer.revoke(Revoked::Session("later".to_owned()));
+        let refused = eventually(LIMIT, || async {
+            (gate.get("/api/me", &later).await.verdict() == revoked()).then_some(())
+        });
+        assert!(refused.await.is_some(), "the delta is not read");
+        assert_eq!(gate.issuer.hits(Door::KvList), 1, "the list is read once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gate_that_slept_while_the_list_grew_reads_what_changed_since_it_was_written() {
+    let gate = Gate::with(|_, variables| {
+        variables.insert("REVOCATION_SOURCES", "kv".to_owned());
+    })
+    .await;
+    let late = gate.token(&json!({"sid": "late"}));
+    assert_eq!(gate.get("/api/me", &late).await.status, 200);
+    // Longer than the list is kept checked behind the request, and than it is used after that.
+    tokio::time::sleep(Duration::from_millis(17_500)).await;
+    leave_behind(&gate.issuer, many_sessions());
+    assert_eq!(gate.get("/api/me", &late).await.verdict(), revoked());
+    assert_eq!(gate.get("/api/me", &gate.good_token()).await.status, 200);
 }
 
 /// Every way in which a delta can be wrong, but for its signature's bytes.

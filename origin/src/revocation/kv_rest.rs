@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use reqwest::{Client, redirect};
 
-use edgekeep_shared::revocation::MAX_DELTA_BYTES;
+use edgekeep_shared::revocation::{MAX_DELTA_BYTES, SMALL_LIST_BYTES};
 
 use super::list::Documents;
 use super::lists::{LARGE_BYTES, Lists};
@@ -40,9 +40,11 @@ const LIST_INTERVAL: Duration = Duration::from_secs(90);
 /// no deltas.
 const LARGE_LIST_INTERVAL: Duration = Duration::from_mins(5);
 
-/// A large list becomes a small one at half of what made it large, so that one of about that length
-/// does not change its ways all the time.
-const SMALL_BYTES: usize = LARGE_BYTES / 2;
+/// A large list becomes a small one where gates take it for one and ask for no delta any more: far below
+/// what made it large, so that one of about that length does not change its ways all the time.
+const SMALL_BYTES: usize = SMALL_LIST_BYTES;
+
+const _: () = assert!(2 * SMALL_BYTES <= LARGE_BYTES);
 
 /// A delta that has become as long makes way for one from a later list.
 const LONG_DELTA_BYTES: usize = MAX_DELTA_BYTES / 2;

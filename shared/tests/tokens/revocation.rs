@@ -6,7 +6,7 @@ use edgekeep_shared::{
         self, ControlError, ControlKeys, DocumentType, Header, MAX_DOCUMENT_BYTES, MAX_HEADER_BYTES,
     },
     jwk::{Jwk, JwkError},
-    revocation::{Entry, HashKey, RevocationList, RevokedBy, encode},
+    revocation::{Entry, HashKey, RevocationList, RevokedBy, SMALL_LIST_BYTES, encode},
     time::UnixTime,
 };
 use proptest::prelude::*;
@@ -132,6 +132,26 @@ fn finds_every_entry_of_a_large_list_and_nothing_else() {
     for id in ids.iter().step_by(997) {
         assert_eq!(list.find(&token(id)), Some(RevokedBy::Session), "{id}");
         assert_eq!(list.find(&token(&format!("{id}x"))), None);
+    }
+}
+
+#[test]
+fn a_list_is_small_by_its_bytes() {
+    let names: Vec<String> = (0..2_729).map(|number| number.to_string()).collect();
+    let session: fn(&str) -> Entry<'_> = |name| Entry::Session(name);
+    let subject: fn(&str) -> Entry<'_> = |name| Entry::Subject(name, NOW);
+    for (entry, width, most) in [(session, 12, 2_728), (subject, 20, 1_636)] {
+        let of = |count: usize| {
+            list(
+                &names[..count]
+                    .iter()
+                    .map(|name| entry(name))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert!(of(0).is_small() && of(most).is_small(), "{width}");
+        assert!(!of(most + 1).is_small(), "{width}");
+        assert!(32 + most * width <= SMALL_LIST_BYTES, "{width}");
     }
 }
 
