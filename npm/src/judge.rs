@@ -26,7 +26,7 @@ use crate::{
     options::{KeySource, ListSource, MAX_ISSUERS, Options, OptionsError},
 };
 
-/// Verified tokens per issuer and generation: with claims of 1 KiB two generations take 2 MiB.
+/// Verified tokens per issuer and generation: with claims of 1 KiB two generations take 2 MiB, at most 4.
 const CACHED_TOKENS: usize = 1_024;
 
 /// What an attempt has beyond the deadline of its fetch, to be told of.

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::options::Settings;
 use crate::refresh::Part;
 
-/// Verified tokens per generation. With claims of 1 KiB two generations take 8 MiB.
+/// Verified tokens per generation. With claims of 1 KiB two generations take 8 MiB, at most 16.
 const CACHED_TOKENS: usize = 4_096;
 
 type Verdict = Result<Admission, Obstacle<'static>>;

@@ -3,7 +3,7 @@
 use alloc::{string::String, vec::Vec};
 
 use crate::{
-    claims::Claims,
+    claims::{Claims, text_memory},
     error::Rejection,
     jwk::{Algorithm, Jwk, JwkSet},
     time::UnixTime,
@@ -50,6 +50,11 @@ impl VerifiedToken {
     /// The `kid` of the key that signed it.
     pub fn key_id(&self) -> &str {
         &self.key_id
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + self.claims.memory() + text_memory(&self.key_id)
     }
 
     /// Whether whoever is told of the subject must be told of the issuer, too: it is one of several.

@@ -245,6 +245,38 @@ async fn one_issuer_s_trouble_is_its_own() {
     assert_eq!(gate.get("/both/x", &of_own).await.status, 200);
 }
 
+/// Bytes that a gate of 128 MiB can spare for what an issuer beside the own one makes it hold.
+const SPARE: u64 = 64 << 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_issuer_signs_fills_no_memory() {
+    let (partner, theirs) = partner().await;
+    let gate = gate_with(&partner).await;
+    let permissions = vec!["a"; 1_300];
+    let signed = |number: usize| {
+        let changes = json!({"jti": format!("t{number}"), "permissions": permissions});
+        issue(&theirs, KID, &partner.url(), &changes)
+    };
+    for path in ["/both/x", "/api/me"] {
+        // What comes once with every request is there already.
+        let call = |number| {
+            let token = signed(number);
+            let call = gate.call("POST", path, &token);
+            async move { call.send().await.unwrap().status }
+        };
+        call(0).await;
+        let before = gate.edge.peak_memory();
+        for number in 1..=2_000 {
+            let status = call(number).await;
+            assert_eq!(status, if path == "/both/x" { 200 } else { 401 });
+        }
+        // Unbounded it would be more than 100 MB.
+        let more = gate.edge.peak_memory() - before;
+        assert!(more < SPARE, "{path}: {} MiB", more >> 20);
+        gate.upstream.take();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_issuer_that_is_not_understood_stops_everything_and_says_why() {
     let (partner, _) = partner().await;

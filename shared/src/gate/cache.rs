@@ -24,19 +24,31 @@ impl TokenHash {
 /// Tokens that are kept with their text: at most 8 MiB of it, since none is longer than 8 KiB.
 const RECENT: usize = 1_024;
 
-/// A bounded map from token to verdict, in two generations: when the younger is full, the older
-/// is dropped whole. What is asked for again moves to the younger. No look-up or insertion walks
-/// the map, and no entry outlives `2 × capacity` insertions without being asked for.
+/// Bytes that a generation has for each token of its capacity. Ours take 1 KiB; one whose issuer fills
+/// its 8 KiB with the shortest texts takes nearly 100.
+const BYTES_EACH: usize = 2 * 1024;
+
+/// What the map takes for a token, beside the token.
+const ENTRY: usize = 64;
+
+/// A map from token to verdict, bounded in count and bytes, in two generations: when the younger is
+/// full, the older is dropped whole. What is asked for again moves to the younger. No look-up or
+/// insertion walks the map, and no entry outlives `2 × capacity` insertions without being asked for.
 ///
 /// In front of it stand a few tokens with their text. Comparing a text takes a tenth of the time of
-/// hashing it, and is as strict.
+/// hashing it, and is as strict. All of them are in the younger generation, so that of their memory
+/// the text alone comes on top.
 #[derive(Debug)]
 pub struct VerifiedTokens {
     capacity: usize,
-    younger: BTreeMap<TokenHash, Arc<VerifiedToken>>,
-    older: BTreeMap<TokenHash, Arc<VerifiedToken>>,
+    younger: Generation,
+    older: Generation,
+    /// Bytes of the younger.
+    bytes: usize,
     recent: Vec<Option<Recent>>,
 }
+
+type Generation = BTreeMap<TokenHash, Arc<VerifiedToken>>;
 
 /// A token that came lately.
 #[derive(Clone, Debug)]
@@ -46,13 +58,14 @@ struct Recent {
 }
 
 impl VerifiedTokens {
-    /// A cache that holds at most `2 × capacity` tokens. The claims of one take 0.5 to 2 KiB,
-    /// bounded by the token's own 8 KiB.
+    /// A cache that holds at most `2 × capacity` tokens, and at most 4 KiB for each of them or, if that
+    /// is more, two tokens; beside some texts.
     pub const fn new(capacity: usize) -> Self {
         Self {
             capacity,
             younger: BTreeMap::new(),
             older: BTreeMap::new(),
+            bytes: 0,
             recent: Vec::new(),
         }
     }
@@ -65,7 +78,7 @@ impl VerifiedTokens {
         (*recent.text == *text).then(|| Arc::clone(&recent.token))
     }
 
-    /// Keeps the text of a token that was verified or found, in the place of another.
+    /// Keeps the text of a token that was inserted or found, in the place of another.
     pub fn remember(&mut self, text: &[u8], token: &Arc<VerifiedToken>) {
         if self.recent.is_empty() {
             self.recent.resize(RECENT.min(self.capacity), None);
@@ -91,10 +104,18 @@ impl VerifiedTokens {
 
     /// Keeps a verified token.
     pub fn insert(&mut self, hash: TokenHash, token: Arc<VerifiedToken>) {
-        if self.younger.len() >= self.capacity {
+        let bytes = memory(&token);
+        let most = self.capacity.saturating_mul(BYTES_EACH);
+        let is_full = self.younger.len() >= self.capacity || self.bytes + bytes > most;
+        if is_full && !self.younger.is_empty() {
             self.older = core::mem::take(&mut self.younger);
+            self.bytes = 0;
+            self.recent.clear();
         }
-        self.younger.insert(hash, token);
+        self.bytes += bytes;
+        if let Some(same) = self.younger.insert(hash, token) {
+            self.bytes -= memory(&same);
+        }
     }
 
     /// Forgets the tokens of `issuer`: the keys that the verdicts rest on have changed. Another
@@ -103,6 +124,7 @@ impl VerifiedTokens {
         for generation in [&mut self.younger, &mut self.older] {
             generation.retain(|_, token| token.claims().issuer != issuer);
         }
+        self.bytes = held(&self.younger);
         for slot in &mut self.recent {
             slot.take_if(|recent| recent.token.claims().issuer == issuer);
         }
@@ -112,6 +134,7 @@ impl VerifiedTokens {
     pub fn clear(&mut self) {
         self.younger.clear();
         self.older.clear();
+        self.bytes = 0;
         self.recent.clear();
     }
 
@@ -120,10 +143,25 @@ impl VerifiedTokens {
         self.younger.len() + self.older.len()
     }
 
+    /// Bytes of memory that they take, and the texts beside them.
+    pub fn memory(&self) -> usize {
+        let texts = self.recent.iter().flatten();
+        let texts: usize = texts.map(|recent| recent.text.len()).sum();
+        held(&self.younger) + held(&self.older) + texts
+    }
+
     /// Whether none is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+fn memory(token: &VerifiedToken) -> usize {
+    ENTRY + token.memory()
+}
+
+fn held(generation: &Generation) -> usize {
+    generation.values().map(|token| memory(token)).sum()
 }
 
 /// Where a text stands among so many recent ones: by the end of its signature, which is as good as

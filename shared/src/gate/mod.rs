@@ -291,11 +291,14 @@ fn admit<'p, 's>(
         return Err(Rejection::RevocationUnavailable.into());
     }
     let text = find_token(request, &access.source)?;
-    let token = verify(text, knowledge, progress, now)?;
-    // Before anybody is asked about the token, or judged by what another issuer says of them.
-    if !access.takes_issuer(&token.claims().issuer, knowledge.verifier.issuer()) {
+    let verdict = verify(text, knowledge, progress, now)?;
+    // Before anybody is asked about the token, or judged by what another issuer says of them; what no
+    // rule takes is not kept.
+    let issuer = &verdict.token.claims().issuer;
+    if !access.takes_issuer(issuer, knowledge.verifier.issuer()) {
         return Err(Rejection::IssuerMismatch.into());
     }
+    let token = verdict.keep(text, knowledge.verified);
     if !access.takes_audience(&token.claims().audience) {
         return Err(Rejection::AudienceMismatch.into());
     }
@@ -326,7 +329,8 @@ pub fn judge(
     progress: &mut Progress,
     now: Millis,
 ) -> Result<Admission, Obstacle<'static>> {
-    let token = verify(text, knowledge, progress, now)?;
+    let verdict = verify(text, knowledge, progress, now)?;
+    let token = verdict.keep(text, knowledge.verified);
     let list = check_revocation(&token, revocation, knowledge, progress, now)?;
     Ok(Admission {
         token,
@@ -356,25 +360,47 @@ fn find_token<'r>(request: &Request<'r>, source: &TokenSource) -> Result<&'r str
     }
 }
 
+/// A token that counts by itself.
+struct Verdict {
+    token: Arc<VerifiedToken>,
+    /// Its hash, if the verdict is a new one.
+    new: Option<TokenHash>,
+}
+
+impl Verdict {
+    /// Keeps the token, so that it need not be verified again.
+    fn keep(self, text: &str, verified: &mut VerifiedTokens) -> Arc<VerifiedToken> {
+        if let Some(hash) = self.new {
+            verified.insert(hash, Arc::clone(&self.token));
+            verified.remember(text.as_bytes(), &self.token);
+        }
+        self.token
+    }
+
+    const fn known(token: Arc<VerifiedToken>) -> Self {
+        Self { token, new: None }
+    }
+}
+
 /// 4. and 5. The verdict on the token: from the cache, or by the keys of the issuer that it names.
 fn verify(
     text: &str,
     knowledge: &mut Knowledge<'_>,
     progress: &mut Progress,
     now: Millis,
-) -> Result<Arc<VerifiedToken>, Obstacle<'static>> {
+) -> Result<Verdict, Obstacle<'static>> {
     let text = text.as_bytes();
     if let Some(token) = knowledge.verified.recall(text)
         && still_counts(&token, knowledge, now)?
     {
-        return Ok(token);
+        return Ok(Verdict::known(token));
     }
     let hash = TokenHash::of(text);
     if let Some(token) = knowledge.verified.find(&hash)
         && still_counts(&token, knowledge, now)?
     {
         knowledge.verified.remember(text, &token);
-        return Ok(token);
+        return Ok(Verdict::known(token));
     }
     let parsed = UnverifiedToken::parse(text)?;
     let issuer = knowledge.issuer_of(&parsed);
@@ -402,10 +428,11 @@ fn verify(
         return Err(Rejection::SignatureInvalid.into());
     }
     let token = Arc::new(issuer.verifier.believe(parsed, jwk, unix(now))?);
-    knowledge.verified.insert(hash, Arc::clone(&token));
-    knowledge.verified.remember(text, &token);
     progress.verified = true;
-    Ok(token)
+    Ok(Verdict {
+        token,
+        new: Some(hash),
+    })
 }
 
 /// Whether the verdict on `token` still rests on a key of its issuer, now that it has been judged by

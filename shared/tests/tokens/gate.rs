@@ -23,7 +23,7 @@ use edgekeep_shared::{
 };
 use serde_json::json;
 
-use crate::support::{ISSUER, Key, NOW, claims, claims_with, set, verifier};
+use crate::support::{AUDIENCE, ISSUER, Key, NOW, claims, claims_with, set, verifier};
 
 const NOW_MS: Millis = NOW.0 * 1_000;
 
@@ -1000,6 +1000,51 @@ fn the_cache_is_bounded_and_never_mixes_people_up() {
     assert!(found >= 10, "{found}");
     cache.clear();
     assert!(cache.is_empty());
+}
+
+#[test]
+fn the_cache_is_bounded_in_bytes_however_short_the_texts_of_a_token_are() {
+    const CAPACITY: usize = 100;
+    let key = Key::eddsa(2);
+    let keys = set(&[&key]);
+    for (name, value) in [
+        ("permissions", json!(vec!["a"; 1_300])),
+        ("aud", json!([vec![AUDIENCE], vec![""; 1_700]].concat())),
+        ("scope", json!("a ".repeat(2_600))),
+        ("roles", json!(["a".repeat(5_000)])),
+        ("sub", json!("user-1")),
+    ] {
+        let mut cache = VerifiedTokens::new(CAPACITY);
+        for number in 0..250 {
+            let mut claims = claims_with(name, Some(value.clone()));
+            claims["jti"] = json!(format!("token-{number}"));
+            let text = key.issue(&claims);
+            let token = verifier().verify(text.as_bytes(), &keys, NOW).unwrap();
+            let (hash, token) = (TokenHash::of(text.as_bytes()), Arc::new(token));
+            cache.insert(hash, Arc::clone(&token));
+            cache.remember(text.as_bytes(), &token);
+            let texts = CAPACITY * text.len();
+            assert!(cache.memory() <= 2 * CAPACITY * 2_048 + texts, "{name}");
+            assert!(cache.len() <= 2 * CAPACITY, "{name}");
+            assert!(cache.recall(text.as_bytes()).is_some(), "{name}");
+            assert!(cache.find(&hash).is_some(), "{name}");
+        }
+        // Ordinary ones are bounded by their number.
+        assert_eq!(
+            cache.len() > CAPACITY,
+            name == "sub",
+            "{name}: {}",
+            cache.len()
+        );
+        cache.forget(ISSUER);
+        assert_eq!((cache.len(), cache.memory()), (0, 0), "{name}");
+    }
+    // One that is larger than all may be is held as well: it is asked for again at once.
+    let text = key.issue(&claims_with("permissions", Some(json!(vec!["a"; 1_300]))));
+    let token = verifier().verify(text.as_bytes(), &keys, NOW).unwrap();
+    let mut cache = VerifiedTokens::new(1);
+    cache.insert(TokenHash::of(text.as_bytes()), Arc::new(token));
+    assert!(cache.find(&TokenHash::of(text.as_bytes())).is_some());
 }
 
 #[test]

@@ -225,7 +225,7 @@ fn a_key_in_two_sets_speaks_for_whoever_the_token_names_and_its_rules() {
     assert_eq!(gate.get("/a/x", &of_a), Ok((A.to_owned(), false)));
     let of_b = token(B, &key_of(A), &[("aud", json!("elsewhere"))]);
     assert_eq!(gate.refuses("/a/x", &of_b), IssuerMismatch);
-    assert_eq!(gate.get("/all/x", &of_b), Ok((B.to_owned(), true)));
+    assert_eq!(gate.get("/all/x", &of_b), Ok((B.to_owned(), false)));
     // Nor is one's audience the other's.
     let b_for_a = token(B, &key_of(A), &[]);
     assert_eq!(gate.refuses("/all/x", &b_for_a), AudienceMismatch);
@@ -340,6 +340,20 @@ fn the_list_speaks_for_the_own_issuer_alone() {
     gate.progress.waited_for_list = true;
     assert_eq!(gate.refuses("/all/x", &of(ISSUER)), RevocationUnavailable);
     assert!(gate.get("/all/x", &of(A)).is_ok());
+}
+
+#[test]
+fn a_token_that_its_rule_takes_from_nobody_is_not_kept() {
+    let mut gate = Gate::new();
+    let theirs = token(A, &key_of(A), &[]);
+    for path in ["/own/x", "/nobody/x", "/admin/x"] {
+        assert_eq!(gate.refuses(path, &theirs), IssuerMismatch, "{path}");
+        assert!(gate.verified.is_empty(), "{path}");
+    }
+    for cached in [false, true] {
+        assert_eq!(gate.get("/a/x", &theirs), Ok((A.to_owned(), cached)));
+    }
+    assert_eq!(gate.verified.len(), 1);
 }
 
 #[test]
