@@ -10,7 +10,10 @@ use std::{
 use js_sys::{Function, Promise, Reflect, Uint8Array};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
-use worker::{Delay, web_sys};
+use worker::{
+    Delay,
+    web_sys::{self, ReadableStreamDefaultReader},
+};
 
 /// Milliseconds since 1970. In a worker this is the time of the last I/O.
 pub(crate) fn now() -> i64 {
@@ -78,18 +81,67 @@ pub(crate) fn has_method(env: &worker::Env, name: &str, method: &str) -> bool {
     method.is_ok_and(|method| method.is_function())
 }
 
-/// The body of `response`, if it has at most `limit` bytes.
+/// A body that is being read. Its sender is told to stop as soon as nobody reads on.
+struct Reading {
+    reader: ReadableStreamDefaultReader,
+    is_over: bool,
+}
+
+impl Reading {
+    fn of(response: &web_sys::Response) -> Option<Self> {
+        Some(Self {
+            reader: response.body()?.get_reader().dyn_into().ok()?,
+            is_over: false,
+        })
+    }
+
+    /// The next bytes, or nothing after the last.
+    async fn next(&mut self) -> Result<Option<Uint8Array>, JsValue> {
+        let read = JsFuture::from(self.reader.read()).await;
+        // After an error there is nothing left to stop.
+        self.is_over = read.is_err();
+        let read = read?;
+        self.is_over = Reflect::get(&read, &JsValue::from_str("done"))?.is_truthy();
+        if self.is_over {
+            return Ok(None);
+        }
+        let bytes = Reflect::get(&read, &JsValue::from_str("value"))?;
+        bytes.dyn_into().map(Some)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let _ = self.reader.cancel();
+        }
+    }
+}
+
+/// The body of `response`, if it has at most `limit` bytes. What has more is not read to its end: a
+/// source that does not say its length, or whose bytes are inflated on the way, would have all of it
+/// in memory first.
 pub(crate) async fn read_body(response: &web_sys::Response, limit: usize) -> Option<Vec<u8>> {
+    if response.body().is_none() {
+        return Some(Vec::new());
+    }
+    let mut reading = Reading::of(response)?;
     let announced = response.headers().get("content-length").ok().flatten();
-    if announced
-        .and_then(|length| length.parse::<u64>().ok())
-        .is_some_and(|n| n > limit as u64)
-    {
+    let announced = announced.and_then(|length| length.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
         return None;
     }
-    let buffer = JsFuture::from(response.array_buffer().ok()?).await.ok()?;
-    let bytes = Uint8Array::new(&buffer);
-    (bytes.length() as usize <= limit).then(|| bytes.to_vec())
+    let mut body = Vec::with_capacity(announced.unwrap_or_default());
+    while let Some(bytes) = reading.next().await.ok()? {
+        let start = body.len();
+        let end = start + bytes.length() as usize;
+        if end > limit {
+            return None;
+        }
+        body.resize(end, 0);
+        bytes.copy_to(body.get_mut(start..)?);
+    }
+    Some(body)
 }
 
 /// Lets the platform do something else before more is computed: a worker has one thread.

@@ -14,7 +14,7 @@ use edgekeep_shared::time::UnixTime;
 
 use crate::clock;
 use crate::keys::{self, Key};
-use crate::server::{Reply, Request, Server};
+use crate::server::{Framing, Reply, Request, Server};
 
 /// Where something is asked of the issuer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +51,38 @@ pub enum Behaviour {
     Silent,
     /// 200 with these bytes.
     Bytes(Vec<u8>),
+    /// 200 with spaces, for ever.
+    Endless,
+    /// 200 with what these bytes are in gzip.
+    Gzip(Vec<u8>),
+}
+
+/// So many MiB of spaces in gzip (RFC 1952), which makes a hundredth of that of them.
+pub fn spaces(mebibytes: usize) -> Vec<u8> {
+    let mut bits = Vec::new();
+    // Codes of the fixed alphabet have their highest bit first (RFC 1951 §3.2.6).
+    let mut code = |code: u32, length: u32| {
+        bits.extend((0..length).rev().map(|bit| code >> bit & 1 == 1));
+    };
+    // The last block, fixed alphabet; one space.
+    code(0b110, 3);
+    code(0x30 + u32::from(b' '), 8);
+    // 258 times what stands one before.
+    for _ in 0..(mebibytes << 20) / 258 {
+        code(0b1100_0101, 8);
+        code(0, 5);
+    }
+    // The end.
+    code(0, 7);
+    let byte = |bits: &[bool]| {
+        let numbered = bits.iter().enumerate();
+        numbered.fold(0, |byte, (at, bit)| byte | u8::from(*bit) << at)
+    };
+    let mut bytes = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    bytes.extend(bits.chunks(8).map(byte));
+    // Whoever reads as far as the check would find it wrong.
+    bytes.extend([0; 8]);
+    bytes
 }
 
 /// A revoked thing.
@@ -212,6 +244,10 @@ impl Published {
             Behaviour::Late(delay) => self.honest(door, request).after(Some(delay)),
             Behaviour::Silent => Reply::new(200, "").after(None),
             Behaviour::Bytes(bytes) => Reply::new(200, bytes),
+            Behaviour::Endless => Reply::new(200, vec![b' '; 1 << 16]).framed(Framing::Endless),
+            Behaviour::Gzip(bytes) => Reply::new(200, bytes)
+                .header("Content-Encoding", "gzip")
+                .framed(Framing::Chunks),
         };
         if door == Door::FeedDelta {
             let media_type = "application/vnd.edgekeep.revocations-delta";

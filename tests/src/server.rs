@@ -44,12 +44,26 @@ impl Request {
 pub struct Reply {
     /// The status code.
     pub status: u16,
-    /// Header fields; `Content-Length` is added.
+    /// Header fields; those of the framing are added.
     pub headers: Fields,
     /// The body.
     pub body: Vec<u8>,
     /// How long to wait before; `None` is for ever.
     pub delay: Option<Duration>,
+    /// How the body is sent.
+    pub framing: Framing,
+}
+
+/// How a body is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Framing {
+    /// Behind its length.
+    #[default]
+    Length,
+    /// In chunks: nobody knows its length beforehand.
+    Chunks,
+    /// Again and again, until nobody reads on.
+    Endless,
 }
 
 impl Reply {
@@ -60,7 +74,15 @@ impl Reply {
             headers: Vec::new(),
             body: body.into(),
             delay: Some(Duration::ZERO),
+            framing: Framing::default(),
         }
+    }
+
+    /// Sends the body in this way.
+    #[must_use]
+    pub fn framed(mut self, framing: Framing) -> Self {
+        self.framing = framing;
+        self
     }
 
     /// Adds a header field.
@@ -239,14 +261,36 @@ async fn serve(mut stream: TcpStream, record: &Record, handler: &Handler) -> io:
         }
         let is_bodiless = matches!(reply.status, 101 | 204 | 304);
         if !is_bodiless {
-            let _ = write!(bytes, "Content-Length: {}\r\n", reply.body.len());
+            let _ = match reply.framing {
+                Framing::Length => write!(bytes, "Content-Length: {}\r\n", reply.body.len()),
+                Framing::Chunks | Framing::Endless => {
+                    write!(bytes, "Transfer-Encoding: chunked\r\n")
+                }
+            };
         }
         bytes.push_str("\r\n");
         let mut bytes = bytes.into_bytes();
         if !head && !is_bodiless {
-            bytes.extend(reply.body);
+            match reply.framing {
+                Framing::Length => bytes.extend(reply.body),
+                Framing::Chunks => {
+                    bytes.extend([chunk(&reply.body), chunk(b"")].concat());
+                }
+                Framing::Endless => {
+                    writer.write_all(&bytes).await?;
+                    let chunk = chunk(&reply.body);
+                    loop {
+                        writer.write_all(&chunk).await?;
+                    }
+                }
+            }
         }
         writer.write_all(&bytes).await?;
     }
     Ok(())
+}
+
+fn chunk(bytes: &[u8]) -> Vec<u8> {
+    let length = format!("{:x}\r\n", bytes.len());
+    [length.as_bytes(), bytes, b"\r\n"].concat()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use edgekeep_shared::base64url;
 use edgekeep_tests::clock;
 use edgekeep_tests::gate::Gate;
-use edgekeep_tests::issuer::{Door, Issuer, Revoked};
+use edgekeep_tests::issuer::{Behaviour, Door, Issuer, Revoked, spaces};
 use edgekeep_tests::keys::{Key, claims};
 use serde_json::{Value, json};
 
@@ -243,6 +243,34 @@ async fn one_issuer_s_trouble_is_its_own() {
     });
     assert!(dropped.await.is_some(), "a replaced key goes on counting");
     assert_eq!(gate.get("/both/x", &of_own).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_does_not_end_is_not_read_to_its_end() {
+    for (what, behaviour) in [
+        ("without end", Behaviour::Endless),
+        ("256 MiB", Behaviour::Gzip(spaces(256))),
+    ] {
+        let (partner, theirs) = partner().await;
+        let gate = gate_with(&partner).await;
+        let of_own = issue(&gate.key, KID, &gate.issuer.url(), &json!({}));
+        let of_partner = issue(&theirs, KID, &partner.url(), &json!({}));
+        assert_eq!(gate.get("/both/x", &of_own).await.status, 200);
+        partner.set(Door::Jwks, behaviour);
+        let before = gate.edge.peak_memory();
+        let answer = gate.get("/both/x", &of_partner).await;
+        assert_eq!(answer.verdict(), (503, "keys_unavailable".to_owned()));
+        // It is given up where it is too long, not when it has taken too long.
+        assert!(answer.took < Duration::from_millis(900), "{what}");
+        let more = gate.edge.peak_memory() - before;
+        assert!(more < SPARE, "{what}: {} MiB", more >> 20);
+        assert_eq!(gate.get("/both/x", &of_own).await.status, 200);
+        partner.set(Door::Jwks, Behaviour::Honest);
+        let back = clock::eventually(Duration::from_secs(4), || async {
+            (gate.get("/both/x", &of_partner).await.status == 200).then_some(())
+        });
+        assert!(back.await.is_some(), "{what}: asked again");
+    }
 }
 
 /// Bytes that a gate of 128 MiB can spare for what an issuer beside the own one makes it hold.
