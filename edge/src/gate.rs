@@ -91,6 +91,7 @@ impl Gate {
     }
 
     fn new(env: &Env) -> Self {
+        js::end_openly();
         let variable = |name: &str| {
             js_sys::Reflect::get(env, &JsValue::from_str(name))
                 .ok()

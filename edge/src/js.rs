@@ -144,6 +144,19 @@ pub(crate) async fn read_body(response: &web_sys::Response, limit: usize) -> Opt
     Some(body)
 }
 
+/// Has `shim.js` told when this instance has ended, by whatever. It makes the next one, and nobody else:
+/// by the default the bindings would do so too, behind its back and half-way through a call, whose
+/// arguments lie in the memory of the old one.
+pub(crate) fn end_openly() {
+    wasm_bindgen::handler::set_on_abort(|| {
+        let name = JsValue::from_str("__worker_init_state");
+        if let Ok(state) = Reflect::get(&js_sys::global(), &name) {
+            // Whatever fails now is noticed at the next call.
+            let _ = Reflect::set(&state, &JsValue::from_str("criticalError"), &JsValue::TRUE);
+        }
+    });
+}
+
 /// Lets the platform do something else before more is computed: a worker has one thread.
 pub(crate) async fn pause() {
     Delay::from(Duration::ZERO).await;

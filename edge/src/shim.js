@@ -4,7 +4,8 @@
 import * as gate from "./index.js";
 
 // A panic leaves the instance in any state. Its hook says so here, and whoever comes next gets a new
-// one: with nothing in its caches, which costs time, and nothing else.
+// one: with nothing in its caches, which costs time, and nothing else. That is done here alone, before
+// anything is handed over: what the old one was given means something else to the new one.
 const state = gate.__worker_init_state();
 
 function freshIfPoisoned() {
@@ -15,16 +16,18 @@ function freshIfPoisoned() {
   }
 }
 
-function note(error) {
-  if (error instanceof WebAssembly.RuntimeError) state.criticalError = true;
+// An instance that could not say of itself that it has ended shows it by what it throws. An error of the
+// one before is no news.
+function note(error, instance) {
+  const ended = error instanceof WebAssembly.RuntimeError || error?.message === "Module terminated";
+  if (ended && state.instanceId === instance) state.criticalError = true;
 }
 
-addEventListener("error", (event) => note(event.error));
+addEventListener("error", (event) => note(event.error, state.instanceId));
 
 // Whatever is thrown is a refusal, made without WebAssembly: with the header fields of `answer.rs`, and
 // the line of `record.rs`.
 function refuse(error, request) {
-  note(error);
   console.error(error instanceof Error ? (error.stack ?? String(error)) : error);
   const { method, url } = request;
   const given = request.headers.get("X-Request-ID") ?? "";
@@ -78,44 +81,65 @@ const ALGORITHMS = {
 };
 
 async function imported(text) {
-  let key = keys.get(text);
-  if (key === undefined) {
-    const jwk = JSON.parse(text);
-    const algorithm = ALGORITHMS[jwk.alg];
-    key = await crypto.subtle
-      .importKey("jwk", jwk, algorithm, false, ["verify"])
-      .then((key) => ({ key, algorithm }))
-      .catch(() => null);
-    if (keys.size >= MOST_KEYS) keys.clear();
-    keys.set(text, key);
+  const known = keys.get(text);
+  if (known !== undefined) return known;
+  const jwk = JSON.parse(text);
+  const algorithm = ALGORITHMS[jwk.alg];
+  let key = null;
+  try {
+    key = { key: await crypto.subtle.importKey("jwk", jwk, algorithm, false, ["verify"]), algorithm };
+  } catch (error) {
+    // Any other error is about this attempt, and the next may succeed.
+    if (error.name !== "DataError" && error.name !== "NotSupportedError") return null;
   }
+  if (keys.size >= MOST_KEYS) keys.clear();
+  keys.set(text, key);
   return key;
 }
 
-// Whether the signature is good; undefined where the platform cannot tell.
-async function verified(ticket) {
+// Whether the signature is good; undefined where the platform cannot tell, and where the instance that
+// has given the ticket is gone.
+async function verified(ticket, instance) {
   try {
+    freshIfPoisoned();
+    if (state.instanceId !== instance) return undefined;
     const [signature, signed] = [gate.signature(ticket), gate.signed(ticket)];
     const key = await imported(gate.key(ticket));
     return key ? await crypto.subtle.verify(key.algorithm, key.key, signature, signed) : undefined;
   } catch (error) {
-    note(error);
+    note(error, instance);
     return undefined;
   }
 }
 
-async function later(request, text, decided, env, context) {
+// Longer than the gate waits for policy, keys, list or introspection, and limiter, one after another. An
+// instance that has ended meanwhile never answers.
+const PATIENCE = 8_000;
+
+function inTime(work) {
+  let timer;
+  const late = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`nothing was decided within ${PATIENCE} ms`)), PATIENCE);
+  });
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
+async function later(request, text, decided, instance, env, context) {
   let asked = false;
   for (;;) {
     const [what, detail] = decided.split("\n", 2);
     if (what === "signature") {
       asked = true;
-      const ticket = Number(detail);
-      const verdict = await verified(ticket);
+      const verdict = await verified(Number(detail), instance);
       freshIfPoisoned();
+      // Another instance has given the same ticket to somebody else: it is asked as for the first time.
+      const ticket = state.instanceId === instance ? Number(detail) : 0;
+      instance = state.instanceId;
       decided = gate.judge(text, ticket, verdict, env, context);
     } else if (what === "wait") {
-      decided = await gate.wait(text, detail === "true", !asked, env, context);
+      freshIfPoisoned();
+      instance = state.instanceId;
+      decided = await inTime(gate.wait(text, detail === "true", !asked, env, context));
     } else {
       return carry(request, decided, env);
     }
@@ -213,19 +237,26 @@ async function forward(request, decided, env) {
   return copy;
 }
 
+function failed(error, request, instance) {
+  note(error, instance);
+  return refuse(error, request);
+}
+
 export default {
   fetch(request, env, context) {
+    let instance;
     try {
       freshIfPoisoned();
+      instance = state.instanceId;
       const text = gather(request);
       const decided = gate.judge(text, 0, undefined, env, context);
       if (decided.startsWith("answer\n")) return carry(request, decided, env);
       const work = decided.startsWith("forward\n")
         ? forward(request, decided, env)
-        : later(request, text, decided, env, context);
-      return work.catch((error) => refuse(error, request));
+        : later(request, text, decided, instance, env, context);
+      return work.catch((error) => failed(error, request, instance));
     } catch (error) {
-      return refuse(error, request);
+      return failed(error, request, instance);
     }
   },
 };

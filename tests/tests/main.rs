@@ -22,6 +22,7 @@ mod paths;
 mod policy;
 mod refusals;
 mod revocation;
+mod shim;
 mod sources;
 mod streaming;
 mod tricks;
