@@ -47,8 +47,11 @@ const WATCH: Millis = 10_000;
 /// A watch that has not looked for so long was cut off with its request.
 const WATCH_SILENT: Millis = FRESH + ATTEMPT;
 
-/// How often a request that waits looks whether it is there.
-const POLL: Duration = Duration::from_millis(2);
+/// How soon a request that waits looks whether it is there; then after twice as long, and so on.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+
+/// How often it looks in the end: where a source is dead, all requests wait at once.
+const LAST_LOOK: Duration = Duration::from_millis(50);
 
 /// What can be refreshed.
 #[derive(Clone, Copy, Debug)]
@@ -244,6 +247,7 @@ impl Shared {
     pub(crate) async fn wait_for(self: &Rc<Self>, part: Part, context: &Context) {
         let begun_at = js::now();
         let ended = self.known.borrow().attempts(part).ended();
+        let mut pause = FIRST_LOOK;
         loop {
             let now = js::now();
             if self.known.borrow().attempts(part).ended() != ended || now - begun_at >= ATTEMPT {
@@ -254,7 +258,8 @@ impl Shared {
             {
                 return;
             }
-            Delay::from(POLL).await;
+            Delay::from(pause).await;
+            pause = LAST_LOOK.min(2 * pause);
         }
     }
 

@@ -1,7 +1,11 @@
 import { host } from './host.js';
 
-/** How often it is looked whether another request's attempt has ended, where that cannot be awaited. */
-const POLL_MS = 5;
+/**
+ * How soon it is looked whether another request's attempt has ended, where that cannot be awaited; then
+ * after twice as long, and so on up to the second.
+ */
+const FIRST_LOOK_MS = 5;
+const LAST_LOOK_MS = 50;
 
 /** How long one request's background work keeps a list checked before another's takes over: workers end it after 30 s. */
 const WATCH_MS = 10_000;
@@ -47,7 +51,11 @@ export class Source {
     if (attempt === undefined) return;
     if (begun !== undefined || host.sharesPromises) return attempt.promise;
     // It may have been cut off together with the request that began it.
-    while (!attempt.over && Date.now() < attempt.until) await host.sleep(POLL_MS);
+    let pause = FIRST_LOOK_MS;
+    while (!attempt.over && Date.now() < attempt.until) {
+      await host.sleep(pause);
+      pause = Math.min(2 * pause, LAST_LOOK_MS);
+    }
   }
 
   /** Keeps the list checked from now on, while it is used and a little longer. */
