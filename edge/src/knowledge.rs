@@ -177,7 +177,7 @@ impl Shared {
 
     async fn watch(&self, number: u32) {
         loop {
-            Delay::from(Duration::from_millis(FRESH.unsigned_abs())).await;
+            Delay::from(self.until_due()).await;
             let now = js::now();
             let watch = self.watch.get();
             if watch.number != number {
@@ -191,7 +191,7 @@ impl Shared {
                 looked_at: now,
                 ..watch
             });
-            if self.known.borrow_mut().begin(Part::List, now) {
+            if self.begin_list(now) {
                 self.refresh_list().await;
             }
         }
@@ -201,6 +201,21 @@ impl Shared {
             begun_at: Millis::MIN,
             looked_at: Millis::MIN,
         });
+    }
+
+    /// How long the list is good for from now on.
+    fn until_due(&self) -> Duration {
+        let known = self.known.borrow();
+        let since = known.list.attempts().since_success(js::now());
+        let left = since.map(|since| FRESH - since).filter(|left| *left > 0);
+        Duration::from_millis(left.unwrap_or(FRESH).unsigned_abs())
+    }
+
+    /// Begins a check for the watch, unless a request has had one made a moment ago.
+    fn begin_list(&self, now: Millis) -> bool {
+        let mut known = self.known.borrow_mut();
+        let since = known.list.attempts().since_success(now);
+        since.is_none_or(|since| since >= FRESH / 2) && known.begin(Part::List, now)
     }
 
     /// Has `part` refreshed behind the answer, unless that is under way or too soon.

@@ -33,9 +33,10 @@ export class Source {
 
   /** Asks, unless somebody does or it is too soon; gives the attempt that was begun. */
   refresh() {
-    const limit = this.#judge.begin(this.#number, Date.now());
+    const now = Date.now();
+    const limit = this.#judge.begin(this.#number, now);
     if (limit === 0) return undefined;
-    const attempt = { until: Date.now() + limit, over: false };
+    const attempt = { begunAt: now, until: now + limit, over: false };
     attempt.promise = this.#ask().finally(() => {
       attempt.over = true;
     });
@@ -78,12 +79,17 @@ export class Source {
   }
 
   async #follow(watch) {
+    const { fresh, kept } = this.#said;
     for (;;) {
-      await host.sleep(this.#said.fresh);
+      // What was asked is as old as the question.
+      const asked = Date.now() - (this.#attempt?.begunAt ?? -Infinity);
+      await host.sleep(isWithin(asked, fresh) ? fresh - asked : fresh);
       if (this.#watch !== watch) return;
       const now = Date.now();
-      if (!isWithin(now - this.#usedAt, this.#said.kept)) break;
+      if (!isWithin(now - this.#usedAt, kept)) break;
       watch.lookedAt = now;
+      // A request may have had it asked a moment ago.
+      if (isWithin(now - (this.#attempt?.begunAt ?? -Infinity), fresh / 2)) continue;
       await this.refresh()?.promise;
     }
     this.#watch = undefined;

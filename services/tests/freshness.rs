@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use edgekeep_shared::base64url;
 use edgekeep_shared::time::UnixTime;
+use edgekeep_tests::clock::eventually;
 use edgekeep_tests::issuer::{Behaviour, Door, Revoked};
 use edgekeep_tests::keys::{self, Key, claims};
 use edgekeep_tower::Options;
@@ -89,6 +90,29 @@ async fn follows_the_issuers_keys() {
     // A key that is gone serves nobody, verified before or not.
     assert_eq!(scene.verdict(&old).await, "key_unknown");
     assert_eq!(scene.issuer.hits(Door::Jwks), 2);
+}
+
+/// The answer was under way while the list may have changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_is_as_old_as_the_question_for_it() {
+    let scene = Scene::start().await;
+    let late = Behaviour::Late(Duration::from_millis(500));
+    scene.issuer.set(Door::Feed, late);
+    let good = scene.good();
+    let (verdict, ()) = tokio::join!(scene.verdict(&good), async {
+        let asked = eventually(Duration::from_secs(10), || async {
+            (scene.issuer.hits(Door::Feed) > 0).then_some(())
+        });
+        assert!(asked.await.is_some());
+        // Less than an attempt has.
+        scene.pass(1);
+    });
+    assert_eq!(verdict, "ok user-1");
+    scene.issuer.set(Door::Feed, Behaviour::Honest);
+    scene.issuer.revoke(Revoked::Token("token-1".to_owned()));
+    // 5 s after the answer, and 6 after the question.
+    scene.clock.set(scene.clock.now() + 5_000);
+    assert_eq!(scene.verdict(&good).await, "token_revoked");
 }
 
 #[tokio::test(flavor = "multi_thread")]

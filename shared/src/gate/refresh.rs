@@ -12,12 +12,16 @@ pub const LONGEST_ATTEMPT: Millis = 10_000;
 /// The state of asking one source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
+    /// When the last attempt was begun.
+    begun_at: Option<Millis>,
     /// Until when an attempt that was begun is given to finish.
     under_way_until: Option<Millis>,
     /// When the last attempt ended or was given up.
     ended_at: Option<Millis>,
-    /// When an attempt last succeeded.
+    /// When the attempt was begun that succeeded last.
     succeeded_at: Option<Millis>,
+    /// Whether the last attempt that ended did not succeed.
+    failed: bool,
     /// How many attempts have ended.
     ended: u32,
 }
@@ -29,17 +33,26 @@ impl Attempts {
         if self.is_under_way(now) || self.is_cooling(now, cooldown) {
             return false;
         }
+        // One that is past its deadline may still end, and is not this one then.
+        let unfinished = self.begun_at.filter(|begun| {
+            let age = now.saturating_sub(*begun);
+            self.under_way_until.is_some() && (0..LONGEST_ATTEMPT).contains(&age)
+        });
+        self.begun_at = unfinished.or(Some(now));
         self.under_way_until = Some(deadline);
         true
     }
 
-    /// Ends the attempt that was begun.
+    /// Ends the attempt that was begun. What it has brought is as old as the question: the source may
+    /// have changed its mind while the answer was under way.
     pub fn finish(&mut self, now: Millis, succeeded: bool) {
         self.under_way_until = None;
         self.ended_at = Some(now);
         self.ended = self.ended.wrapping_add(1);
+        self.failed = !succeeded;
+        let begun_at = self.begun_at.map_or(now, |begun| begun.min(now));
         if succeeded {
-            self.succeeded_at = Some(now);
+            self.succeeded_at = Some(begun_at);
         }
     }
 
@@ -65,12 +78,12 @@ impl Attempts {
     }
 
     /// Whether the last attempt that ended did not succeed.
-    pub fn has_failed(&self) -> bool {
-        self.ended_at > self.succeeded_at
+    pub const fn has_failed(&self) -> bool {
+        self.failed
     }
 
-    /// Milliseconds since the last success; `None` if there was none. A clock that was set back
-    /// makes it a long time ago, not a moment ago.
+    /// Milliseconds since the question that was answered last; `None` if there was none. A clock that
+    /// was set back makes it a long time ago, not a moment ago.
     pub fn since_success(&self, now: Millis) -> Option<Millis> {
         let since = now.saturating_sub(self.succeeded_at?);
         Some(if since < 0 { Millis::MAX } else { since })
@@ -91,7 +104,44 @@ mod tests {
         assert!(!attempts.begin(509, 1_509, 500));
         assert!(attempts.begin(510, 1_510, 500));
         attempts.finish(520, true);
-        assert_eq!(attempts.since_success(1_520), Some(1_000));
+        assert_eq!(attempts.since_success(1_520), Some(1_010));
+    }
+
+    #[test]
+    fn what_an_attempt_brings_is_as_old_as_its_question() {
+        let mut attempts = Attempts::default();
+        assert!(attempts.begin(0, 2_200, 0));
+        attempts.finish(900, true);
+        assert_eq!(attempts.since_success(900), Some(900));
+        // And does not cool down before it has ended.
+        assert!(!attempts.begin(1_000, 3_200, 500));
+        // One that ends after its deadline has not asked when the next one began.
+        assert!(attempts.begin(2_000, 4_200, 500));
+        assert!(attempts.begin(4_700, 6_900, 500));
+        attempts.finish(4_800, true);
+        assert_eq!(attempts.since_success(4_800), Some(2_800));
+        attempts.finish(4_900, true);
+        assert_eq!(attempts.since_success(4_900), Some(2_900));
+        // One that was cut off long ago never ends.
+        assert!(attempts.begin(10_000, 12_200, 500));
+        assert!(attempts.begin(20_000, 22_200, 500));
+        attempts.finish(20_100, true);
+        assert_eq!(attempts.since_success(20_100), Some(100));
+        // A clock that is set back meanwhile makes it no older than now.
+        assert!(attempts.begin(30_000, 32_200, 500));
+        attempts.finish(25_000, true);
+        assert_eq!(attempts.since_success(25_000), Some(0));
+    }
+
+    #[test]
+    fn a_source_that_dies_after_the_clock_was_set_back_has_failed() {
+        let mut attempts = Attempts::default();
+        attempts.finish(3_600_000, true);
+        assert!(attempts.begin(0, 1_000, 0));
+        attempts.finish(500, false);
+        assert!(attempts.has_failed());
+        attempts.finish(700, true);
+        assert!(!attempts.has_failed());
     }
 
     #[test]
