@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use edgekeep_shared::{
     control::{self, ControlKeys, DocumentType},
-    gate::{Introspection, keys::max_age, list::DEADLINE, refresh::Millis},
+    gate::{Introspection, keys::lifetime, list::DEADLINE, refresh::Millis},
     jwk::{JwkSet, MAX_SET_BYTES},
     policy::{MAX_POLICY_BYTES, Policy},
     revocation::HashKey,
@@ -37,7 +37,7 @@ const MAX_INTROSPECTION_BYTES: usize = 64 * 1024;
 
 /// A JWK Set, and what its source says about its age.
 pub(crate) enum FetchedKeys {
-    /// From the issuer just now, with `max-age` in milliseconds.
+    /// From the issuer just now, with the milliseconds that it is good for, where it says so.
     Fresh(JwkSet, Option<Millis>),
     /// The issuer's signed copy, with the instant of signing in milliseconds.
     Copy(JwkSet, Millis),
@@ -247,11 +247,12 @@ async fn keys_over_http(fetcher: Option<&Fetcher>, url: &str) -> Option<FetchedK
         console_warn!("JWK Set: {url} answered {}", response.status());
         return None;
     }
-    let control = response.headers().get("cache-control").ok().flatten();
+    let field = |name| response.headers().get(name).ok().flatten();
+    let (control, age) = (field("cache-control"), field("age"));
     let body = read_body(&response, MAX_SET_BYTES).await?;
     let set = parse_set(&body)?;
-    let max_age = control.as_deref().and_then(max_age);
-    Some(FetchedKeys::Fresh(set, max_age))
+    let good_for = control.and_then(|control| lifetime(&control, age.as_deref()));
+    Some(FetchedKeys::Fresh(set, good_for))
 }
 
 fn parse_set(body: &[u8]) -> Option<JwkSet> {

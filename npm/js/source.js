@@ -111,7 +111,8 @@ export class Source {
       this.#judge.confirm(this.#number, now);
       return undefined;
     }
-    const problem = this.#judge.offer(this.#number, answer.body, answer.cacheControl, now);
+    const { body, cacheControl, age } = answer;
+    const problem = this.#judge.offer(this.#number, body, cacheControl, age, now);
     this.#etag = problem === undefined ? answer.etag : undefined;
     return problem === undefined ? undefined : new Error(`${this.#said.url}: ${problem}`);
   }
@@ -134,6 +135,7 @@ export class Source {
     return {
       body: await bytes(response, limit),
       cacheControl: response.headers.get('cache-control') ?? '',
+      age: response.headers.get('age') ?? '',
       etag: response.headers.get('etag') ?? undefined,
     };
   }

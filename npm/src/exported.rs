@@ -1,6 +1,6 @@
 //! The judge as a JavaScript class. Everything is synchronous: JavaScript does the waiting.
 
-use edgekeep_shared::gate::refresh::Millis;
+use edgekeep_shared::gate::{keys::lifetime, refresh::Millis};
 use wasm_bindgen::prelude::*;
 
 use crate::judge::{self, Waited};
@@ -47,15 +47,18 @@ impl Judge {
         limit
     }
 
-    /// Ends asking with a document; what is wrong with it, if anything.
+    /// Ends asking with a document, with its `Cache-Control` and `Age`, each of which may be empty; what
+    /// is wrong with it, if anything.
     pub fn offer(
         &mut self,
         source: usize,
         body: &[u8],
         cache_control: &str,
+        age: &str,
         now: f64,
     ) -> Option<String> {
-        self.0.offer(source, body, cache_control, millis(now)).err()
+        let good_for = lifetime(cache_control, Some(age));
+        self.0.offer(source, body, good_for, millis(now)).err()
     }
 
     /// Ends asking with the word that nothing has changed.

@@ -7,7 +7,7 @@ use edgekeep_shared::{
     gate::{
         self, Knowledge, Need, Obstacle, Progress, RevocationSources,
         cache::VerifiedTokens,
-        keys::{HeldKeys, max_age},
+        keys::HeldKeys,
         list::{DEADLINE, FRESH, HeldList, KEPT},
         refresh::Millis,
     },
@@ -279,8 +279,8 @@ impl Judge {
         begun.then_some(limit)
     }
 
-    /// Ends an attempt with what `source` gave: a JWK Set with its `Cache-Control`, which may
-    /// be empty, or a signed list. What is not better than what is held does not replace it.
+    /// Ends an attempt with what `source` gave: a JWK Set, with the milliseconds that it is good for where
+    /// the source says so, or a signed list. What is not better than what is held does not replace it.
     ///
     /// # Errors
     ///
@@ -289,14 +289,14 @@ impl Judge {
         &mut self,
         source: SourceNumber,
         body: &[u8],
-        cache_control: &str,
+        good_for: Option<Millis>,
         now: Millis,
     ) -> Result<(), Problem> {
         let Some((issuer, part)) = self.source(source) else {
             return Ok(());
         };
         let taken = match part {
-            Part::Keys => issuer.offer_keys(body, cache_control, now),
+            Part::Keys => issuer.offer_keys(body, good_for, now),
             Part::List => issuer.offer_list(body, now),
         };
         issuer.finish(part, now, taken.is_ok());
@@ -325,12 +325,17 @@ impl Judge {
 }
 
 impl Issuer {
-    fn offer_keys(&mut self, body: &[u8], cache_control: &str, now: Millis) -> Result<(), Problem> {
+    fn offer_keys(
+        &mut self,
+        body: &[u8],
+        good_for: Option<Millis>,
+        now: Millis,
+    ) -> Result<(), Problem> {
         let set = JwkSet::parse(body).map_err(|error| error.to_string())?;
         if set.is_empty() {
             return Err("the JWK Set has no key that can be used".to_owned());
         }
-        if self.keys.offer(set, now, max_age(cache_control)) {
+        if self.keys.offer(set, now, good_for) {
             self.verified.clear();
         }
         Ok(())

@@ -76,7 +76,7 @@ fn waits_for_keys_once_and_then_says_what_it_knows() {
     assert_eq!(judge.begin(0, NOW), None, "not at once again");
     let later = NOW + 1_000;
     assert!(judge.begin(0, later).is_some());
-    judge.offer(0, set(1).as_bytes(), "", later).unwrap();
+    judge.offer(0, set(1).as_bytes(), None, later).unwrap();
     assert_eq!(said(&judge.judge(&token, Waited(1), later)), "user-1");
 }
 
@@ -85,7 +85,9 @@ fn has_the_issuer_judge_that_the_token_names_and_no_other() {
     let mut judge = judge(&["a", "b"]);
     for (source, seed) in [(0, 1), (2, 2)] {
         assert!(judge.begin(source, NOW).is_some());
-        judge.offer(source, set(seed).as_bytes(), "", NOW).unwrap();
+        judge
+            .offer(source, set(seed).as_bytes(), None, NOW)
+            .unwrap();
     }
     let all = Waited(u32::MAX);
     for (seed, issuer, expected) in [
@@ -109,8 +111,8 @@ fn asks_no_source_that_is_none() {
     }
     judge.confirm(usize::MAX, NOW);
     judge.give_up(7, NOW);
-    assert!(judge.offer(7, b"", "", NOW).is_ok());
-    assert!(judge.offer(1, b"", "", NOW).is_err());
+    assert!(judge.offer(7, b"", None, NOW).is_ok());
+    assert!(judge.offer(1, b"", None, NOW).is_err());
 }
 
 #[test]
@@ -142,16 +144,16 @@ fn a_set_that_is_over_is_asked_for_behind_the_answer() {
     let token = token(1, "https://a.example");
     assert!(judge.begin(0, NOW - 3_000).is_some());
     judge
-        .offer(0, set(1).as_bytes(), "max-age=2", NOW - 3_000)
+        .offer(0, set(1).as_bytes(), Some(2_000), NOW - 3_000)
         .unwrap();
     let answer = judge.judge(&token, Waited(0), NOW);
     assert_eq!((said(&answer).as_str(), answer.due), ("user-1", vec![0]));
     let too_large = vec![b' '; MAX_SET_BYTES + 1];
     for bad in [&b"{\"keys\":[]}"[..], b"", b"{}", &too_large] {
-        assert!(judge.offer(0, bad, "", NOW).is_err());
+        assert!(judge.offer(0, bad, None, NOW).is_err());
         assert_eq!(said(&judge.judge(&token, Waited(0), NOW)), "user-1");
     }
-    assert!(judge.offer(0, set(2).as_bytes(), "", NOW).is_ok());
+    assert!(judge.offer(0, set(2).as_bytes(), None, NOW).is_ok());
     let answer = judge.judge(&token, Waited(1), NOW);
     assert_eq!(
         said(&answer),
@@ -163,7 +165,7 @@ fn a_set_that_is_over_is_asked_for_behind_the_answer() {
 #[test]
 fn reads_a_header_as_the_gate_does() {
     let mut judge = judge(&["a"]);
-    judge.offer(0, set(1).as_bytes(), "", NOW).unwrap();
+    judge.offer(0, set(1).as_bytes(), None, NOW).unwrap();
     let token = token(1, "https://a.example");
     for (header, expected) in [
         (format!("Bearer {token}"), "user-1"),

@@ -132,7 +132,9 @@ impl Judge {
     /// replace it.
     fn take(&self, part: Part, answer: Result<Answer, Problem>) {
         let taken = answer.and_then(|answer| match (part, answer) {
-            (Part::Keys, Answer::Document { body, max_age, .. }) => self.take_keys(&body, max_age),
+            (Part::Keys, Answer::Document { body, good_for, .. }) => {
+                self.take_keys(&body, good_for)
+            }
             (Part::List, Answer::Document { body, etag, .. }) => self.take_list(&body, etag),
             // The list of the tag is the one that was taken with it.
             (Part::List, Answer::Unchanged) if self.held().list.list().is_some() => Ok(()),
@@ -141,13 +143,13 @@ impl Judge {
         self.finish(part, &taken);
     }
 
-    fn take_keys(&self, body: &[u8], max_age: Option<Millis>) -> Result<(), Problem> {
+    fn take_keys(&self, body: &[u8], good_for: Option<Millis>) -> Result<(), Problem> {
         let set = JwkSet::parse(body).map_err(|error| error.to_string())?;
         if set.is_empty() {
             return Err("the JWK Set has no key that can be used".to_owned());
         }
         let mut held = self.held_mut();
-        if held.keys.offer(set, self.now(), max_age) {
+        if held.keys.offer(set, self.now(), good_for) {
             self.verified().clear();
         }
         Ok(())

@@ -3,10 +3,10 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use edgekeep_shared::gate::keys::max_age;
+use edgekeep_shared::gate::keys::lifetime;
 use edgekeep_shared::gate::list::DEADLINE;
 use edgekeep_shared::gate::refresh::Millis;
-use reqwest::header::{CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH};
+use reqwest::header::{AGE, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Client, StatusCode, Url, redirect};
 
 /// For one document, from the connection to its last byte.
@@ -33,7 +33,8 @@ pub(crate) enum Answer {
     Document {
         body: Vec<u8>,
         etag: Option<HeaderValue>,
-        max_age: Option<Millis>,
+        /// For how many milliseconds it is good, where the source says so.
+        good_for: Option<Millis>,
     },
 }
 
@@ -83,12 +84,10 @@ impl Source {
             body.extend_from_slice(&chunk);
         }
         let headers = response.headers();
-        let control = headers
-            .get(CACHE_CONTROL)
-            .and_then(|value| value.to_str().ok());
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         Ok(Answer::Document {
             etag: headers.get(ETAG).cloned(),
-            max_age: control.and_then(max_age),
+            good_for: text(CACHE_CONTROL).and_then(|control| lifetime(control, text(AGE))),
             body,
         })
     }

@@ -92,6 +92,19 @@ async fn follows_the_issuers_keys() {
     assert_eq!(scene.issuer.hits(Door::Jwks), 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_a_cache_has_kept_is_good_for_what_is_left() {
+    let scene = Scene::start().await;
+    scene.issuer.published().age = Some(299);
+    assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
+    scene.pass(1);
+    let asked = eventually(Duration::from_secs(10), || async {
+        assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
+        (scene.issuer.hits(Door::Jwks) > 1).then_some(())
+    });
+    assert!(asked.await.is_some());
+}
+
 /// The answer was under way while the list may have changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_as_old_as_the_question_for_it() {

@@ -120,6 +120,8 @@ pub struct Published {
     pub jwks: String,
     /// Its `max-age`.
     pub max_age: u32,
+    /// Its `Age`, as if a cache had kept it.
+    pub age: Option<u32>,
     /// The control key.
     pub control_key: Key,
     /// What is revoked.
@@ -214,10 +216,14 @@ impl Published {
                 Some(first) => Reply::new(200, self.delta(first)),
                 None => Reply::new(404, ""),
             },
-            Door::Jwks => Reply::new(200, self.jwks.clone()).header(
-                "Cache-Control",
-                &format!("public, max-age={}", self.max_age),
-            ),
+            Door::Jwks => {
+                let control = format!("public, max-age={}", self.max_age);
+                let reply = Reply::new(200, self.jwks.clone()).header("Cache-Control", &control);
+                match self.age {
+                    Some(age) => reply.header("Age", &age.to_string()),
+                    None => reply,
+                }
+            }
             Door::Feed | Door::KvList => Reply::new(200, self.list()),
             Door::Introspection => Reply::new(200, format!(r#"{{"active":{}}}"#, self.active))
                 .header("Content-Type", "application/json"),
@@ -274,6 +280,7 @@ impl Issuer {
             url: String::new(),
             jwks: keys::set(&[key]),
             max_age: 300,
+            age: None,
             control_key: Key::eddsa(200),
             revoked: Vec::new(),
             signed_at: None,

@@ -54,6 +54,19 @@ async fn a_rotation_under_traffic_refuses_no_valid_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_a_cache_has_kept_is_good_for_what_is_left() {
+    let gate = Gate::with(|issuer, _| issuer.published().age = Some(299)).await;
+    let good = gate.good_token();
+    assert_eq!(gate.get("/api/me", &good).await.status, 200);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    let asked = clock::eventually(Duration::from_secs(3), || async {
+        assert_eq!(gate.get("/api/me", &good).await.status, 200);
+        (gate.issuer.hits(Door::Jwks) > 1).then_some(())
+    });
+    assert!(asked.await.is_some(), "the set is used for 300 s");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_unknown_keys_costs_the_issuer_next_to_nothing() {
     const STORM: usize = 10_000;
     const AT_A_TIME: usize = 20;

@@ -102,6 +102,23 @@ async fn a_broken_set_never_replaces_a_good_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_a_cache_has_kept_is_good_for_what_is_left() {
+    on_each_host(|host| async move {
+        let pair = Pair::start(host, &json!({"revocation": "none"})).await;
+        pair.issuer.published().age = Some(299);
+        let good = pair.token("t");
+        assert_eq!(pair.package.verdict(&good).await, "ok user-1");
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        let asked = eventually(Duration::from_secs(3), || async {
+            assert_eq!(pair.package.verdict(&good).await, "ok user-1");
+            (pair.issuer.hits(Door::Jwks) > 1).then_some(())
+        });
+        assert!(asked.await.is_some(), "{host:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broken_list_never_replaces_a_good_one() {
     on_each_host(|host| async move {
         let pair = Pair::start(host, &json!({})).await;

@@ -28,13 +28,19 @@ pub const EMPTY_COOLDOWN: Millis = 1_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyNotTaken;
 
-/// `max-age` of a `Cache-Control` value, in milliseconds.
-pub fn max_age(control: &str) -> Option<Millis> {
-    let seconds = control
+/// For how many milliseconds more an answer is good: `max-age` of its `Cache-Control`, less its `Age`, the
+/// seconds that it has lain in a cache on the way (RFC 9111 §4.2).
+pub fn lifetime(control: &str, age: Option<&str>) -> Option<Millis> {
+    let max_age = control
         .split(',')
         .find_map(|directive| directive.trim().strip_prefix("max-age="))?
         .parse::<u32>()
         .ok()?;
+    // What is no number says nothing; one that is too large for us is large.
+    let is_number = |age: &&str| !age.is_empty() && age.bytes().all(|byte| byte.is_ascii_digit());
+    let age = age.map(str::trim).filter(is_number);
+    let age = age.map_or(0, |age| age.parse().unwrap_or(u32::MAX));
+    let seconds = max_age.saturating_sub(age);
     Some(Millis::from(seconds) * 1_000)
 }
 
@@ -163,7 +169,28 @@ mod tests {
             ("no-store", None),
             ("", None),
         ] {
-            assert_eq!(max_age(control), expected, "{control}");
+            assert_eq!(lifetime(control, None), expected, "{control}");
         }
+    }
+
+    #[test]
+    fn what_has_lain_in_a_cache_is_good_for_less_long() {
+        for (age, expected) in [
+            ("0", 300_000),
+            ("299", 1_000),
+            (" 299 ", 1_000),
+            ("300", 0),
+            ("301", 0),
+            ("4294967295", 0),
+            ("4294967296", 0),
+            ("-1", 300_000),
+            ("+1", 300_000),
+            ("1.5", 300_000),
+            ("", 300_000),
+        ] {
+            let lifetime = lifetime("max-age=300", Some(age));
+            assert_eq!(lifetime, Some(expected), "{age}");
+        }
+        assert_eq!(lifetime("no-cache", Some("1")), None);
     }
 }
