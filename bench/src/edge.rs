@@ -65,32 +65,38 @@ struct Subject {
     constant: &'static str,
     /// In the report.
     name: &'static str,
+    /// Which requests write a line of the log; workers that know no such variable have it for nothing.
+    log: &'static str,
     sockets: &'static [&'static str],
     algorithms: &'static [Algorithm],
 }
 
-const SUBJECTS: [Subject; 5] = [
+const SUBJECTS: [Subject; 6] = [
     Subject {
         constant: "noop",
         name: "noop",
+        log: "",
         sockets: &["answer", "bound", "forward"],
         algorithms: &Algorithm::ALL,
     },
     Subject {
         constant: "jose",
         name: "jose",
+        log: "",
         sockets: &["answer", "forward"],
         algorithms: &Algorithm::ALL,
     },
     Subject {
         constant: "hono",
         name: "hono",
+        log: "",
         sockets: &["answer", "forward"],
         algorithms: &Algorithm::ALL,
     },
     Subject {
         constant: "tsndr",
         name: "cloudflare-worker-jwt",
+        log: "",
         sockets: &["answer", "forward"],
         // It knows no EdDSA.
         algorithms: &[Algorithm::Es256, Algorithm::Rs256],
@@ -98,6 +104,14 @@ const SUBJECTS: [Subject; 5] = [
     Subject {
         constant: "gate",
         name: "edgekeep",
+        log: "all",
+        sockets: &["answer", "bound", "forward"],
+        algorithms: &Algorithm::ALL,
+    },
+    Subject {
+        constant: "gate",
+        name: "edgekeep-refusals",
+        log: "refusals",
         sockets: &["answer", "bound", "forward"],
         algorithms: &Algorithm::ALL,
     },
@@ -140,6 +154,8 @@ pub(crate) async fn measure(setting: &Setting, report: &mut Report) -> Result<()
     let mut running = Vec::new();
     for subject in &SUBJECTS {
         let kv = (subject.constant == "gate").then_some(issuer_address);
+        let mut variables = variables.to_vec();
+        variables.push(("LOG", subject.log.to_owned()));
         let mut workerd = Workerd::start(
             &setting.workerd,
             &setting.workers,

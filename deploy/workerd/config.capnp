@@ -67,6 +67,7 @@ const gate :Workerd.Worker = (
     (name = "ALGORITHMS", fromEnvironment = "ALGORITHMS"),
     (name = "ISSUERS", fromEnvironment = "ISSUERS"),
     (name = "AUTHZ", fromEnvironment = "AUTHZ"),
+    (name = "LOG", fromEnvironment = "LOG"),
 
     # Secrets.
     (name = "ORIGIN_TOKEN", fromEnvironment = "ORIGIN_TOKEN"),

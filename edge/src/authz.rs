@@ -253,7 +253,7 @@ mod tests {
         let expected = [
             ("line 2 ", "by cache, cors, headers, upstream is"),
             ("line 14 ", "by forward_authorization is"),
-            ("line 17 ", "by forward_authorization, token_from is"),
+            ("line 17 ", "by token_from is"),
         ];
         assert_eq!(said.len(), expected.len(), "{said:?}");
         for (said, (line, keys)) in said.iter().zip(expected) {

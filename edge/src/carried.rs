@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The lines of a [`forward`] before its lists.
-const FORWARD_LINES: usize = 16;
+const FORWARD_LINES: usize = 17;
 
 /// What is written down about a request that is answered here.
 #[derive(Debug, Default)]
@@ -33,6 +33,8 @@ pub struct Recorded {
 pub struct Recording {
     /// The line of the log.
     pub line: Line<String>,
+    /// Whether it is written if the upstream answers. If not, it is in any case.
+    pub is_logged: bool,
     /// The data point as JSON; empty where there is no dataset.
     pub point: String,
     /// What it counts as.
@@ -75,13 +77,14 @@ pub fn forward(
     } = changes;
     let Recording {
         line: Line { head, code, tail },
+        is_logged,
         point,
         tally,
         unanswered,
     } = recording;
     let _ = write!(
         text,
-        "forward\n{}\n{}\n{}\n{head}\n{code}\n{tail}\n{point}\n{}\n{}\n{request_id}\n{}\n{}\n{}\n{}\n{}",
+        "forward\n{}\n{}\n{}\n{head}\n{code}\n{tail}\n{point}\n{}\n{}\n{request_id}\n{}\n{}\n{}\n{}\n{}\n{}",
         outgoing.url,
         if network { "network" } else { "" },
         if outgoing.is_private { "no-store" } else { "" },
@@ -92,6 +95,7 @@ pub fn forward(
         added.len(),
         dropped[0].len() + dropped[1].len(),
         word(*caching),
+        if *is_logged { "logged" } else { "" },
     );
     for name in &outgoing.removed {
         text.push('\n');
@@ -218,6 +222,7 @@ mod tests {
         };
         Recording {
             line: record.open_line(),
+            is_logged: true,
             point: r#"{"indexes":["report"],"blobs":["report","insufficient_role","","GET"],"doubles":[0.0]}"#.into(),
             tally: Tally(8),
             unanswered: Tally(16),
@@ -257,7 +262,7 @@ mod tests {
         );
         assert_eq!(
             lines[8..FORWARD_LINES],
-            ["8", "16", "id-1", "2", "2", "1", "3", "no-store"]
+            ["8", "16", "id-1", "2", "2", "1", "3", "no-store", "logged"]
         );
         assert_eq!(
             lines[FORWARD_LINES..],
@@ -295,9 +300,13 @@ mod tests {
         }
         assert_eq!(cache_control("public", control), "no-store");
         let changes = Changes::default();
-        let text = forward(&outgoing(), true, &changes, "id-1", &recording());
+        let recording = Recording {
+            is_logged: false,
+            ..recording()
+        };
+        let text = forward(&outgoing(), true, &changes, "id-1", &recording);
         let lines: Vec<&str> = text.split('\n').collect();
-        assert_eq!(lines[14..FORWARD_LINES], ["0", ""]);
+        assert_eq!(lines[14..FORWARD_LINES], ["0", "", ""]);
         assert_eq!(lines.len(), FORWARD_LINES + 2 + 2 * 2);
     }
 

@@ -14,6 +14,7 @@ use crate::{
     assertion::AssertionKey,
     authz::Gateway,
     issuers::{self, Foreign},
+    record::Logged,
 };
 
 /// Seconds of clock difference that are tolerated where `LEEWAY` does not say.
@@ -69,6 +70,8 @@ pub struct Config {
     pub authz: Option<Gateway>,
     /// `METRICS_TOKEN`, by which the counts may be read; unset: by nobody.
     pub metrics_token: Option<String>,
+    /// `LOG`: which requests have a line in the log.
+    pub logged: Logged,
 }
 
 impl Config {
@@ -141,6 +144,11 @@ impl Config {
                     .ok_or_else(|| error("AUTHZ", "expected `nginx`, `forwarded` or `envoy`"))
             })
             .transpose()?;
+        let logged = match optional("LOG").as_deref() {
+            None | Some("all") => Logged::All,
+            Some("refusals") => Logged::Refusals,
+            Some(_) => return Err(error("LOG", "expected `all` or `refusals`")),
+        };
         let mut verifier = Verifier::new(required("ISSUER")?, required("AUDIENCE")?)
             .with_algorithms(algorithms(optional("ALGORITHMS").as_deref())?)
             .with_leeway(leeway);
@@ -167,6 +175,7 @@ impl Config {
             assertion_key,
             authz,
             metrics_token: optional("METRICS_TOKEN"),
+            logged,
         })
     }
 }
@@ -272,6 +281,9 @@ mod tests {
         assert_eq!(config.upstream_url, "http://127.0.0.1:8090");
         assert_eq!(config.sources, RevocationSources::Configured);
         assert!(config.list_from_kv && config.list_from_feed && config.policy.is_none());
+        assert_eq!(config.logged, Logged::All);
+        let config = read(&[("LOG", Some("refusals"))]).unwrap();
+        assert_eq!(config.logged, Logged::Refusals);
     }
 
     #[test]
@@ -320,6 +332,8 @@ mod tests {
             ("ASSERTION_KEY", Some(KEY)),
             ("AUTHZ", Some("on")),
             ("AUTHZ", Some("nginx,envoy")),
+            ("LOG", Some("none")),
+            ("LOG", Some("ALL")),
             ("ISSUERS", Some("https://a.example")),
             (
                 "ISSUERS",

@@ -31,7 +31,7 @@ use crate::{
     knowledge::{Knowledge, Part, Shared},
     limiter::Limiters,
     metrics::{Gauges, Tally},
-    record::Record,
+    record::{Logged, Record},
     recorder::Recorder,
     signatures::Pending,
     sources::Sources,
@@ -129,9 +129,14 @@ impl Gate {
                 .as_ref()
                 .and_then(|config| config.policy.clone())
                 .map(Rc::new),
+            recorder: Recorder::new(
+                js::has_method(env, DATASET, "writeDataPoint"),
+                config
+                    .as_ref()
+                    .map_or_else(Logged::default, |config| config.logged),
+            ),
             shared: config.map(|config| Rc::new(Shared::new(config, Sources::of(env)))),
             limiters: Limiters::of(env),
-            recorder: Recorder::new(js::has_method(env, DATASET, "writeDataPoint")),
             ids: Ids::new(&js::random_id()),
             pending: RefCell::default(),
         }

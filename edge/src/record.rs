@@ -2,8 +2,18 @@
 
 use core::fmt::Write as _;
 
+/// Which requests have a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Logged {
+    /// Each.
+    #[default]
+    All,
+    /// Those that were refused or would have been, and those that passed by an old list.
+    Refusals,
+}
+
 /// What is recorded of a request.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Record<'a> {
     /// The correlation id, `X-Request-ID` in and out.
     pub request_id: &'a str,
@@ -46,6 +56,11 @@ pub struct Line<S> {
 }
 
 impl Record<'_> {
+    /// Whether it has a line.
+    pub const fn is_logged(&self, logged: Logged) -> bool {
+        matches!(logged, Logged::All) || self.code.is_some() || self.stale
+    }
+
     /// The line, as JSON.
     pub fn line(&self) -> String {
         self.open_line().close(self.status)
@@ -170,6 +185,19 @@ mod tests {
             line.replace("token_expired", "upstream_unavailable")
                 .replace("400", "502")
         );
+    }
+
+    #[test]
+    fn without_the_rest_refusals_and_old_lists_have_a_line() {
+        let passed = Record::default();
+        let code = Some("insufficient_role");
+        let reported = Record { code, ..passed };
+        let stale = true;
+        let by_an_old_list = Record { stale, ..passed };
+        for (record, has_line) in [(passed, false), (reported, true), (by_an_old_list, true)] {
+            assert!(record.is_logged(Logged::All));
+            assert_eq!(record.is_logged(Logged::Refusals), has_line);
+        }
     }
 
     #[test]

@@ -7,29 +7,36 @@ use edgekeep_shared::error::Rejection;
 
 use crate::carried::{Recorded, Recording};
 use crate::metrics::{Counts, DataPoint, Gauges, Tally};
-use crate::record::Record;
+use crate::record::{Logged, Record};
 
 /// Records the requests of an isolate.
 #[derive(Debug, Default)]
 pub struct Recorder {
     counts: RefCell<Counts>,
     has_dataset: bool,
+    logged: Logged,
 }
 
 impl Recorder {
     /// A recorder that has counted nothing.
-    pub fn new(has_dataset: bool) -> Self {
+    pub fn new(has_dataset: bool, logged: Logged) -> Self {
         Self {
             counts: RefCell::default(),
             has_dataset,
+            logged,
         }
     }
 
     /// Counts a request that is answered here, and says what to write.
     pub fn record(&self, record: &Record<'_>) -> Recorded {
         self.counts.borrow_mut().count(record);
+        let is_logged = record.is_logged(self.logged);
         Recorded {
-            line: record.line(),
+            line: if is_logged {
+                record.line()
+            } else {
+                String::new()
+            },
             point: self.point(record),
         }
     }
@@ -39,6 +46,7 @@ impl Recorder {
         let mut counts = self.counts.borrow_mut();
         Recording {
             line: record.open_line(),
+            is_logged: record.is_logged(self.logged),
             point: self.point(record),
             tally: counts.tally(record),
             unanswered: counts.tally(&Record {

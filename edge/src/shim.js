@@ -185,7 +185,7 @@ function answer(lines, env) {
 function send(request, lines, env) {
   const [, url, network, cache] = lines;
   const [removed, set, answered, dropped] = lines.slice(11, 15).map(Number);
-  const from = 16;
+  const from = 17;
   if (lines.length !== from + removed + 2 * set + 2 * answered + dropped) throw new Error("not what was said");
   // A GET or a HEAD may come with a body. No dictionary can say so, only a request of another.
   const { method, body } = request;
@@ -213,7 +213,8 @@ async function forward(request, decided, env) {
     return carry(request, gate.unanswered(decided, isHttps(request)) ?? "", env);
   }
   const [, , , , head, code, tail, point, tally] = lines;
-  record(`${head}${code}"status":${response.status}${tail}`, point, response.status, env);
+  const line = lines[16] && `${head}${code}"status":${response.status}${tail}`;
+  record(line, point, response.status, env);
   // Another instance would count it as something else.
   if (state.instanceId === instance && !state.criticalError) gate.count(Number(tally));
   const [answered, dropped] = lines.slice(13, 15).map(Number);

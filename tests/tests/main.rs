@@ -17,6 +17,7 @@ mod issuers;
 mod keys;
 mod limits;
 mod lists;
+mod logged;
 mod metrics;
 mod paths;
 mod policy;
