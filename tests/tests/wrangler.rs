@@ -106,7 +106,8 @@ async fn asks_the_limiter_of_wrangler_toml_for_each_person() {
     variables.insert("POLICY", policy.to_owned());
     let ada = origin.register("ada@example.com", PASSWORD).await;
     let bob = origin.register("bob@example.com", PASSWORD).await;
-    let dev = Wrangler::new().dev_limited(&variables, 3);
+    let wrangler = Wrangler::new();
+    let dev = wrangler.dev_limited(&variables, 3);
     // A minute of the limiter may end between two of them, once.
     let mut passed = 0;
     let refused = loop {
