@@ -30,7 +30,7 @@ async fn what_simply_passes_writes_no_line_where_refusals_are_enough() {
     );
     variables.insert("POLICY", policy);
     variables.insert("LOG", "refusals".to_owned());
-    variables.insert("METRICS_TOKEN", "a token of the operators".to_owned());
+    variables.insert("METRICS_TOKEN", "token-of-the-operators".to_owned());
     gate.edge = Edge::start(&variables, gate.issuer.kv());
     let token = gate.good_token();
     for (target, status) in [
@@ -78,7 +78,7 @@ async fn what_simply_passes_writes_no_line_where_refusals_are_enough() {
     // What writes no line is counted like the rest.
     let metrics = gate.edge.call("GET", "/.well-known/edgekeep-metrics");
     let metrics = metrics
-        .bearer("a token of the operators")
+        .bearer("token-of-the-operators")
         .send()
         .await
         .unwrap();
