@@ -302,6 +302,10 @@ async fn a_restart_lifts_neither_lock_nor_delay_nor_window() {
     }
 }
 
+/// What some of a thousand are told by a machine that others keep busy: nobody waits for more than five
+/// seconds for the database.
+const BUSY: u16 = 503;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_a_thousand_parallel_guesses_from_everywhere_at_most_five_are_compared() {
     let origin = origin().await;
@@ -318,14 +322,20 @@ async fn of_a_thousand_parallel_guesses_from_everywhere_at_most_five_are_compare
         .iter()
         .filter(|reply| reply.code() == "credentials_invalid")
         .count();
-    // Two at least: the others may have come while those were under way.
-    assert!((2..=5).contains(&compared), "{compared}");
     assert!(
         replies
             .iter()
-            .all(|reply| [401, 423, 429].contains(&reply.status.as_u16()))
+            .all(|reply| [401, 423, 429, BUSY].contains(&reply.status.as_u16()))
     );
-    assert_eq!(status(&origin, ALICE).await["failed_attempts"], compared);
+    let failures = status(&origin, ALICE).await["failed_attempts"].clone();
+    if replies.iter().any(|reply| reply.status == BUSY) {
+        // Who was counted may be among those who were not answered.
+        assert!((1..=5).contains(&failures.as_u64().unwrap()) && compared <= 5);
+    } else {
+        // Two at least: the others may have come while those were under way.
+        assert!((2..=5).contains(&compared), "{compared}");
+        assert_eq!(failures, compared);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -338,9 +348,10 @@ async fn of_a_thousand_parallel_guesses_from_one_network_five_are_compared() {
         let of_it = replies.iter().filter(|reply| reply.status == status);
         of_it.count()
     };
-    assert_eq!(count(401), 5);
+    let (compared, late) = (count(401), count(BUSY));
+    assert!(compared == 5 || compared < 5 && late > 0, "{compared}");
     // Too many may wait at one address, which is told so.
-    assert_eq!(count(423) + count(429), 995);
+    assert_eq!(compared + count(423) + count(429) + late, 1_000);
 }
 
 #[tokio::test]
