@@ -16,7 +16,7 @@ use crate::{
 pub const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// A compact JWS whose header has been read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Jws<'a> {
     pub(crate) algorithm: Algorithm,
     media_type: Option<String>,
@@ -31,7 +31,7 @@ pub(crate) struct Jws<'a> {
 /// Its claims have been read, since whatever cannot be parsed is refused before any cryptography,
 /// but they cannot be had: [`Verifier::verify`](crate::verifier::Verifier::verify) alone opens
 /// them, after the signature.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnverifiedToken<'a> {
     jws: Jws<'a>,
     claims: Result<Claims, Rejection>,
@@ -127,6 +127,17 @@ impl<'a> UnverifiedToken<'a> {
 
     pub(crate) const fn signing_input(&self) -> &'a [u8] {
         self.jws.signing_input
+    }
+
+    /// The same token over another copy of what was signed.
+    pub(crate) fn with_signing_input(self, signing_input: &[u8]) -> UnverifiedToken<'_> {
+        UnverifiedToken {
+            jws: Jws {
+                signing_input,
+                ..self.jws
+            },
+            claims: self.claims,
+        }
     }
 
     pub(crate) fn signature(&self) -> &[u8] {

@@ -395,14 +395,19 @@ fn verify(
     {
         return Ok(Verdict::known(token));
     }
-    let hash = TokenHash::of(text);
-    if let Some(token) = knowledge.verified.find(&hash)
-        && still_counts(&token, knowledge, now)?
-    {
-        knowledge.verified.remember(text, &token);
-        return Ok(Verdict::known(token));
-    }
-    let parsed = UnverifiedToken::parse(text)?;
+    let (hash, parsed, answer) = if let Some(answered) = progress.signatures.take(text) {
+        let (hash, token, answer) = answered;
+        (hash, token, Some(answer))
+    } else {
+        let hash = TokenHash::of(text);
+        if let Some(token) = knowledge.verified.find(&hash)
+            && still_counts(&token, knowledge, now)?
+        {
+            knowledge.verified.remember(text, &token);
+            return Ok(Verdict::known(token));
+        }
+        (hash, UnverifiedToken::parse(text)?, None)
+    };
     let issuer = knowledge.issuer_of(&parsed);
     let may_wait = !progress.waited_for_keys && issuer.keys.may_ask(now);
     let Some(keys) = issuer.keys.usable(now) else {
@@ -417,12 +422,14 @@ fn verify(
         found => found?,
     };
     let key = jwk.key();
-    let is_good = match &progress.signatures {
-        Signatures::Elsewhere if let Some(check) = SignatureCheck::of(hash, &parsed, key) => {
+    let is_elsewhere = matches!(progress.signatures, Signatures::Elsewhere);
+    let is_good = match answer.and_then(|answer| answer.under(key)) {
+        Some(is_good) => is_good,
+        None if is_elsewhere && key.is_told_alike(parsed.signature()) => {
+            let check = SignatureCheck::new(text, hash, parsed, key);
             return Err(Obstacle::Wait(Need::Signature(Box::new(check))));
         }
-        Signatures::Known(verdict) if verdict.is_about(&hash, key) => verdict.is_good,
-        _ => key.verify(parsed.signing_input(), parsed.signature()),
+        None => key.verify(parsed.signing_input(), parsed.signature()),
     };
     if !is_good {
         return Err(Rejection::SignatureInvalid.into());

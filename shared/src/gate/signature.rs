@@ -23,37 +23,61 @@ pub enum Signatures {
     Known(SignatureVerdict),
 }
 
-/// Whether a signature is a key's over a message: the question.
+impl Signatures {
+    /// Takes the answer about the token with this very text, and the token as it was read then.
+    pub(super) fn take<'t>(
+        &mut self,
+        text: &'t [u8],
+    ) -> Option<(TokenHash, UnverifiedToken<'t>, Answer)> {
+        match core::mem::take(self) {
+            Self::Known(verdict) if verdict.check.text == text => {
+                let SignatureVerdict { check, is_good } = verdict;
+                let token = check.token.with_signing_input(&text[..check.signed_len]);
+                let key = check.key;
+                Some((check.hash, token, Answer { key, is_good }))
+            }
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
+/// Whether a signature is a key's over a message: the question. With it goes the token, so that it is
+/// neither read nor hashed again once the answer is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureCheck {
-    token: TokenHash,
+    text: Vec<u8>,
+    hash: TokenHash,
+    token: UnverifiedToken<'static>,
+    signed_len: usize,
     key: VerifyingKey,
-    signed: Vec<u8>,
-    signature: Vec<u8>,
 }
 
 /// The answer. It counts for this token under this key and for nothing else, and there is no making
 /// one but from the question.
 #[derive(Clone, Debug)]
 pub struct SignatureVerdict {
-    token: TokenHash,
-    key: Box<VerifyingKey>,
-    pub(super) is_good: bool,
+    check: Box<SignatureCheck>,
+    is_good: bool,
 }
 
 impl SignatureCheck {
-    /// The question about `token`, unless its answer is this crate's alone.
-    pub(super) fn of(
+    /// The question about `token`, which was read from `text`.
+    pub(super) fn new(
+        text: &[u8],
         hash: TokenHash,
-        token: &UnverifiedToken<'_>,
+        token: UnverifiedToken<'_>,
         key: &VerifyingKey,
-    ) -> Option<Self> {
-        key.is_told_alike(token.signature()).then(|| Self {
-            token: hash,
+    ) -> Self {
+        Self {
+            text: text.to_vec(),
+            hash,
+            signed_len: token.signing_input().len(),
+            token: token.with_signing_input(&[]),
             key: key.clone(),
-            signed: token.signing_input().to_vec(),
-            signature: token.signature().to_vec(),
-        })
+        }
     }
 
     /// The key.
@@ -63,28 +87,33 @@ impl SignatureCheck {
 
     /// What is signed.
     pub fn signed(&self) -> &[u8] {
-        &self.signed
+        &self.text[..self.signed_len]
     }
 
     /// The signature, in the fixed-width form of JWS.
     pub fn signature(&self) -> &[u8] {
-        &self.signature
+        self.token.signature()
     }
 
     /// The answer.
     pub fn answer(self, is_good: bool) -> SignatureVerdict {
         SignatureVerdict {
-            token: self.token,
-            key: Box::new(self.key),
+            check: Box::new(self),
             is_good,
         }
     }
 }
 
-impl SignatureVerdict {
-    /// Whether this is about the token with this hash under this key, which may have changed
-    /// meanwhile.
-    pub(super) fn is_about(&self, token: &TokenHash, key: &VerifyingKey) -> bool {
-        self.token == *token && *self.key == *key
+/// What was said of a signature.
+pub(super) struct Answer {
+    key: VerifyingKey,
+    is_good: bool,
+}
+
+impl Answer {
+    /// Whether it is good under `key`; nothing where another one was asked about, since the keys may
+    /// have changed meanwhile.
+    pub(super) fn under(&self, key: &VerifyingKey) -> Option<bool> {
+        (self.key == *key).then_some(self.is_good)
     }
 }

@@ -1,6 +1,6 @@
 //! Signatures that the caller verifies: the verdict is the same, and is about one token and one key.
 
-use edgekeep_corpus::{Scene, corpus, jwk_set};
+use edgekeep_corpus::jwk_set;
 use edgekeep_shared::{
     error::Rejection::{self, *},
     gate::{
@@ -17,7 +17,10 @@ use edgekeep_shared::{
     verifier::Verifier,
 };
 
-use crate::support::{AUDIENCE, ISSUER, Key, NOW, claims, claims_with, set, verifier};
+use crate::{
+    corpus::CASES,
+    support::{Key, NOW, claims, claims_with, set, verifier},
+};
 
 /// Somebody who judges tokens without a revocation list.
 struct Judge {
@@ -94,17 +97,9 @@ fn answered(check: SignatureCheck) -> Signatures {
 
 #[test]
 fn the_corpus_gets_the_same_verdicts() {
-    let scene = Scene {
-        issuer: ISSUER.into(),
-        audience: AUDIENCE.into(),
-        now: NOW.0,
-        subject: "user-1".into(),
-        session: "session-1".into(),
-        bait: "http://127.0.0.1:9".into(),
-    };
     let keys = JwkSet::parse(jwk_set().as_bytes()).unwrap();
     let mut asked = 0;
-    for case in corpus(&scene) {
+    for case in CASES.iter() {
         let Ok(token) = std::str::from_utf8(&case.token) else {
             continue;
         };
