@@ -92,18 +92,19 @@ fn add_sizes(corpus: &mut Corpus<'_>, key: &Key) {
         );
     }
     let signature = key.sign(b"").len();
+    let header = |pad| key.header().and("x", text(&"x".repeat(pad))).json();
+    let claims = |fill| corpus.claims().and("x", text(&"x".repeat(fill))).json();
+    let shortest = claims(0).len();
     let exactly = |length: usize| {
         // One letter in the header moves the length where the payload's cannot end.
         (0..4)
             .flat_map(|pad| (4_500..6_200).map(move |fill| (pad, fill)))
             .find_map(|(pad, fill)| {
-                let header = key.header().and("x", text(&"x".repeat(pad))).json();
-                let claims = corpus.claims().and("x", text(&"x".repeat(fill))).json();
-                let total = [header.len(), claims.len(), signature]
+                let total = [header(pad).len(), shortest + fill, signature]
                     .map(|bytes| (bytes * 4).div_ceil(3))
                     .iter()
                     .sum::<usize>();
-                (total + 2 == length).then(|| key.raw(header, claims))
+                (total + 2 == length).then(|| key.raw(header(pad), claims(fill)))
             })
             .unwrap()
     };
