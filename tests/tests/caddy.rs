@@ -6,11 +6,10 @@ use std::process::Command;
 use crate::authz::{Gateway, every_gateway, program};
 
 async fn start(policy: Option<&str>) -> Gateway {
-    Gateway::start("forwarded", policy, "caddy/Caddyfile", launch).await
+    Gateway::start("forwarded", policy, &["caddy/Caddyfile"], launch).await
 }
 
-fn launch(folder: &Path, config: String) -> Command {
-    std::fs::write(folder.join("Caddyfile"), config).unwrap();
+fn launch(folder: &Path) -> Command {
     let mut command = Command::new(program("EDGEKEEP_CADDY", "caddy"));
     command.args(["run", "--adapter", "caddyfile", "--config"]);
     command.arg(folder.join("Caddyfile"));

@@ -59,3 +59,4 @@ mod browser_passkeys;
 
 mod caddy;
 mod nginx;
+mod traefik;

@@ -6,12 +6,11 @@ use std::process::Command;
 use crate::authz::{Gateway, every_gateway, program};
 
 async fn start(policy: Option<&str>) -> Gateway {
-    Gateway::start("nginx", policy, "nginx/edgekeep.conf", launch).await
+    Gateway::start("nginx", policy, &["nginx/edgekeep.conf"], launch).await
 }
 
 /// What a distribution's own nginx.conf says around an included file, without its privileges.
-fn launch(folder: &Path, config: String) -> Command {
-    std::fs::write(folder.join("edgekeep.conf"), config).unwrap();
+fn launch(folder: &Path) -> Command {
     let main = "daemon off;
         worker_processes 1;
         pid nginx.pid;
