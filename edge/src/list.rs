@@ -7,10 +7,11 @@
 use std::{pin::pin, time::Duration};
 
 use edgekeep_shared::{
-    base64url,
     control::{ControlKeys, MAX_DOCUMENT_BYTES},
     gate::list::NotTaken,
-    revocation::{HashKey, MAX_DELTA_BYTES, NotApplied, RevocationDelta, RevocationList},
+    revocation::{
+        DELTA_MEDIA_TYPE, HashKey, MAX_DELTA_BYTES, RevocationDelta, RevocationList, feed_query,
+    },
 };
 use futures_util::future::join;
 use worker::{console_error, console_warn, web_sys::Response};
@@ -31,16 +32,11 @@ const KV_LIST: &str = "revocations";
 /// Where the delta is that leads on from it, while it is a large one.
 const KV_DELTA: &str = "revocations-delta";
 
-/// How the issuer calls a delta. What is signed says so, too.
-const DELTA_MEDIA_TYPE: &str = "application/vnd.edgekeep.revocations-delta";
-
 /// Where the feed is, for whoever holds a list.
 pub(crate) fn feed_url(origin: &str, held: Option<(u64, HashKey)>) -> String {
     let url = format!("{origin}/.well-known/revocations");
     match held {
-        Some((since, HashKey(key))) => {
-            format!("{url}?since={since}&key={}", base64url::encode(&key))
-        }
+        Some((sequence, key)) => format!("{url}?{}", feed_query(sequence, &key)),
         None => url,
     }
 }
@@ -187,16 +183,9 @@ impl Shared {
             }
         };
         let list = &mut self.known.borrow_mut().list;
-        match list.apply(&delta, js::now()) {
-            Ok(()) => true,
-            Err(NotApplied::Older) => {
-                list.held().map(|(sequence, _)| sequence) == Some(delta.sequence())
-            }
-            Err(reason) => {
-                console_warn!("revocation delta not applied: {reason}");
-                false
-            }
-        }
+        list.follow(&delta, js::now())
+            .inspect_err(|reason| console_warn!("revocation delta not applied: {reason}"))
+            .is_ok()
     }
 
     /// Holds the list in `bytes` from now on, unless the held one is newer; whether it does.

@@ -11,15 +11,15 @@ use edgekeep_shared::control::ControlKeys;
 use edgekeep_shared::gate::list::{DEADLINE, FRESH, KEPT, NotTaken};
 use edgekeep_shared::gate::refresh::{Attempts, Millis};
 use edgekeep_shared::jwk::JwkSet;
-use edgekeep_shared::revocation::RevocationList;
+use edgekeep_shared::revocation::{RevocationDelta, RevocationList, feed_query};
 use reqwest::header::HeaderValue;
 use tokio::runtime::Handle;
 
 use crate::judge::{Held, Judge};
-use crate::source::{Answer, Problem, Source};
+use crate::source::{Answer, Known, Problem, Source};
 
-/// What an attempt has: the source's limit, and a little to be told of.
-const ATTEMPT: Millis = DEADLINE + 200;
+/// What an attempt has: the source's limit, twice where a delta leads nowhere, and a little to be told of.
+const ATTEMPT: Millis = 2 * DEADLINE + 200;
 
 /// What can be refreshed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,13 +117,25 @@ impl Judge {
         true
     }
 
-    /// Whom to ask for `part`, and for anything but what.
-    fn question(&self, part: Part) -> Option<(Source, Option<HeaderValue>)> {
+    /// Whom to ask for `part`.
+    fn source(&self, part: Part) -> Option<&Source> {
         match part {
-            Part::Keys => Some((self.settings.keys.clone(), None)),
+            Part::Keys => Some(&self.settings.keys),
+            Part::List => Some(&self.settings.list.as_ref()?.source),
+        }
+    }
+
+    /// What is known of `part` already.
+    fn known(&self, part: Part) -> Known {
+        match part {
+            Part::Keys => Known::default(),
             Part::List => {
-                let list = self.settings.list.as_ref()?;
-                Some((list.source.clone(), self.held().list_etag.clone()))
+                let held = self.held();
+                let list = held.list.held();
+                Known {
+                    etag: held.list_etag.clone(),
+                    query: list.map(|(sequence, key)| feed_query(sequence, &key)),
+                }
             }
         }
     }
@@ -141,6 +153,28 @@ impl Judge {
             (_, Answer::Unchanged) => Err("answered 304".to_owned()),
         });
         self.finish(part, &taken);
+    }
+
+    /// Ends an attempt with a delta, if it leads on from the list that is held; whether it does.
+    fn follow(&self, body: &[u8], etag: Option<&HeaderValue>) -> bool {
+        let Some(list) = &self.settings.list else {
+            return false;
+        };
+        let issuer = self.settings.verifier.issuer();
+        let followed = RevocationDelta::open(body, &list.control_keys, issuer)
+            .map_err(|error| error.to_string())
+            .and_then(|delta| {
+                let mut held = self.held_mut();
+                let followed = held.list.follow(&delta, self.now());
+                held.list_etag = etag.filter(|_| followed.is_ok()).cloned();
+                followed.map_err(|error| error.to_string())
+            });
+        if let Err(problem) = followed {
+            tracing::debug!(problem, "a delta leads nowhere: the list is asked for");
+            return false;
+        }
+        self.finish(Part::List, &Ok(()));
+        true
     }
 
     fn take_keys(&self, body: &[u8], good_for: Option<Millis>) -> Result<(), Problem> {
@@ -174,7 +208,7 @@ impl Judge {
 
     fn finish(&self, part: Part, taken: &Result<(), Problem>) {
         if let Err(problem) = taken
-            && let Some((source, _)) = self.question(part)
+            && let Some(source) = self.source(part)
         {
             tracing::warn!(url = %source.url(), problem, "not refreshed");
         }
@@ -184,13 +218,34 @@ impl Judge {
 }
 
 async fn attempt(judge: Weak<Judge>, part: Part) {
-    let question = judge.upgrade().and_then(|judge| judge.question(part));
-    let answer = match question {
-        Some((source, etag)) => source.ask(etag.as_ref()).await,
-        None => Err("there is nowhere to ask".to_owned()),
+    let Some((source, known)) = judge.upgrade().map(|judge| {
+        let source = judge.source(part).cloned();
+        (source, judge.known(part))
+    }) else {
+        return;
     };
+    let mut answer = ask(source.as_ref(), &known).await;
+    if part == Part::List
+        && let Ok(answered) = &answer
+        && let Some((delta, etag)) = answered.as_delta()
+    {
+        if judge
+            .upgrade()
+            .is_none_or(|judge| judge.follow(delta, etag))
+        {
+            return;
+        }
+        answer = ask(source.as_ref(), &Known::default()).await;
+    }
     if let Some(judge) = judge.upgrade() {
         judge.take(part, answer);
+    }
+}
+
+async fn ask(source: Option<&Source>, known: &Known) -> Result<Answer, Problem> {
+    match source {
+        Some(source) => source.ask(known).await,
+        None => Err("there is nowhere to ask".to_owned()),
     }
 }
 

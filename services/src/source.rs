@@ -6,7 +6,8 @@ use std::time::Duration;
 use edgekeep_shared::gate::keys::lifetime;
 use edgekeep_shared::gate::list::DEADLINE;
 use edgekeep_shared::gate::refresh::Millis;
-use reqwest::header::{AGE, CACHE_CONTROL, ETAG, HeaderValue, IF_NONE_MATCH};
+use edgekeep_shared::revocation::DELTA_MEDIA_TYPE;
+use reqwest::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Client, StatusCode, Url, redirect};
 
 /// For one document, from the connection to its last byte.
@@ -24,6 +25,15 @@ pub(crate) struct Source {
     limit: usize,
 }
 
+/// What is held already, of which a source need say nothing or little.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Known {
+    /// The tag of the document.
+    pub(crate) etag: Option<HeaderValue>,
+    /// A query that names it.
+    pub(crate) query: Option<String>,
+}
+
 /// What a source says.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -32,10 +42,26 @@ pub(crate) enum Answer {
     /// A document.
     Document {
         body: Vec<u8>,
+        media_type: Option<HeaderValue>,
         etag: Option<HeaderValue>,
         /// For how many milliseconds it is good, where the source says so.
         good_for: Option<Millis>,
     },
+}
+
+impl Answer {
+    /// The body of a delta, with its tag.
+    pub(crate) fn as_delta(&self) -> Option<(&[u8], Option<&HeaderValue>)> {
+        match self {
+            Self::Document {
+                body,
+                media_type: Some(media_type),
+                etag,
+                ..
+            } if media_type == DELTA_MEDIA_TYPE => Some((body, etag.as_ref())),
+            _ => None,
+        }
+    }
 }
 
 impl Source {
@@ -57,23 +83,28 @@ impl Source {
         &self.url
     }
 
-    /// Asks, for anything but what `etag` stands for.
-    pub(crate) async fn ask(&self, etag: Option<&HeaderValue>) -> Result<Answer, Problem> {
-        match tokio::time::timeout(LIMIT, self.exchange(etag)).await {
+    /// Asks for what is not known.
+    pub(crate) async fn ask(&self, known: &Known) -> Result<Answer, Problem> {
+        match tokio::time::timeout(LIMIT, self.exchange(known)).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("no answer within {} ms", LIMIT.as_millis())),
         }
     }
 
-    async fn exchange(&self, etag: Option<&HeaderValue>) -> Result<Answer, Problem> {
-        let mut request = self.client.get(self.url.clone());
-        if let Some(etag) = etag {
+    async fn exchange(&self, known: &Known) -> Result<Answer, Problem> {
+        let mut url = self.url.clone();
+        if let Some(query) = &known.query {
+            let own = url.query().map(|own| format!("{own}&{query}"));
+            url.set_query(Some(own.as_ref().unwrap_or(query)));
+        }
+        let mut request = self.client.get(url);
+        if let Some(etag) = &known.etag {
             request = request.header(IF_NONE_MATCH, etag);
         }
         let mut response = request.send().await.map_err(|error| describe(&error))?;
         match response.status() {
             StatusCode::OK => {}
-            StatusCode::NOT_MODIFIED if etag.is_some() => return Ok(Answer::Unchanged),
+            StatusCode::NOT_MODIFIED if known.etag.is_some() => return Ok(Answer::Unchanged),
             status => return Err(format!("answered {}", status.as_u16())),
         }
         let mut body = Vec::new();
@@ -86,6 +117,7 @@ impl Source {
         let headers = response.headers();
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         Ok(Answer::Document {
+            media_type: headers.get(CONTENT_TYPE).cloned(),
             etag: headers.get(ETAG).cloned(),
             good_for: text(CACHE_CONTROL).and_then(|control| lifetime(control, text(AGE))),
             body,

@@ -204,6 +204,82 @@ async fn a_list_that_has_not_changed_is_not_sent_again() {
     assert_eq!(scene.verdict(&scene.good()).await, "token_revoked");
 }
 
+/// Has a list looked at again, and waits until it was.
+async fn look(scene: &Scene) {
+    let knocks = || scene.issuer.hits(Door::Feed) + scene.issuer.hits(Door::FeedDelta);
+    let before = knocks();
+    let looked = eventually(PATIENCE, || async {
+        scene.pass(6);
+        scene.verdict(&scene.good()).await;
+        (knocks() > before).then_some(())
+    });
+    assert!(looked.await.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_a_list_fetches_what_changed() {
+    let scene = Scene::with(|issuer, options| {
+        issuer.published().deltas = true;
+        options
+    })
+    .await;
+    for session in ["a", "b", "c"] {
+        let token = scene.token(&json!({"sid": session}));
+        assert_eq!(scene.verdict(&token).await, "ok user-1");
+        scene.issuer.revoke(Revoked::Session(session.to_owned()));
+        scene.pass(6);
+        assert_eq!(scene.verdict(&token).await, "token_revoked", "{session}");
+    }
+    assert_eq!(scene.issuer.hits(Door::Feed), 1, "the list is fetched once");
+    assert!(scene.issuer.hits(Door::FeedDelta) >= 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_delta_leads_nowhere_the_list_is_fetched() {
+    let scene = Scene::with(|issuer, options| {
+        issuer.published().deltas = true;
+        options
+    })
+    .await;
+    assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
+    let (list, mut flipped) = {
+        let mut published = scene.issuer.published();
+        let since = published.first_told().unwrap();
+        let body = published.delta_body(since);
+        let list = published.sign(DocumentType::Revocations, &body);
+        (list, published.delta(since))
+    };
+    *flipped.last_mut().unwrap() ^= 1;
+    for (number, behaviour) in [
+        Behaviour::Bytes(list),
+        Behaviour::Bytes(flipped),
+        Behaviour::Bytes(Vec::new()),
+        Behaviour::Bytes(vec![b'E'; 600 << 10]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        scene.issuer.set(Door::FeedDelta, behaviour);
+        let (id, lists) = (format!("ended-{number}"), scene.issuer.hits(Door::Feed));
+        let token = scene.token(&json!({"sid": id}));
+        assert_eq!(scene.verdict(&token).await, "ok user-1", "{number}");
+        scene.issuer.revoke(Revoked::Session(id));
+        look(&scene).await;
+        scene.pass(6);
+        assert_eq!(scene.verdict(&token).await, "token_revoked", "{number}");
+        assert!(scene.issuer.hits(Door::Feed) > lists, "{number}");
+    }
+    // A source that fails is not asked twice at once, and takes nothing away.
+    scene.issuer.set(Door::FeedDelta, Behaviour::Status(500));
+    // What is under way may still ask for the list.
+    look(&scene).await;
+    look(&scene).await;
+    let lists = scene.issuer.hits(Door::Feed);
+    look(&scene).await;
+    assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
+    assert_eq!(scene.issuer.hits(Door::Feed), lists);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_asked_any_more_once_the_verifier_is_gone() {
     let scene = Scene::start().await;

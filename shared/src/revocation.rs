@@ -30,7 +30,10 @@ use crate::{
 mod delta;
 mod entries;
 
-pub use delta::{Edits, HashedEntry, MAX_DELTA_BYTES, NotApplied, RevocationDelta, encode_delta};
+pub use delta::{
+    DELTA_MEDIA_TYPE, Edits, HashedEntry, MAX_DELTA_BYTES, NotApplied, RevocationDelta,
+    encode_delta, feed_query,
+};
 pub use entries::{Counts, Entries};
 
 const HASH_BYTES: usize = 12;

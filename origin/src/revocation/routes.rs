@@ -4,7 +4,7 @@ use axum::extract::{RawQuery, State as Shared};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use edgekeep_shared::base64url;
-use edgekeep_shared::revocation::HashKey;
+use edgekeep_shared::revocation::{DELTA_MEDIA_TYPE, HashKey};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -13,9 +13,6 @@ use crate::error::Error;
 
 /// The media type of the signed list.
 pub const MEDIA_TYPE: &str = "application/vnd.edgekeep.revocations";
-
-/// The media type of a signed delta.
-pub const DELTA_MEDIA_TYPE: &str = "application/vnd.edgekeep.revocations-delta";
 
 /// The routes at the root.
 pub fn root() -> OpenApiRouter<State> {

@@ -115,6 +115,24 @@ impl HeldList {
         self.list.as_mut().ok_or(NotApplied::Gap)?.apply(delta)
     }
 
+    /// Brings the held list up to date by `delta`, or learns from it that it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply), but for a delta that leads to the very list that is held.
+    pub fn follow(&mut self, delta: &RevocationDelta<'_>, now: Millis) -> Result<(), NotApplied> {
+        match self.apply(delta, now) {
+            Err(NotApplied::Older) if self.is_numbered(delta.sequence()) => Ok(()),
+            applied => applied,
+        }
+    }
+
+    fn is_numbered(&self, sequence: u64) -> bool {
+        self.list
+            .as_ref()
+            .is_some_and(|list| list.sequence() == sequence)
+    }
+
     /// The record of asking the source.
     pub const fn attempts(&self) -> &Attempts {
         &self.attempts

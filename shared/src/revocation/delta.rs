@@ -14,7 +14,7 @@
 //! Hashes are comparable under one key alone, so that a delta of another series of lists, which
 //! begins with each start of the issuer, cannot be applied by mistake.
 
-use alloc::{borrow::Cow, vec::Vec};
+use alloc::{borrow::Cow, format, string::String, vec::Vec};
 use core::fmt;
 
 use super::{
@@ -22,9 +22,13 @@ use super::{
     entries::{is_strictly_sorted, ordinal, total},
 };
 use crate::{
+    base64url,
     control::{self, ControlError, ControlKeys, DocumentType},
     time::UnixTime,
 };
+
+/// The media type of a delta, by which whoever asks the issuer's feed tells it from a list.
+pub const DELTA_MEDIA_TYPE: &str = "application/vnd.edgekeep.revocations-delta";
 
 /// Length of a delta: 43,000 changes, two minutes of a list of 250,000 entries. Applying so many
 /// takes a few milliseconds in WebAssembly; whoever missed more fetches the list.
@@ -178,6 +182,12 @@ fn are_disjoint<'e>(
         }
     }
     true
+}
+
+/// What asks the issuer's feed for a delta: the query of whoever holds the list numbered `sequence` of
+/// the series with this key.
+pub fn feed_query(sequence: u64, key: &HashKey) -> String {
+    format!("since={sequence}&key={}", base64url::encode(&key.0))
 }
 
 /// Encodes the body of a delta from the list numbered `base` to one of `counts` entries.

@@ -26,7 +26,7 @@ fn scene() -> Scene {
 }
 
 /// Making it takes seconds: once for all tests.
-pub static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| corpus(&scene()));
+pub(crate) static CASES: LazyLock<Vec<Case>> = LazyLock::new(|| corpus(&scene()));
 
 fn keys() -> JwkSet {
     JwkSet::parse(jwk_set().as_bytes()).unwrap()

@@ -9,7 +9,7 @@ use edgekeep_shared::{
     jwk::Jwk,
     revocation::{
         Edits, Entries, Entry, HashKey, HashedEntry, MAX_DELTA_BYTES, NotApplied, RevocationDelta,
-        RevocationList, encode, encode_delta,
+        RevocationList, encode, encode_delta, feed_query,
     },
     time::UnixTime,
 };
@@ -237,6 +237,34 @@ fn a_gate_takes_no_delta_of_the_future_and_none_without_a_list() {
     assert_eq!(held.held(), Some((2, HASH_KEY)));
     assert_eq!(held.apply(&delta, signed_at - 60_000), Ok(()));
     assert_eq!(held.list(), Some(&issuer.list(3, &history[2])));
+}
+
+#[test]
+fn a_delta_to_the_held_list_says_that_it_is_the_newest() {
+    let (issuer, history) = (Issuer::new(), history());
+    let documents = [2, 1].map(|base| issuer.delta(&history[..=base], 1));
+    let keys = issuer.keys();
+    let [third, second] = documents
+        .each_ref()
+        .map(|document| RevocationDelta::open(document, &keys, ISSUER).unwrap());
+    let now = third.issued_at().0 * 1_000;
+    let mut held = HeldList::default();
+    assert_eq!(held.follow(&third, now), Err(NotApplied::Gap));
+    held.offer(issuer.list(2, &history[1]), now).unwrap();
+    assert_eq!(held.follow(&second, now), Ok(()));
+    assert_eq!(held.list(), Some(&issuer.list(2, &history[1])));
+    assert_eq!(held.follow(&third, now), Ok(()));
+    assert_eq!(held.follow(&third, now), Ok(()));
+    assert_eq!(held.list(), Some(&issuer.list(3, &history[2])));
+    assert_eq!(held.follow(&second, now), Err(NotApplied::Older));
+}
+
+#[test]
+fn a_held_list_is_named_to_the_feed() {
+    assert_eq!(
+        feed_query(7, &HASH_KEY),
+        "since=7&key=BwcHBwcHBwcHBwcHBwcHBw"
+    );
 }
 
 #[test]
