@@ -69,7 +69,7 @@ export class Source {
     if (
       watch !== undefined &&
       isWithin(now - watch.begunAt, WATCH_MS) &&
-      isWithin(now - watch.lookedAt, fresh + 2 * deadline)
+      isWithin(now - watch.lookedAt, fresh + 3 * deadline)
     ) {
       return;
     }
@@ -105,7 +105,13 @@ export class Source {
   }
 
   async #exchange() {
-    const answer = await within(this.#said.deadline, (signal) => this.#read(signal));
+    let answer = await this.#answer(this.#etag, this.#judge.held(this.#number));
+    if (answer.type === this.#said.delta) {
+      const problem = this.#judge.follow(this.#number, answer.body, Date.now());
+      this.#etag = problem === undefined ? answer.etag : undefined;
+      if (problem === undefined) return undefined;
+      answer = await this.#answer();
+    }
     const now = Date.now();
     if (answer.body === undefined) {
       this.#judge.confirm(this.#number, now);
@@ -117,13 +123,17 @@ export class Source {
     return problem === undefined ? undefined : new Error(`${this.#said.url}: ${problem}`);
   }
 
-  async #read(signal) {
+  /** What is not known already: by its tag, or by the query that names what is held. */
+  #answer(etag, held) {
+    return within(this.#said.deadline, (signal) => this.#read(signal, etag, held));
+  }
+
+  async #read(signal, etag, held) {
     const { url, conditional, limit } = this.#said;
-    const headers =
-      conditional && host.conditional && this.#etag ? { 'If-None-Match': this.#etag } : {};
+    const headers = conditional && host.conditional && etag ? { 'If-None-Match': etag } : {};
     // A redirect is no answer: who may answer for the issuer is said by the URL alone.
     const init = { ...host.request, method: 'GET', redirect: 'manual', headers, signal };
-    const response = await this.#fetch(url, init);
+    const response = await this.#fetch(held ? extended(url, held) : url, init);
     if (response.status === 304 && 'If-None-Match' in headers) {
       await response.body?.cancel();
       return {};
@@ -136,9 +146,16 @@ export class Source {
       body: await bytes(response, limit),
       cacheControl: response.headers.get('cache-control') ?? '',
       age: response.headers.get('age') ?? '',
+      type: response.headers.get('content-type'),
       etag: response.headers.get('etag') ?? undefined,
     };
   }
+}
+
+function extended(text, query) {
+  const url = new URL(text);
+  url.search = url.search ? `${url.search}&${query}` : query;
+  return url.href;
 }
 
 const isWithin = (age, limit) => age >= 0 && age < limit;

@@ -47,6 +47,16 @@ impl Judge {
         limit
     }
 
+    /// The query that names what is held of a source, if it is worth saying.
+    pub fn held(&mut self, source: usize) -> Option<String> {
+        self.0.held(source)
+    }
+
+    /// Ends asking with a delta; what is wrong with it, if anything: then it goes on with the whole list.
+    pub fn follow(&mut self, source: usize, body: &[u8], now: f64) -> Option<String> {
+        self.0.follow(source, body, millis(now)).err()
+    }
+
     /// Ends asking with a document, with its `Cache-Control` and `Age`, each of which may be empty; what
     /// is wrong with it, if anything.
     pub fn offer(

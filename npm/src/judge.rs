@@ -15,7 +15,7 @@ use edgekeep_shared::{
     json::{self, Value},
     jwk::{JwkSet, MAX_SET_BYTES},
     policy::Revocation,
-    revocation::RevocationList,
+    revocation::{DELTA_MEDIA_TYPE, RevocationDelta, RevocationList, feed_query},
     token::MAX_TOKEN_BYTES,
     verifier::Verifier,
 };
@@ -75,6 +75,8 @@ pub struct Source<'s> {
     url: Option<&'s str>,
     /// Whether `If-None-Match` is worth sending.
     conditional: bool,
+    /// The media type of what is to be [followed](Judge::follow), not offered.
+    delta: &'static str,
     /// Bytes of an answer that are read at most.
     limit: usize,
     /// How long one fetch may take.
@@ -180,6 +182,7 @@ impl Judge {
             .map(|(issuer, part)| Source {
                 url: issuer.url(part),
                 conditional: part == Part::List,
+                delta: DELTA_MEDIA_TYPE,
                 limit: match part {
                     Part::Keys => MAX_SET_BYTES,
                     Part::List => MAX_DOCUMENT_BYTES,
@@ -271,12 +274,45 @@ impl Judge {
     pub fn begin(&mut self, source: SourceNumber, now: Millis) -> Option<Millis> {
         let (issuer, part) = self.source(source)?;
         issuer.url(part)?;
-        let limit = DEADLINE + SLACK;
-        let begun = match part {
-            Part::Keys => issuer.keys.begin(now, now + limit),
-            Part::List => issuer.list.begin(now, now + limit),
+        let (begun, limit) = match part {
+            Part::Keys => {
+                let limit = DEADLINE + SLACK;
+                (issuer.keys.begin(now, now + limit), limit)
+            }
+            // Where a delta leads nowhere, the list is asked for, too.
+            Part::List => {
+                let limit = 2 * DEADLINE + SLACK;
+                (issuer.list.begin(now, now + limit), limit)
+            }
         };
         begun.then_some(limit)
+    }
+
+    /// The query of whoever holds what is held of `source`, which then may give a delta.
+    pub fn held(&mut self, source: SourceNumber) -> Option<String> {
+        let (issuer, part) = self.source(source)?;
+        let (sequence, key) = issuer.list.held().filter(|_| part == Part::List)?;
+        Some(feed_query(sequence, &key))
+    }
+
+    /// Ends an attempt with a delta, if it leads on from the held list; if not, the list is to be asked
+    /// for.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the delta.
+    pub fn follow(
+        &mut self,
+        source: SourceNumber,
+        body: &[u8],
+        now: Millis,
+    ) -> Result<(), Problem> {
+        let Some((issuer, Part::List)) = self.source(source) else {
+            return Err("there is no list".to_owned());
+        };
+        issuer.follow(body, now)?;
+        issuer.finish(Part::List, now, true);
+        Ok(())
     }
 
     /// Ends an attempt with what `source` gave: a JWK Set, with the milliseconds that it is good for where
@@ -341,11 +377,23 @@ impl Issuer {
         Ok(())
     }
 
+    fn control_keys(&self) -> Result<&ControlKeys, Problem> {
+        match &self.list_source {
+            Some(source) => Ok(&source.control_keys),
+            None => Err("there is no control key".to_owned()),
+        }
+    }
+
+    fn follow(&mut self, body: &[u8], now: Millis) -> Result<(), Problem> {
+        let delta = RevocationDelta::open(body, self.control_keys()?, self.verifier.issuer())
+            .map_err(|error| error.to_string())?;
+        self.list
+            .follow(&delta, now)
+            .map_err(|error| error.to_string())
+    }
+
     fn offer_list(&mut self, body: &[u8], now: Millis) -> Result<(), Problem> {
-        let nobody = || "there is no control key".to_owned();
-        let control_keys: &ControlKeys =
-            &self.list_source.as_ref().ok_or_else(nobody)?.control_keys;
-        let list = RevocationList::open(body, control_keys, self.verifier.issuer())
+        let list = RevocationList::open(body, self.control_keys()?, self.verifier.issuer())
             .map_err(|error| error.to_string())?;
         self.list.offer(list, now).map_err(|reason| match reason {
             gate::list::NotTaken::Older => "older than the list that is held".to_owned(),

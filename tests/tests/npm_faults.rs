@@ -50,6 +50,14 @@ impl Pair {
         // The answer is read behind the verdict.
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+
+    /// Waits until a token that is revoked is turned away.
+    async fn turns_away(&self, token: &str) {
+        let refused = eventually(Duration::from_secs(6), || async {
+            (self.package.verdict(token).await == "token_revoked").then_some(())
+        });
+        assert!(refused.await.is_some());
+    }
 }
 
 /// Both hosts at once: most of the time they wait.
@@ -178,10 +186,7 @@ async fn a_broken_list_never_replaces_a_good_one() {
         // What comes afterwards counts.
         pair.issuer.revoke(Revoked::Token("t".to_owned()));
         pair.issuer.set(Door::Feed, Behaviour::Honest);
-        let refused = eventually(Duration::from_secs(5), || async {
-            (pair.package.verdict(&good).await == "token_revoked").then_some(())
-        });
-        assert!(refused.await.is_some(), "{host:?}");
+        pair.turns_away(&good).await;
     })
     .await;
 }
@@ -345,6 +350,54 @@ async fn a_list_that_has_not_changed_is_not_sent_again() {
             (package.verdict(&good).await == "token_revoked").then_some(())
         });
         assert!(refused.await.is_some(), "{host:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_a_list_fetches_what_changed() {
+    on_each_host(|host| async move {
+        let pair = Pair::start(host, &json!({})).await;
+        pair.issuer.published().deltas = true;
+        for id in ["a", "b"] {
+            let token = pair.token(id);
+            assert_eq!(pair.package.verdict(&token).await, "ok user-1", "{host:?}");
+            pair.issuer.revoke(Revoked::Token(id.to_owned()));
+            pair.turns_away(&token).await;
+        }
+        assert_eq!(pair.issuer.hits(Door::Feed), 1, "{host:?}: fetched once");
+        assert!(pair.issuer.hits(Door::FeedDelta) >= 2, "{host:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_delta_leads_nowhere_the_list_is_fetched() {
+    on_each_host(|host| async move {
+        let pair = Pair::start(host, &json!({})).await;
+        pair.issuer.published().deltas = true;
+        assert_eq!(pair.package.verdict(&pair.token("t")).await, "ok user-1");
+        let (list, mut flipped) = {
+            let mut published = pair.issuer.published();
+            let since = published.first_told().unwrap();
+            let body = published.delta_body(since);
+            let list = published.sign(DocumentType::Revocations, &body);
+            (list, published.delta(since))
+        };
+        *flipped.last_mut().unwrap() ^= 1;
+        for (number, bytes) in [list, flipped, Vec::new(), vec![b'E'; 600 << 10]]
+            .into_iter()
+            .enumerate()
+        {
+            pair.issuer.set(Door::FeedDelta, Behaviour::Bytes(bytes));
+            let id = format!("ended-{number}");
+            let token = pair.token(&id);
+            assert_eq!(pair.package.verdict(&token).await, "ok user-1", "{host:?}");
+            let lists = pair.issuer.hits(Door::Feed);
+            pair.issuer.revoke(Revoked::Token(id));
+            pair.turns_away(&token).await;
+            assert!(pair.issuer.hits(Door::Feed) > lists, "{host:?}: {number}");
+        }
     })
     .await;
 }
