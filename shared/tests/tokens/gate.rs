@@ -956,6 +956,8 @@ fn gives_the_upstream_what_the_token_says_in_safe_spelling() {
     assert_eq!(value("X-Auth-Methods"), Some("pwd,otp"));
     assert_eq!(value("X-Session-ID"), Some("session-1"));
     assert_eq!(value("X-Customer-ID"), Some("customer-1"));
+    // There is one issuer: everybody knows whose subject it is.
+    assert_eq!(value("X-User-Issuer"), None);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod held;
 mod issuers;
 mod keys;
 mod limits;
+mod memory;
 mod revocation;
 mod said;
 mod signatures;

@@ -353,6 +353,9 @@ fn demands_the_type_of_access_tokens() {
         (json!("logout+jwt"), false),
         (json!("dpop+jwt"), false),
         (json!("application/x/at+jwt"), false),
+        (json!("Xapplication/at+jwt"), false),
+        (json!("application.at+jwt"), false),
+        (json!("application"), false),
         (json!("at+jwt "), false),
         (json!(""), false),
     ] {
