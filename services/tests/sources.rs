@@ -3,12 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use edgekeep_shared::control::DocumentType;
-use edgekeep_shared::revocation::{HashKey, encode};
 use edgekeep_shared::time::UnixTime;
-use edgekeep_tests::clock::{self, eventually};
+use edgekeep_tests::clock::eventually;
+use edgekeep_tests::faults::{of_deltas, of_lists, of_sets};
 use edgekeep_tests::issuer::{Behaviour, Door, Revoked};
-use edgekeep_tests::keys::{self, Key};
+use edgekeep_tests::keys;
 use edgekeep_tests::server::{Reply, Server};
 use edgekeep_tower::Options;
 use serde_json::json;
@@ -45,26 +44,9 @@ async fn a_broken_set_never_replaces_a_good_one() {
     })
     .await;
     assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
-    let set = keys::set(&[&scene.key]);
-    let twice = set.replace("\"keys\":[", &format!("\"keys\":[{},", scene.key.jwk()));
-    let mut too_large = set.clone().into_bytes();
-    too_large.resize(70_000, b' ');
-    for (what, behaviour) in [
-        ("an empty set", Behaviour::Bytes(b"{\"keys\":[]}".to_vec())),
-        ("no set", Behaviour::Bytes(b"{}".to_vec())),
-        ("nothing", Behaviour::Bytes(Vec::new())),
-        ("HTML", Behaviour::Bytes(b"<!doctype html>".to_vec())),
-        (
-            "one cut off",
-            Behaviour::Bytes(set.as_bytes()[..40].to_vec()),
-        ),
-        ("a key twice", Behaviour::Bytes(twice.into_bytes())),
-        ("70,000 bytes", Behaviour::Bytes(too_large)),
-        ("500", Behaviour::Status(500)),
-        ("a redirect", Behaviour::Status(302)),
-        ("304 that nobody asked for", Behaviour::Status(304)),
-        ("nothing in time", Behaviour::Silent),
-    ] {
+    let mut faults = of_sets(&scene.key);
+    faults.push(("nothing in time", Behaviour::Silent));
+    for (what, behaviour) in faults {
         scene.meets(Door::Jwks, behaviour, what).await;
         assert_eq!(scene.verdict(&scene.good()).await, "ok user-1", "{what}");
     }
@@ -79,43 +61,9 @@ async fn a_broken_list_never_replaces_a_good_one() {
     let revoked = || scene.token(&json!({"jti": "revoked"}));
     assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
     assert_eq!(scene.verdict(&revoked()).await, "token_revoked");
-    let control = scene.issuer.published().control_key.clone();
-    let empty = encode(&HashKey([1; 16]), []);
-    let sequence = u64::try_from(clock::since_epoch().as_millis()).unwrap() + 3_600_000;
-    let url = scene.issuer.url();
-    let signed = |key: &Key, kind, issuer: &str, at| {
-        Behaviour::Bytes(key.document(kind, issuer, sequence, at, &empty))
-    };
-    let list = DocumentType::Revocations;
-    let mut flipped = control.document(list, &url, sequence, now, &empty);
-    flipped[60] ^= 1;
-    for (what, behaviour) in [
-        ("a replayed one", Behaviour::Bytes(old)),
-        (
-            "one of a strange key",
-            signed(&Key::eddsa(66), list, &url, now),
-        ),
-        ("one of the token key", signed(&scene.key, list, &url, now)),
-        (
-            "one of another issuer",
-            signed(&control, list, "https://x.example", now),
-        ),
-        (
-            "a policy",
-            signed(&control, DocumentType::Policy, &url, now),
-        ),
-        (
-            "one from the future",
-            signed(&control, list, &url, now.plus(36_000)),
-        ),
-        ("a flipped bit", Behaviour::Bytes(flipped)),
-        ("an unsigned one", Behaviour::Bytes(empty.clone())),
-        ("500", Behaviour::Status(500)),
-        ("a redirect", Behaviour::Status(302)),
-        ("304 that nobody asked for", Behaviour::Status(304)),
-        ("30 MiB", Behaviour::Bytes(vec![b'E'; 30 << 20])),
-        ("nothing in time", Behaviour::Silent),
-    ] {
+    let mut faults = of_lists(&scene.issuer, &scene.key, old, now);
+    faults.push(("nothing in time", Behaviour::Silent));
+    for (what, behaviour) in faults {
         scene.meets(Door::Feed, behaviour, what).await;
         assert_eq!(scene.verdict(&scene.good()).await, "ok user-1", "{what}");
         assert_eq!(scene.verdict(&revoked()).await, "token_revoked", "{what}");
@@ -242,32 +190,16 @@ async fn where_a_delta_leads_nowhere_the_list_is_fetched() {
     })
     .await;
     assert_eq!(scene.verdict(&scene.good()).await, "ok user-1");
-    let (list, mut flipped) = {
-        let mut published = scene.issuer.published();
-        let since = published.first_told().unwrap();
-        let body = published.delta_body(since);
-        let list = published.sign(DocumentType::Revocations, &body);
-        (list, published.delta(since))
-    };
-    *flipped.last_mut().unwrap() ^= 1;
-    for (number, behaviour) in [
-        Behaviour::Bytes(list),
-        Behaviour::Bytes(flipped),
-        Behaviour::Bytes(Vec::new()),
-        Behaviour::Bytes(vec![b'E'; 600 << 10]),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    for (what, behaviour) in of_deltas(&scene.issuer) {
         scene.issuer.set(Door::FeedDelta, behaviour);
-        let (id, lists) = (format!("ended-{number}"), scene.issuer.hits(Door::Feed));
-        let token = scene.token(&json!({"sid": id}));
-        assert_eq!(scene.verdict(&token).await, "ok user-1", "{number}");
-        scene.issuer.revoke(Revoked::Session(id));
+        let lists = scene.issuer.hits(Door::Feed);
+        let token = scene.token(&json!({"sid": what}));
+        assert_eq!(scene.verdict(&token).await, "ok user-1", "{what}");
+        scene.issuer.revoke(Revoked::Session(what.to_owned()));
         look(&scene).await;
         scene.pass(6);
-        assert_eq!(scene.verdict(&token).await, "token_revoked", "{number}");
-        assert!(scene.issuer.hits(Door::Feed) > lists, "{number}");
+        assert_eq!(scene.verdict(&token).await, "token_revoked", "{what}");
+        assert!(scene.issuer.hits(Door::Feed) > lists, "{what}");
     }
     // A source that fails is not asked twice at once, and takes nothing away.
     scene.issuer.set(Door::FeedDelta, Behaviour::Status(500));

@@ -4,7 +4,7 @@
 //! - [`http`]: a client that sends the bytes it is given.
 //! - [`server`]: a server that records the bytes it gets.
 //! - [`keys`]: token keys, control keys and what they sign.
-//! - [`issuer`]: an issuer in this process whose every door can fail.
+//! - [`issuer`]: an issuer in this process whose every door can fail; [`faults`]: how.
 //! - [`edge`], [`origin`]: the real worker in `workerd`, the real `edgekeep`.
 //! - [`gate`], [`house`]: the two compositions that tests ask for.
 //! - [`wrangler`]: the worker as its developers run it.
@@ -28,6 +28,7 @@ pub mod browser;
 pub mod clock;
 pub mod differential;
 pub mod edge;
+pub mod faults;
 pub mod gate;
 pub mod house;
 pub mod http;
