@@ -358,6 +358,7 @@ proptest! {
         let list = RevocationList::open(
             &sign(&key, &header(&key), &body), &control_keys(&[&key]), ISSUER,
         ).unwrap();
+        prop_assert_eq!(list.is_empty(), ids.is_empty());
         let signer = Key::eddsa(2);
         for id in ids {
             let token = signer.issue(&claims_with("jti", Some(json!(id))));
