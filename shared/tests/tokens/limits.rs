@@ -2,14 +2,18 @@
 
 use crate::support::{ISSUER, Key, NOW, claims, claims_with, set, verifier};
 use edgekeep_shared::{
-    base64url,
+    assertion, base64url,
     control::{
         self, ControlError, ControlKeys, DocumentType, MAX_CONTROL_KEYS, MAX_DOCUMENT_BYTES,
         MAX_HEADER_BYTES,
     },
     error::Rejection::{self, ClaimInvalid, TokenExpired, TokenNotYetValid, TokenTooLarge},
+    gate::{issuers::MAX_FOREIGN_ISSUERS, list, refusal, rules},
     json::{self, MAX_DEPTH, MAX_MEMBERS, Value},
     jwk::{Jwk, JwkError, JwkSet, JwkSetError, MAX_KEY_ID_BYTES, MAX_KEYS, MAX_SET_BYTES},
+    path::{MAX_PATH_BYTES, MAX_PATH_SEGMENTS},
+    policy::{MAX_POLICY_BYTES, MAX_RULES},
+    revocation::{MAX_DELTA_BYTES, SMALL_LIST_BYTES},
     rsa::{MAX_MODULUS_BITS, MIN_MODULUS_BITS},
     time::UnixTime,
     token::MAX_TOKEN_BYTES,
@@ -31,6 +35,30 @@ fn limits_are_the_numbers_that_are_documented() {
     assert_eq!((MAX_DEPTH, MAX_MEMBERS), (16, 128));
     assert_eq!((MIN_MODULUS_BITS, MAX_MODULUS_BITS), (2_048, 4_096));
     assert_eq!(UnixTime::MAX, UnixTime(253_402_300_799));
+    assert_eq!((MAX_DELTA_BYTES, SMALL_LIST_BYTES), (524_288, 32_768));
+    assert_eq!((MAX_PATH_BYTES, MAX_PATH_SEGMENTS), (8_192, 128));
+    assert_eq!((MAX_POLICY_BYTES, MAX_RULES), (262_144, 1_000));
+    assert_eq!(MAX_FOREIGN_ISSUERS, 16);
+    assert_eq!(
+        (
+            list::FRESH,
+            list::USABLE,
+            list::KEPT,
+            list::DEADLINE,
+            list::FAILED_COOLDOWN
+        ),
+        (2_000, 5_000, 10_000, 1_000, 2_000)
+    );
+    assert_eq!((rules::INTERVAL, rules::MAX_AGE), (30_000, 86_400));
+    assert_eq!((refusal::RETRY_AFTER, refusal::RETRY_AFTER_LIMIT), (2, 10));
+    assert_eq!(
+        (
+            assertion::ASSERTION_LIFETIME,
+            assertion::MAX_LEEWAY,
+            assertion::DEFAULT_LEEWAY
+        ),
+        (30, 30, 5)
+    );
 }
 
 fn judge(claims: &serde_json::Value, leeway: u32) -> Result<(), Rejection> {
