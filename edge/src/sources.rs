@@ -120,7 +120,8 @@ impl Sources {
             let url = list::feed_url(origin, held);
             let response = get(self.origin.as_ref(), &url, etag.as_deref()).await?;
             match response.status() {
-                304 => Some(Feed::Unchanged),
+                // Who was not asked about a list has said nothing about one.
+                304 if etag.is_some() => Some(Feed::Unchanged),
                 200 => list::read_feed(&response).await,
                 status => {
                     console_warn!("revocation list: {url} answered {status}");

@@ -64,6 +64,7 @@ fn faults(gate: &Gate, old: &[u8]) -> Vec<(&'static str, Behaviour)> {
         ("a replayed one", Behaviour::Bytes(old.to_vec())),
         ("500", Behaviour::Status(500)),
         ("404", Behaviour::Status(404)),
+        ("304", Behaviour::Status(304)),
         ("a redirect", Behaviour::Status(302)),
         ("nothing at all", Behaviour::Silent),
         ("nothing in time", Behaviour::Late(Duration::from_secs(4))),
@@ -346,6 +347,23 @@ async fn sources_must_be_named_and_none_must_be_said() {
             .then_some(())
     });
     assert!(said.await.is_some(), "`none` is said in the log");
+}
+
+/// Waits until the next look at the sources has shown that the good token is revoked.
+async fn is_heard(gate: &Gate, what: &str) {
+    let good = gate.good_token();
+    let heard = eventually(Duration::from_secs(6), || async {
+        (gate.get("/api/me", &good).await.verdict() == revoked()).then_some(())
+    });
+    assert!(heard.await.is_some(), "{what}: what KV has is not read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_knows_nothing_newer_than_nothing_hides_no_list_of_kv() {
+    let gate = Gate::with(|issuer, _| issuer.set(Door::Feed, Behaviour::Status(304))).await;
+    assert_eq!(gate.get("/api/me", &gate.good_token()).await.status, 200);
+    gate.issuer.revoke(Revoked::Token("token-1".to_owned()));
+    is_heard(&gate, "304").await;
 }
 
 /// KV's copy is as old as KV likes: on an isolate that slept it answers first, and must not be taken
