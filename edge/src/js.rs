@@ -144,6 +144,13 @@ pub(crate) async fn read_body(response: &web_sys::Response, limit: usize) -> Opt
     Some(body)
 }
 
+/// Tells the sender of `response` to stop: nobody wants its body, which would go on coming.
+pub(crate) fn discard(response: &web_sys::Response) {
+    if let Some(body) = response.body() {
+        let _ = body.cancel();
+    }
+}
+
 /// Has `shim.js` told when this instance has ended, by whatever. It makes the next one, and nobody else:
 /// by the default the bindings would do so too, behind its back and half-way through a call, whose
 /// arguments lie in the memory of the old one.

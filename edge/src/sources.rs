@@ -19,7 +19,7 @@ use worker::{
 
 use crate::{
     config::Config,
-    js::{Fetcher, read_body, within},
+    js::{Fetcher, discard, read_body, within},
     list,
 };
 
@@ -125,6 +125,7 @@ impl Sources {
                 200 => list::read_feed(&response).await,
                 status => {
                     console_warn!("revocation list: {url} answered {status}");
+                    discard(&response);
                     None
                 }
             }
@@ -199,6 +200,7 @@ impl Sources {
         let response = self.origin.as_ref()?.send(&request).await.ok()?;
         if response.status() != 200 {
             console_warn!("introspection: {url} answered {}", response.status());
+            discard(&response);
             return None;
         }
         let body = read_body(&response, MAX_INTROSPECTION_BYTES).await?;
@@ -246,6 +248,7 @@ async fn keys_over_http(fetcher: Option<&Fetcher>, url: &str) -> Option<FetchedK
     let response = get(fetcher, url, None).await?;
     if response.status() != 200 {
         console_warn!("JWK Set: {url} answered {}", response.status());
+        discard(&response);
         return None;
     }
     let field = |name| response.headers().get(name).ok().flatten();

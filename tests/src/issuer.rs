@@ -53,8 +53,15 @@ pub enum Behaviour {
     Bytes(Vec<u8>),
     /// 200 with spaces, for ever.
     Endless,
+    /// 500 with spaces, for ever.
+    EndlessFailure,
     /// 200 with what these bytes are in gzip.
     Gzip(Vec<u8>),
+}
+
+/// Spaces, for ever.
+fn endless(status: u16) -> Reply {
+    Reply::new(status, vec![b' '; 1 << 16]).framed(Framing::Endless)
 }
 
 /// So many MiB of spaces in gzip (RFC 1952), which makes a hundredth of that of them.
@@ -250,7 +257,8 @@ impl Published {
             Behaviour::Late(delay) => self.honest(door, request).after(Some(delay)),
             Behaviour::Silent => Reply::new(200, "").after(None),
             Behaviour::Bytes(bytes) => Reply::new(200, bytes),
-            Behaviour::Endless => Reply::new(200, vec![b' '; 1 << 16]).framed(Framing::Endless),
+            Behaviour::Endless => endless(200),
+            Behaviour::EndlessFailure => endless(500),
             Behaviour::Gzip(bytes) => Reply::new(200, bytes)
                 .header("Content-Encoding", "gzip")
                 .framed(Framing::Chunks),
@@ -372,6 +380,11 @@ impl Issuer {
     /// Every request that the key-value store got.
     pub fn kv_requests(&self) -> Vec<Request> {
         self.kv.seen()
+    }
+
+    /// How many of the API's answers without end nobody reads any more.
+    pub fn cut_off(&self) -> usize {
+        self.origin.cut_off()
     }
 
     /// Stops the API's side; the key-value store stays.

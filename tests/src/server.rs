@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -106,6 +107,7 @@ struct Record {
     seen: Mutex<Vec<Request>>,
     unfinished: Mutex<Vec<Request>>,
     garbled: Mutex<Vec<String>>,
+    cut_off: AtomicUsize,
 }
 
 type Handler = dyn Fn(&Request) -> Reply + Send + Sync;
@@ -197,6 +199,11 @@ impl Server {
         self.record.garbled.lock().unwrap().clone()
     }
 
+    /// How many answers without end have ended, since nobody reads on.
+    pub fn cut_off(&self) -> usize {
+        self.record.cut_off.load(Ordering::SeqCst)
+    }
+
     /// Closes every connection and listens no more: who connects is refused.
     pub async fn stop(&mut self) {
         if let Some(task) = self.task.take() {
@@ -280,7 +287,10 @@ async fn serve(mut stream: TcpStream, record: &Record, handler: &Handler) -> io:
                     writer.write_all(&bytes).await?;
                     let chunk = chunk(&reply.body);
                     loop {
-                        writer.write_all(&chunk).await?;
+                        if let Err(error) = writer.write_all(&chunk).await {
+                            record.cut_off.fetch_add(1, Ordering::SeqCst);
+                            return Err(error);
+                        }
                     }
                 }
             }

@@ -366,6 +366,18 @@ async fn a_feed_that_knows_nothing_newer_than_nothing_hides_no_list_of_kv() {
     is_heard(&gate, "304").await;
 }
 
+/// What nobody wants to read is not sent for as long as the list is watched.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_another_status_is_cut_off() {
+    let gate = Gate::start().await;
+    assert_eq!(gate.get("/api/me", &gate.good_token()).await.status, 200);
+    gate.issuer.set(Door::Feed, Behaviour::EndlessFailure);
+    let cut_off = eventually(Duration::from_secs(5), || async {
+        (gate.issuer.cut_off() > 0).then_some(())
+    });
+    assert!(cut_off.await.is_some(), "it goes on coming");
+}
+
 /// KV's copy is as old as KV likes: on an isolate that slept it answers first, and must not be taken
 /// for a check of the list.
 #[tokio::test(flavor = "multi_thread")]
