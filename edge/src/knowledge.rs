@@ -19,7 +19,7 @@ use edgekeep_shared::gate::{
     issuers::ForeignIssuer,
     keys::HeldKeys,
     list::{DEADLINE, FRESH, HeldList, KEPT},
-    refresh::{Attempts, Millis},
+    refresh::{Attempt, Attempts, Millis},
     rules::HeldPolicy,
 };
 use worker::{Context, Delay, console_error};
@@ -29,7 +29,7 @@ use crate::{
     config::Config,
     issuers::Foreign,
     js,
-    sources::{FetchedKeys, Sources},
+    sources::{FetchedKeys, KeysCopy, Sources},
 };
 
 /// Verified tokens per generation. With claims of 1 KiB two generations take 8 MiB of the isolate's 128,
@@ -108,12 +108,12 @@ impl Knowledge {
         }
     }
 
-    fn begin(&mut self, part: Part, now: Millis) -> bool {
+    fn begin(&mut self, part: Part, now: Millis) -> Option<Attempt> {
         match part {
             Part::Keys => self.keys.begin(now, now + ATTEMPT),
             Part::ForeignKeys(index) => self
                 .keys_of(index)
-                .is_some_and(|keys| keys.begin(now, now + ATTEMPT)),
+                .and_then(|keys| keys.begin(now, now + ATTEMPT)),
             Part::List => self.list.begin(now, now + ATTEMPT),
             Part::Policy => self.policy.begin(now, now + ATTEMPT),
         }
@@ -191,8 +191,8 @@ impl Shared {
                 looked_at: now,
                 ..watch
             });
-            if self.begin_list(now) {
-                self.refresh_list().await;
+            if let Some(attempt) = self.begin_list(now) {
+                self.refresh_list(attempt).await;
             }
         }
         // Whoever comes next begins another.
@@ -212,27 +212,31 @@ impl Shared {
     }
 
     /// Begins a check for the watch, unless a request has had one made a moment ago.
-    fn begin_list(&self, now: Millis) -> bool {
+    fn begin_list(&self, now: Millis) -> Option<Attempt> {
         let mut known = self.known.borrow_mut();
         let since = known.list.attempts().since_success(now);
-        since.is_none_or(|since| since >= FRESH / 2) && known.begin(Part::List, now)
+        if since.is_some_and(|since| since < FRESH / 2) {
+            return None;
+        }
+        known.begin(Part::List, now)
     }
 
     /// Has `part` refreshed behind the answer, unless that is under way or too soon.
     pub(crate) fn refresh_behind(self: &Rc<Self>, part: Part, context: &Context) -> bool {
         let begun = self.known.borrow_mut().begin(part, js::now());
-        if begun {
-            let shared = Rc::clone(self);
-            context.wait_until(async move {
-                match part {
-                    Part::Keys => shared.refresh_keys().await,
-                    Part::ForeignKeys(index) => shared.refresh_foreign_keys(index).await,
-                    Part::List => shared.refresh_list().await,
-                    Part::Policy => shared.refresh_policy().await,
-                }
-            });
-        }
-        begun
+        let Some(attempt) = begun else {
+            return false;
+        };
+        let shared = Rc::clone(self);
+        context.wait_until(async move {
+            match part {
+                Part::Keys => shared.refresh_keys(attempt).await,
+                Part::ForeignKeys(index) => shared.refresh_foreign_keys(index, attempt).await,
+                Part::List => shared.refresh_list(attempt).await,
+                Part::Policy => shared.refresh_policy(attempt).await,
+            }
+        });
+        true
     }
 
     /// Has every JWK Set refreshed behind the answer whose time it is. Without keys that count,
@@ -278,26 +282,24 @@ impl Shared {
         }
     }
 
-    async fn refresh_keys(&self) {
-        let fetched = self.sources.keys(&self.config).await;
+    async fn refresh_keys(&self, attempt: Attempt) {
+        let (fetched, copy) = self.sources.keys(&self.config).await;
         let now = js::now();
         let known = &mut *self.known.borrow_mut();
-        let changed = match fetched {
-            None => None,
-            Some(FetchedKeys::Fresh(set, max_age)) => {
-                (!set.is_empty()).then(|| known.keys.offer(set, now, max_age))
-            }
-            Some(FetchedKeys::Copy(set, signed_at)) => {
-                known.keys.offer_copy(set, signed_at, now).ok()
-            }
-        };
-        if changed == Some(true) {
+        let keys = &mut known.keys;
+        // The newer of the two stays.
+        let taken = [
+            fetched.map(|FetchedKeys(set, freshness)| keys.offer_answer(set, freshness, now)),
+            copy.map(|KeysCopy(set, signed_at)| keys.offer_copy(set, signed_at, now)),
+        ];
+        let changes: Vec<bool> = taken.into_iter().flatten().flatten().collect();
+        keys.finish(attempt, now, !changes.is_empty());
+        if changes.contains(&true) {
             known.verified.forget(self.config.verifier.issuer());
         }
-        known.keys.finish(now, changed.is_some());
     }
 
-    async fn refresh_foreign_keys(&self, index: usize) {
+    async fn refresh_foreign_keys(&self, index: usize, attempt: Attempt) {
         let Some(foreign) = self.config.foreign.get(index) else {
             return;
         };
@@ -307,19 +309,15 @@ impl Shared {
         let Some(keys) = known.keys_of(index) else {
             return;
         };
-        let changed = match fetched {
-            Some(FetchedKeys::Fresh(set, max_age)) if !set.is_empty() => {
-                Some(keys.offer(set, now, max_age))
-            }
-            _ => None,
-        };
-        keys.finish(now, changed.is_some());
+        let changed = fetched
+            .and_then(|FetchedKeys(set, freshness)| keys.offer_answer(set, freshness, now).ok());
+        keys.finish(attempt, now, changed.is_some());
         if changed == Some(true) {
             known.verified.forget(foreign.verifier.issuer());
         }
     }
 
-    async fn refresh_policy(&self) {
+    async fn refresh_policy(&self, attempt: Attempt) {
         let fetched = self.sources.policy(&self.config).await;
         let now = js::now();
         let known = &mut *self.known.borrow_mut();
@@ -330,7 +328,7 @@ impl Shared {
                 .inspect_err(|reason| console_error!("policy not taken: {reason:?}"))
                 .is_ok()
         });
-        known.policy.finish(now, taken);
+        known.policy.finish(attempt, now, taken);
         let holds = known.policy.policy();
         if self.config.authz.is_some() && holds != held {
             for caution in holds.iter().flat_map(|policy| authz::cautions(policy)) {

@@ -8,7 +8,7 @@ use std::{pin::pin, time::Duration};
 
 use edgekeep_shared::{
     control::{ControlKeys, MAX_DOCUMENT_BYTES},
-    gate::list::NotTaken,
+    gate::{list::NotTaken, refresh::Attempt},
     revocation::{
         DELTA_MEDIA_TYPE, HashKey, MAX_DELTA_BYTES, RevocationDelta, RevocationList, feed_query,
     },
@@ -60,21 +60,22 @@ pub(crate) async fn read_feed(response: &Response) -> Option<Feed> {
 impl Shared {
     /// Where there is a feed, it has the word: KV may be minutes behind, so that its list counts as
     /// it comes but is no check, unless the feed does not answer in time.
-    pub(crate) async fn refresh_list(&self) {
-        let mut feed = pin!(self.list_by_feed());
+    pub(crate) async fn refresh_list(&self, attempt: Attempt) {
+        let mut feed = pin!(self.list_by_feed(attempt));
         let (by_feed, by_kv) = match within(PATIENCE, feed.as_mut()).await {
             Some(true) => (true, false),
             Some(false) => (false, self.list_by_kv().await),
             None => join(feed, self.list_by_kv()).await,
         };
         if !by_feed {
-            self.known.borrow_mut().list.finish(js::now(), by_kv);
+            let list = &mut self.known.borrow_mut().list;
+            list.finish(attempt, js::now(), by_kv);
         }
     }
 
     /// Whether the feed says that the held list is the newest, now. That ends the attempt at once:
     /// nobody waits for KV behind a feed that has answered.
-    async fn list_by_feed(&self) -> bool {
+    async fn list_by_feed(&self, attempt: Attempt) -> bool {
         let (etag, held) = {
             let known = self.known.borrow();
             (known.list_etag.clone(), known.list.held())
@@ -100,7 +101,8 @@ impl Shared {
             Some(Feed::Delta(..)) | None => false,
         };
         if confirmed {
-            self.known.borrow_mut().list.finish(js::now(), true);
+            let list = &mut self.known.borrow_mut().list;
+            list.finish(attempt, js::now(), true);
         }
         confirmed
     }

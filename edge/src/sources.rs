@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use edgekeep_shared::{
     control::{self, ControlKeys, DocumentType},
-    gate::{Introspection, keys::lifetime, list::DEADLINE, refresh::Millis},
+    gate::{Introspection, keys::Freshness, list::DEADLINE, refresh::Millis},
     jwk::{JwkSet, MAX_SET_BYTES},
     policy::{MAX_POLICY_BYTES, Policy},
     revocation::HashKey,
@@ -35,13 +35,11 @@ const INTROSPECTION_LIMIT: Duration = Duration::from_secs(2);
 /// Size of an introspection answer.
 const MAX_INTROSPECTION_BYTES: usize = 64 * 1024;
 
-/// A JWK Set, and what its source says about its age.
-pub(crate) enum FetchedKeys {
-    /// From the issuer just now, with the milliseconds that it is good for, where it says so.
-    Fresh(JwkSet, Option<Millis>),
-    /// The issuer's signed copy, with the instant of signing in milliseconds.
-    Copy(JwkSet, Millis),
-}
+/// A JWK Set over HTTP, which is not empty, and what the answer says of its age.
+pub(crate) struct FetchedKeys(pub(crate) JwkSet, pub(crate) Freshness);
+
+/// The issuer's signed copy, with the instant of signing in milliseconds.
+pub(crate) struct KeysCopy(pub(crate) JwkSet, pub(crate) Millis);
 
 /// What the feed says; nothing is verified.
 pub(crate) enum Feed {
@@ -74,16 +72,16 @@ impl Sources {
         }
     }
 
-    /// The JWK Set from `JWKS_URL`, else the issuer's signed copy in KV.
-    pub(crate) async fn keys(&self, config: &Config) -> Option<FetchedKeys> {
+    /// The JWK Set from `JWKS_URL`, and the issuer's signed copy in KV where there is none, or where a
+    /// cache has kept it for longer than it is good: the copy may be newer.
+    pub(crate) async fn keys(&self, config: &Config) -> (Option<FetchedKeys>, Option<KeysCopy>) {
         let asked = keys_over_http(self.origin.as_ref(), &config.jwks_url);
-        match within(LIMIT, asked).await.flatten() {
-            // An empty set verifies nothing: to a cold isolate the copy is worth more.
-            Some(FetchedKeys::Fresh(set, max_age)) if !set.is_empty() => {
-                Some(FetchedKeys::Fresh(set, max_age))
-            }
+        let fetched = within(LIMIT, asked).await.flatten();
+        let copy = match &fetched {
+            Some(FetchedKeys(_, freshness)) if !freshness.is_over() => None,
             _ => within(LIMIT, self.keys_from_kv(config)).await.flatten(),
-        }
+        };
+        (fetched, copy)
     }
 
     /// The JWK Set at `url`, of an issuer beside the gate's own: there is no copy of it, and its URL
@@ -94,15 +92,12 @@ impl Sources {
             .flatten()
     }
 
-    async fn keys_from_kv(&self, config: &Config) -> Option<FetchedKeys> {
+    async fn keys_from_kv(&self, config: &Config) -> Option<KeysCopy> {
         let control_keys = config.control_keys.as_ref()?;
         let bytes = self.kv_bytes("jwks").await?;
         let document = open(&bytes, control_keys, DocumentType::JwkSet, config)?;
         let set = parse_set(document.body)?;
-        Some(FetchedKeys::Copy(
-            set,
-            document.issued_at.0.saturating_mul(1_000),
-        ))
+        Some(KeysCopy(set, document.issued_at.0.saturating_mul(1_000)))
     }
 
     /// What the issuer's feed says, where it is a source, to whoever holds the list `held`.
@@ -254,9 +249,10 @@ async fn keys_over_http(fetcher: Option<&Fetcher>, url: &str) -> Option<FetchedK
     let field = |name| response.headers().get(name).ok().flatten();
     let (control, age) = (field("cache-control"), field("age"));
     let body = read_body(&response, MAX_SET_BYTES).await?;
-    let set = parse_set(&body)?;
-    let good_for = control.and_then(|control| lifetime(&control, age.as_deref()));
-    Some(FetchedKeys::Fresh(set, good_for))
+    // An empty set verifies nothing: to a cold isolate the copy is worth more.
+    let set = parse_set(&body).filter(|set| !set.is_empty())?;
+    let freshness = Freshness::of(&control.unwrap_or_default(), age.as_deref());
+    Some(FetchedKeys(set, freshness))
 }
 
 fn parse_set(body: &[u8]) -> Option<JwkSet> {

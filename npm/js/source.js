@@ -37,7 +37,7 @@ export class Source {
     const limit = this.#judge.begin(this.#number, now);
     if (limit === 0) return undefined;
     const attempt = { begunAt: now, until: now + limit, over: false };
-    attempt.promise = this.#ask().finally(() => {
+    attempt.promise = this.#ask(now).finally(() => {
       attempt.over = true;
     });
     this.#attempt = attempt;
@@ -95,30 +95,30 @@ export class Source {
     this.#watch = undefined;
   }
 
-  async #ask() {
+  async #ask(begunAt) {
     try {
-      this.problem = await this.#exchange();
+      this.problem = await this.#exchange(begunAt);
     } catch (error) {
-      this.#judge.giveUp(this.#number, Date.now());
+      this.#judge.giveUp(this.#number, begunAt, Date.now());
       this.problem = new Error(`${this.#said.url}: ${error?.message ?? error}`, { cause: error });
     }
   }
 
-  async #exchange() {
+  async #exchange(begunAt) {
     let answer = await this.#answer(this.#etag, this.#judge.held(this.#number));
     if (answer.type === this.#said.delta) {
-      const problem = this.#judge.follow(this.#number, answer.body, Date.now());
+      const problem = this.#judge.follow(this.#number, begunAt, answer.body, Date.now());
       this.#etag = problem === undefined ? answer.etag : undefined;
       if (problem === undefined) return undefined;
       answer = await this.#answer();
     }
     const now = Date.now();
     if (answer.body === undefined) {
-      this.#judge.confirm(this.#number, now);
+      this.#judge.confirm(this.#number, begunAt, now);
       return undefined;
     }
     const { body, cacheControl, age } = answer;
-    const problem = this.#judge.offer(this.#number, body, cacheControl, age, now);
+    const problem = this.#judge.offer(this.#number, begunAt, body, cacheControl, age, now);
     this.#etag = problem === undefined ? answer.etag : undefined;
     return problem === undefined ? undefined : new Error(`${this.#said.url}: ${problem}`);
   }

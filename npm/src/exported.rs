@@ -1,6 +1,9 @@
 //! The judge as a JavaScript class. Everything is synchronous: JavaScript does the waiting.
 
-use edgekeep_shared::gate::{keys::lifetime, refresh::Millis};
+use edgekeep_shared::gate::{
+    keys::Freshness,
+    refresh::{Attempt, Millis},
+};
 use wasm_bindgen::prelude::*;
 
 use crate::judge::{self, Waited};
@@ -41,6 +44,7 @@ impl Judge {
     }
 
     /// Begins to ask a source: how long it may take in milliseconds, 0 where it is not to be asked.
+    /// Whoever ends the attempt says when it was begun, which is what `now` is here.
     pub fn begin(&mut self, source: usize, now: f64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "a few thousand milliseconds")]
         let limit = self.0.begin(source, millis(now)).unwrap_or(0) as f64;
@@ -52,35 +56,49 @@ impl Judge {
         self.0.held(source)
     }
 
-    /// Ends asking with a delta; what is wrong with it, if anything: then it goes on with the whole list.
-    pub fn follow(&mut self, source: usize, body: &[u8], now: f64) -> Option<String> {
-        self.0.follow(source, body, millis(now)).err()
+    /// Ends an attempt with a delta; what is wrong with it, if anything: then it goes on with the whole
+    /// list.
+    pub fn follow(
+        &mut self,
+        source: usize,
+        begun_at: f64,
+        body: &[u8],
+        now: f64,
+    ) -> Option<String> {
+        let (attempt, now) = (attempt(begun_at), millis(now));
+        self.0.follow(source, attempt, body, now).err()
     }
 
-    /// Ends asking with a document, with its `Cache-Control` and `Age`, each of which may be empty; what
+    /// Ends an attempt with a document, with its `Cache-Control` and `Age`, each of which may be empty; what
     /// is wrong with it, if anything.
     pub fn offer(
         &mut self,
         source: usize,
+        begun_at: f64,
         body: &[u8],
         cache_control: &str,
         age: &str,
         now: f64,
     ) -> Option<String> {
-        let good_for = lifetime(cache_control, Some(age));
-        self.0.offer(source, body, good_for, millis(now)).err()
+        let freshness = Freshness::of(cache_control, Some(age));
+        let (attempt, now) = (attempt(begun_at), millis(now));
+        self.0.offer(source, attempt, body, freshness, now).err()
     }
 
-    /// Ends asking with the word that nothing has changed.
-    pub fn confirm(&mut self, source: usize, now: f64) {
-        self.0.confirm(source, millis(now));
+    /// Ends an attempt with the word that nothing has changed.
+    pub fn confirm(&mut self, source: usize, begun_at: f64, now: f64) {
+        self.0.confirm(source, attempt(begun_at), millis(now));
     }
 
-    /// Ends asking without anything.
+    /// Ends an attempt without anything.
     #[wasm_bindgen(js_name = giveUp)]
-    pub fn give_up(&mut self, source: usize, now: f64) {
-        self.0.give_up(source, millis(now));
+    pub fn give_up(&mut self, source: usize, begun_at: f64, now: f64) {
+        self.0.give_up(source, attempt(begun_at), millis(now));
     }
+}
+
+fn attempt(begun_at: f64) -> Attempt {
+    Attempt(millis(begun_at))
 }
 
 fn millis(now: f64) -> Millis {

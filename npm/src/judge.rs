@@ -7,9 +7,9 @@ use edgekeep_shared::{
     gate::{
         self, Knowledge, Need, Obstacle, Progress, RevocationSources,
         cache::VerifiedTokens,
-        keys::HeldKeys,
+        keys::{Freshness, HeldKeys},
         list::{DEADLINE, FRESH, HeldList, KEPT},
-        refresh::Millis,
+        refresh::{Attempt, Millis},
     },
     headers,
     json::{self, Value},
@@ -269,8 +269,8 @@ impl Judge {
 
     /// Begins to ask `source`, and gives the milliseconds that there are for it; `None` while
     /// somebody is asking, too soon after the last time, or where there is nowhere to ask. Whoever
-    /// begins must end: with one of the `offer`s, [`confirm`](Self::confirm) or
-    /// [`give_up`](Self::give_up).
+    /// begins must end the [`Attempt`] of `now`: with [`offer`](Self::offer), [`follow`](Self::follow),
+    /// [`confirm`](Self::confirm) or [`give_up`](Self::give_up).
     pub fn begin(&mut self, source: SourceNumber, now: Millis) -> Option<Millis> {
         let (issuer, part) = self.source(source)?;
         issuer.url(part)?;
@@ -285,7 +285,7 @@ impl Judge {
                 (issuer.list.begin(now, now + limit), limit)
             }
         };
-        begun.then_some(limit)
+        begun.map(|_| limit)
     }
 
     /// The query of whoever holds what is held of `source`, which then may give a delta.
@@ -304,6 +304,7 @@ impl Judge {
     pub fn follow(
         &mut self,
         source: SourceNumber,
+        attempt: Attempt,
         body: &[u8],
         now: Millis,
     ) -> Result<(), Problem> {
@@ -311,12 +312,12 @@ impl Judge {
             return Err("there is no list".to_owned());
         };
         issuer.follow(body, now)?;
-        issuer.finish(Part::List, now, true);
+        issuer.finish(Part::List, attempt, now, true);
         Ok(())
     }
 
-    /// Ends an attempt with what `source` gave: a JWK Set, with the milliseconds that it is good for where
-    /// the source says so, or a signed list. What is not better than what is held does not replace it.
+    /// Ends an attempt with what `source` gave: a JWK Set, with what the answer says of its age, or a
+    /// signed list. What is not better than what is held does not replace it.
     ///
     /// # Errors
     ///
@@ -324,33 +325,34 @@ impl Judge {
     pub fn offer(
         &mut self,
         source: SourceNumber,
+        attempt: Attempt,
         body: &[u8],
-        good_for: Option<Millis>,
+        freshness: Freshness,
         now: Millis,
     ) -> Result<(), Problem> {
         let Some((issuer, part)) = self.source(source) else {
             return Ok(());
         };
         let taken = match part {
-            Part::Keys => issuer.offer_keys(body, good_for, now),
+            Part::Keys => issuer.offer_keys(body, freshness, now),
             Part::List => issuer.offer_list(body, now),
         };
-        issuer.finish(part, now, taken.is_ok());
+        issuer.finish(part, attempt, now, taken.is_ok());
         taken
     }
 
     /// Ends an attempt with the source's word that the list which was taken from it is the newest.
-    pub fn confirm(&mut self, source: SourceNumber, now: Millis) {
+    pub fn confirm(&mut self, source: SourceNumber, attempt: Attempt, now: Millis) {
         if let Some((issuer, part)) = self.source(source) {
             let held = part == Part::List && issuer.list.list().is_some();
-            issuer.finish(part, now, held);
+            issuer.finish(part, attempt, now, held);
         }
     }
 
     /// Ends an attempt without anything.
-    pub fn give_up(&mut self, source: SourceNumber, now: Millis) {
+    pub fn give_up(&mut self, source: SourceNumber, attempt: Attempt, now: Millis) {
         if let Some((issuer, part)) = self.source(source) {
-            issuer.finish(part, now, false);
+            issuer.finish(part, attempt, now, false);
         }
     }
 
@@ -364,14 +366,15 @@ impl Issuer {
     fn offer_keys(
         &mut self,
         body: &[u8],
-        good_for: Option<Millis>,
+        freshness: Freshness,
         now: Millis,
     ) -> Result<(), Problem> {
         let set = JwkSet::parse(body).map_err(|error| error.to_string())?;
         if set.is_empty() {
             return Err("the JWK Set has no key that can be used".to_owned());
         }
-        if self.keys.offer(set, now, good_for) {
+        let offered = self.keys.offer_answer(set, freshness, now);
+        if offered.map_err(|_| "older than the JWK Set that is held, or than a day".to_owned())? {
             self.verified.clear();
         }
         Ok(())
@@ -401,10 +404,10 @@ impl Issuer {
         })
     }
 
-    fn finish(&mut self, part: Part, now: Millis, succeeded: bool) {
+    fn finish(&mut self, part: Part, attempt: Attempt, now: Millis, succeeded: bool) {
         match part {
-            Part::Keys => self.keys.finish(now, succeeded),
-            Part::List => self.list.finish(now, succeeded),
+            Part::Keys => self.keys.finish(attempt, now, succeeded),
+            Part::List => self.list.finish(attempt, now, succeeded),
         }
     }
 }

@@ -10,13 +10,22 @@ use edgekeep_npm::{
 };
 use edgekeep_shared::{
     base64url,
-    gate::refresh::Millis,
+    gate::{
+        keys::Freshness,
+        refresh::{Attempt, Millis},
+    },
     jwk::{MAX_SET_BYTES, VerifyingKey},
 };
 use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use serde_json::json;
 
 const NOW: Millis = 1_800_000_000_000;
+
+/// An answer that says nothing of its age.
+const FRESH: Freshness = Freshness {
+    age: 0,
+    good_for: None,
+};
 
 fn signing_key(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32].into()).unwrap()
@@ -68,7 +77,7 @@ fn waits_for_keys_once_and_then_says_what_it_knows() {
     assert_eq!(said(&judge.judge(&token, Waited(0), NOW)), "wait 0");
     assert!(judge.begin(0, NOW).is_some());
     assert_eq!(judge.begin(0, NOW), None, "one attempt at a time");
-    judge.give_up(0, NOW);
+    judge.give_up(0, Attempt(NOW), NOW);
     assert_eq!(
         said(&judge.judge(&token, Waited(1), NOW)),
         "keys_unavailable"
@@ -76,7 +85,9 @@ fn waits_for_keys_once_and_then_says_what_it_knows() {
     assert_eq!(judge.begin(0, NOW), None, "not at once again");
     let later = NOW + 1_000;
     assert!(judge.begin(0, later).is_some());
-    judge.offer(0, set(1).as_bytes(), None, later).unwrap();
+    judge
+        .offer(0, Attempt(later), set(1).as_bytes(), FRESH, later)
+        .unwrap();
     assert_eq!(said(&judge.judge(&token, Waited(1), later)), "user-1");
 }
 
@@ -86,7 +97,7 @@ fn has_the_issuer_judge_that_the_token_names_and_no_other() {
     for (source, seed) in [(0, 1), (2, 2)] {
         assert!(judge.begin(source, NOW).is_some());
         judge
-            .offer(source, set(seed).as_bytes(), None, NOW)
+            .offer(source, Attempt(NOW), set(seed).as_bytes(), FRESH, NOW)
             .unwrap();
     }
     let all = Waited(u32::MAX);
@@ -109,10 +120,10 @@ fn asks_no_source_that_is_none() {
     for source in [1, 2, 3, usize::MAX] {
         assert_eq!(judge.begin(source, NOW), None, "{source}");
     }
-    judge.confirm(usize::MAX, NOW);
-    judge.give_up(7, NOW);
-    assert!(judge.offer(7, b"", None, NOW).is_ok());
-    assert!(judge.offer(1, b"", None, NOW).is_err());
+    judge.confirm(usize::MAX, Attempt(NOW), NOW);
+    judge.give_up(7, Attempt(NOW), NOW);
+    assert!(judge.offer(7, Attempt(NOW), b"", FRESH, NOW).is_ok());
+    assert!(judge.offer(1, Attempt(NOW), b"", FRESH, NOW).is_err());
 }
 
 #[test]
@@ -142,18 +153,26 @@ fn keys_that_were_handed_over_never_grow_old() {
 fn a_set_that_is_over_is_asked_for_behind_the_answer() {
     let mut judge = judge(&["a"]);
     let token = token(1, "https://a.example");
-    assert!(judge.begin(0, NOW - 3_000).is_some());
+    let earlier = NOW - 3_000;
+    assert!(judge.begin(0, earlier).is_some());
+    let two_seconds = Freshness::of("max-age=2", None);
     judge
-        .offer(0, set(1).as_bytes(), Some(2_000), NOW - 3_000)
+        .offer(0, Attempt(earlier), set(1).as_bytes(), two_seconds, earlier)
         .unwrap();
     let answer = judge.judge(&token, Waited(0), NOW);
     assert_eq!((said(&answer).as_str(), answer.due), ("user-1", vec![0]));
     let too_large = vec![b' '; MAX_SET_BYTES + 1];
     for bad in [&b"{\"keys\":[]}"[..], b"", b"{}", &too_large] {
-        assert!(judge.offer(0, bad, None, NOW).is_err());
+        assert!(judge.offer(0, Attempt(NOW), bad, FRESH, NOW).is_err());
         assert_eq!(said(&judge.judge(&token, Waited(0), NOW)), "user-1");
     }
-    assert!(judge.offer(0, set(2).as_bytes(), None, NOW).is_ok());
+    // One that a cache has kept since before then is none either.
+    let kept = Freshness::of("max-age=2", Some("4"));
+    let offered = judge.offer(0, Attempt(NOW), set(2).as_bytes(), kept, NOW);
+    assert!(offered.is_err());
+    assert_eq!(said(&judge.judge(&token, Waited(0), NOW)), "user-1");
+    let offered = judge.offer(0, Attempt(NOW), set(2).as_bytes(), FRESH, NOW);
+    assert!(offered.is_ok());
     let answer = judge.judge(&token, Waited(1), NOW);
     assert_eq!(
         said(&answer),
@@ -165,7 +184,9 @@ fn a_set_that_is_over_is_asked_for_behind_the_answer() {
 #[test]
 fn reads_a_header_as_the_gate_does() {
     let mut judge = judge(&["a"]);
-    judge.offer(0, set(1).as_bytes(), None, NOW).unwrap();
+    judge
+        .offer(0, Attempt(NOW), set(1).as_bytes(), FRESH, NOW)
+        .unwrap();
     let token = token(1, "https://a.example");
     for (header, expected) in [
         (format!("Bearer {token}"), "user-1"),

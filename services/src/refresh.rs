@@ -8,8 +8,9 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use edgekeep_shared::control::ControlKeys;
+use edgekeep_shared::gate::keys::Freshness;
 use edgekeep_shared::gate::list::{DEADLINE, FRESH, KEPT, NotTaken};
-use edgekeep_shared::gate::refresh::{Attempts, Millis};
+use edgekeep_shared::gate::refresh::{Attempt, Attempts, Millis};
 use edgekeep_shared::jwk::JwkSet;
 use edgekeep_shared::revocation::{RevocationDelta, RevocationList, feed_query};
 use reqwest::header::HeaderValue;
@@ -36,17 +37,17 @@ impl Held {
         }
     }
 
-    fn begin(&mut self, part: Part, now: Millis) -> bool {
+    fn begin(&mut self, part: Part, now: Millis) -> Option<Attempt> {
         match part {
             Part::Keys => self.keys.begin(now, now + ATTEMPT),
             Part::List => self.list.begin(now, now + ATTEMPT),
         }
     }
 
-    fn finish(&mut self, part: Part, now: Millis, succeeded: bool) {
+    fn finish(&mut self, part: Part, attempt: Attempt, now: Millis, succeeded: bool) {
         match part {
-            Part::Keys => self.keys.finish(now, succeeded),
-            Part::List => self.list.finish(now, succeeded),
+            Part::Keys => self.keys.finish(attempt, now, succeeded),
+            Part::List => self.list.finish(attempt, now, succeeded),
         }
     }
 }
@@ -63,16 +64,21 @@ impl Judge {
         if self.is_under_way(part) {
             return false;
         }
-        {
+        let begun = {
             let mut held = self.held_mut();
             let ended = held.attempts(part).ended();
-            if last.is_some_and(|last| last != ended) || !held.begin(part, self.now()) {
+            if last.is_some_and(|last| last != ended) {
                 return false;
             }
-        }
-        let is_spawned = self.spawn(attempt(Arc::downgrade(self), part));
+            held.begin(part, self.now())
+        };
+        let Some(attempt) = begun else {
+            return false;
+        };
+        let is_spawned = self.spawn(exchange(Arc::downgrade(self), part, attempt));
         if !is_spawned {
-            self.finish(part, &Err("there is no tokio runtime".to_owned()));
+            let nobody = Err("there is no tokio runtime".to_owned());
+            self.finish(part, attempt, &nobody);
         }
         is_spawned
     }
@@ -142,21 +148,24 @@ impl Judge {
 
     /// Ends an attempt with what the source said. What is not better than what is held does not
     /// replace it.
-    fn take(&self, part: Part, answer: Result<Answer, Problem>) {
+    fn take(&self, part: Part, attempt: Attempt, answer: Result<Answer, Problem>) {
         let taken = answer.and_then(|answer| match (part, answer) {
-            (Part::Keys, Answer::Document { body, good_for, .. }) => {
-                self.take_keys(&body, good_for)
-            }
+            (
+                Part::Keys,
+                Answer::Document {
+                    body, freshness, ..
+                },
+            ) => self.take_keys(&body, freshness),
             (Part::List, Answer::Document { body, etag, .. }) => self.take_list(&body, etag),
             // The list of the tag is the one that was taken with it.
             (Part::List, Answer::Unchanged) if self.held().list.list().is_some() => Ok(()),
             (_, Answer::Unchanged) => Err("answered 304".to_owned()),
         });
-        self.finish(part, &taken);
+        self.finish(part, attempt, &taken);
     }
 
-    /// Ends an attempt with a delta, if it leads on from the list that is held; whether it does.
-    fn follow(&self, body: &[u8], etag: Option<&HeaderValue>) -> bool {
+    /// Ends `attempt` with a delta, if it leads on from the list that is held; whether it does.
+    fn follow(&self, attempt: Attempt, body: &[u8], etag: Option<&HeaderValue>) -> bool {
         let Some(list) = &self.settings.list else {
             return false;
         };
@@ -173,17 +182,18 @@ impl Judge {
             tracing::debug!(problem, "a delta leads nowhere: the list is asked for");
             return false;
         }
-        self.finish(Part::List, &Ok(()));
+        self.finish(Part::List, attempt, &Ok(()));
         true
     }
 
-    fn take_keys(&self, body: &[u8], good_for: Option<Millis>) -> Result<(), Problem> {
+    fn take_keys(&self, body: &[u8], freshness: Freshness) -> Result<(), Problem> {
         let set = JwkSet::parse(body).map_err(|error| error.to_string())?;
         if set.is_empty() {
             return Err("the JWK Set has no key that can be used".to_owned());
         }
         let mut held = self.held_mut();
-        if held.keys.offer(set, self.now(), good_for) {
+        let offered = held.keys.offer_answer(set, freshness, self.now());
+        if offered.map_err(|_| "older than the JWK Set that is held, or than a day".to_owned())? {
             self.verified().clear();
         }
         Ok(())
@@ -206,18 +216,19 @@ impl Judge {
         })
     }
 
-    fn finish(&self, part: Part, taken: &Result<(), Problem>) {
+    fn finish(&self, part: Part, attempt: Attempt, taken: &Result<(), Problem>) {
         if let Err(problem) = taken
             && let Some(source) = self.source(part)
         {
             tracing::warn!(url = %source.url(), problem, "not refreshed");
         }
-        self.held_mut().finish(part, self.now(), taken.is_ok());
+        self.held_mut()
+            .finish(part, attempt, self.now(), taken.is_ok());
         self.ended[part as usize].send_replace(());
     }
 }
 
-async fn attempt(judge: Weak<Judge>, part: Part) {
+async fn exchange(judge: Weak<Judge>, part: Part, attempt: Attempt) {
     let Some((source, known)) = judge.upgrade().map(|judge| {
         let source = judge.source(part).cloned();
         (source, judge.known(part))
@@ -231,14 +242,14 @@ async fn attempt(judge: Weak<Judge>, part: Part) {
     {
         if judge
             .upgrade()
-            .is_none_or(|judge| judge.follow(delta, etag))
+            .is_none_or(|judge| judge.follow(attempt, delta, etag))
         {
             return;
         }
         answer = ask(source.as_ref(), &Known::default()).await;
     }
     if let Some(judge) = judge.upgrade() {
-        judge.take(part, answer);
+        judge.take(part, attempt, answer);
     }
 }
 

@@ -3,9 +3,8 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use edgekeep_shared::gate::keys::lifetime;
+use edgekeep_shared::gate::keys::Freshness;
 use edgekeep_shared::gate::list::DEADLINE;
-use edgekeep_shared::gate::refresh::Millis;
 use edgekeep_shared::revocation::DELTA_MEDIA_TYPE;
 use reqwest::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use reqwest::{Client, StatusCode, Url, redirect};
@@ -44,8 +43,8 @@ pub(crate) enum Answer {
         body: Vec<u8>,
         media_type: Option<HeaderValue>,
         etag: Option<HeaderValue>,
-        /// For how many milliseconds it is good, where the source says so.
-        good_for: Option<Millis>,
+        /// What it says of its age.
+        freshness: Freshness,
     },
 }
 
@@ -119,7 +118,7 @@ impl Source {
         Ok(Answer::Document {
             media_type: headers.get(CONTENT_TYPE).cloned(),
             etag: headers.get(ETAG).cloned(),
-            good_for: text(CACHE_CONTROL).and_then(|control| lifetime(control, text(AGE))),
+            freshness: Freshness::of(text(CACHE_CONTROL).unwrap_or_default(), text(AGE)),
             body,
         })
     }

@@ -105,6 +105,25 @@ async fn a_set_that_a_cache_has_kept_is_good_for_what_is_left() {
     assert!(asked.await.is_some());
 }
 
+/// What a cache gives again and again is as old as it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_a_cache_has_kept_for_a_day_does_not_count() {
+    let scene = Scene::with(|issuer, _| {
+        let options = Options::new(issuer.url(), "api").leeway(0);
+        options.without_revocation()
+    })
+    .await;
+    for (age, expected) in [
+        (Some(86_399), "ok user-1"),
+        (Some(86_400), "keys_unavailable"),
+        (None, "ok user-1"),
+    ] {
+        scene.issuer.published().age = age;
+        assert_eq!(scene.verdict(&scene.good()).await, expected, "{age:?}");
+        scene.pass(1);
+    }
+}
+
 /// The answer was under way while the list may have changed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_as_old_as_the_question_for_it() {

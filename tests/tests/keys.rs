@@ -53,6 +53,35 @@ async fn a_rotation_under_traffic_refuses_no_valid_token() {
     assert!(sent > 100, "only {sent} requests");
 }
 
+/// A cache that gives the same set for ever: what it has is as old as it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_a_cache_has_kept_for_too_long_makes_way_for_the_signed_copy() {
+    for age in [3_600, 200_000] {
+        let next = Key::eddsa(2);
+        let gate = Gate::with(|issuer, _| {
+            let mut published = issuer.published();
+            published.age = Some(age);
+            let set = keys::set(&[&next]);
+            let copy = published.sign(DocumentType::JwkSet, set.as_bytes());
+            drop(published);
+            issuer.set(Door::KvJwks, Behaviour::Bytes(copy));
+        })
+        .await;
+        let token = next.issue(&claims(&gate.issuer.url(), &json!({})));
+        // Again, when it has been asked once more.
+        for _ in 0..2 {
+            assert_eq!(gate.get("/api/me", &token).await.status, 200, "{age}");
+            let withdrawn = gate.get("/api/me", &gate.good_token()).await;
+            assert_eq!(
+                withdrawn.verdict(),
+                (401, "key_unknown".to_owned()),
+                "{age}"
+            );
+            tokio::time::sleep(Duration::from_millis(5_200)).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_that_a_cache_has_kept_is_good_for_what_is_left() {
     let gate = Gate::with(|issuer, _| issuer.published().age = Some(299)).await;

@@ -108,6 +108,26 @@ async fn a_set_that_a_cache_has_kept_is_good_for_what_is_left() {
     .await;
 }
 
+/// What a cache gives again and again is as old as it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_a_cache_has_kept_for_a_day_does_not_count() {
+    on_each_host(|host| async move {
+        let pair = Pair::start(host, &json!({"revocation": "none"})).await;
+        let good = pair.token("t");
+        for (age, expected) in [
+            (Some(86_399), "ok user-1"),
+            (Some(86_400), "keys_unavailable"),
+            (None, "ok user-1"),
+        ] {
+            pair.issuer.published().age = age;
+            let verdict = pair.package.verdict(&good).await;
+            assert_eq!(verdict, expected, "{host:?} {age:?}");
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_list_never_replaces_a_good_one() {
     on_each_host(|host| async move {

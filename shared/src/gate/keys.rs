@@ -1,6 +1,6 @@
 //! The JWK Set that a gate holds.
 
-use super::refresh::{Attempts, Millis};
+use super::refresh::{Attempt, Attempts, Millis};
 use crate::jwk::JwkSet;
 
 /// After this long without a successful refresh a set does not count, whatever it says: a key
@@ -24,24 +24,43 @@ pub const UNKNOWN_KEY_COOLDOWN: Millis = 5_000;
 /// Pause between attempts while there is no set at all.
 pub const EMPTY_COOLDOWN: Millis = 1_000;
 
-/// A copy of the JWK Set is empty, older than what is held, too old, or from the future.
+/// A JWK Set is empty, older than what is held, too old, or from the future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CopyNotTaken;
+pub struct NotTaken;
 
-/// For how many milliseconds more an answer is good: `max-age` of its `Cache-Control`, less its `Age`, the
-/// seconds that it has lain in a cache on the way (RFC 9111 §4.2).
-pub fn lifetime(control: &str, age: Option<&str>) -> Option<Millis> {
-    let max_age = control
-        .split(',')
-        .find_map(|directive| directive.trim().strip_prefix("max-age="))?
-        .parse::<u32>()
-        .ok()?;
-    // What is no number says nothing; one that is too large for us is large.
-    let is_number = |age: &&str| !age.is_empty() && age.bytes().all(|byte| byte.is_ascii_digit());
-    let age = age.map(str::trim).filter(is_number);
-    let age = age.map_or(0, |age| age.parse().unwrap_or(u32::MAX));
-    let seconds = max_age.saturating_sub(age);
-    Some(Millis::from(seconds) * 1_000)
+/// What an answer says of its own age.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Freshness {
+    /// For how many milliseconds it has lain in a cache on the way: its `Age` (RFC 9111 §5.1).
+    pub age: Millis,
+    /// For how many milliseconds more it is good: `max-age` of its `Cache-Control`, less its age (RFC
+    /// 9111 §4.2); `None` where it does not say.
+    pub good_for: Option<Millis>,
+}
+
+impl Freshness {
+    /// Reads `Cache-Control` and `Age`. What is no number says nothing; one that is too large for us is
+    /// large.
+    pub fn of(control: &str, age: Option<&str>) -> Self {
+        let is_number =
+            |age: &&str| !age.is_empty() && age.bytes().all(|byte| byte.is_ascii_digit());
+        let age = age.map(str::trim).filter(is_number);
+        let age = age.map_or(0, |age| age.parse().unwrap_or(u32::MAX));
+        let max_age = control
+            .split(',')
+            .find_map(|directive| directive.trim().strip_prefix("max-age="))
+            .and_then(|max_age| max_age.parse::<u32>().ok());
+        let milliseconds = |seconds: u32| Millis::from(seconds) * 1_000;
+        Self {
+            age: milliseconds(age),
+            good_for: max_age.map(|max_age| milliseconds(max_age.saturating_sub(age))),
+        }
+    }
+
+    /// Whether a cache has kept it for longer than it is good: there may be something newer elsewhere.
+    pub fn is_over(&self) -> bool {
+        self.age > 0 && self.good_for == Some(0)
+    }
 }
 
 /// The last good set, and what is known about its source.
@@ -50,7 +69,9 @@ pub struct HeldKeys {
     set: Option<JwkSet>,
     /// When the set was known to be current.
     current_at: Millis,
-    max_age: Option<Millis>,
+    /// From when on it is good without asking, and for how long.
+    good_from: Millis,
+    good_for: Option<Millis>,
     attempts: Attempts,
 }
 
@@ -63,19 +84,41 @@ impl HeldKeys {
             .filter(|_| (-CLOCK_TOLERANCE..HARD_AGE).contains(&age))
     }
 
-    /// Takes a set that was fetched or confirmed at `current_at`. An empty one never replaces
-    /// another: it verifies nothing, and is what a broken issuer publishes.
+    /// Takes a set that is current at `now`. An empty one never replaces another: it verifies nothing,
+    /// and is what a broken issuer publishes.
     ///
     /// Returns whether the keys have changed, in which case no earlier verdict stands.
-    pub fn offer(&mut self, set: JwkSet, current_at: Millis, max_age: Option<Millis>) -> bool {
+    pub fn offer(&mut self, set: JwkSet, now: Millis, good_for: Option<Millis>) -> bool {
         if set.is_empty() {
             return false;
         }
-        self.current_at = current_at;
-        self.max_age = max_age.map(|age| age.min(LONGEST_MAX_AGE));
+        self.current_at = now;
+        self.good_from = now;
+        self.good_for = good_for.map(|good_for| good_for.min(LONGEST_MAX_AGE));
         let changed = self.set.as_ref() != Some(&set);
         self.set = Some(set);
         changed
+    }
+
+    /// Takes the set of an answer that came at `now` and was current when it left its source, unless
+    /// that is longer ago than what is held; see [`offer`](Self::offer) for what is returned.
+    ///
+    /// # Errors
+    ///
+    /// [`NotTaken`]; what was held stays.
+    pub fn offer_answer(
+        &mut self,
+        set: JwkSet,
+        freshness: Freshness,
+        now: Millis,
+    ) -> Result<bool, NotTaken> {
+        let current_at = now.saturating_sub(freshness.age);
+        let changed = self.offer_copy(set, current_at, now)?;
+        self.good_from = now;
+        self.good_for = freshness
+            .good_for
+            .map(|good_for| good_for.min(LONGEST_MAX_AGE));
+        Ok(changed)
     }
 
     /// Takes a copy of the set that was signed at `issued_at`, unless it is older than what is held
@@ -83,29 +126,29 @@ impl HeldKeys {
     ///
     /// # Errors
     ///
-    /// [`CopyNotTaken`]; what was held stays.
+    /// [`NotTaken`]; what was held stays.
     pub fn offer_copy(
         &mut self,
         set: JwkSet,
         issued_at: Millis,
         now: Millis,
-    ) -> Result<bool, CopyNotTaken> {
+    ) -> Result<bool, NotTaken> {
         let held_at = self.usable(now).map(|_| self.current_at.min(now));
         if set.is_empty()
             || issued_at > now.saturating_add(CLOCK_TOLERANCE)
             || now.saturating_sub(issued_at) >= HARD_AGE
             || held_at.is_some_and(|held_at| issued_at < held_at)
         {
-            return Err(CopyNotTaken);
+            return Err(NotTaken);
         }
         Ok(self.offer(set, issued_at.min(now), None))
     }
 
     /// Whether it is time to ask the source again, in the background.
     pub fn is_due(&self, now: Millis) -> bool {
-        let age = now.saturating_sub(self.current_at);
-        let max_age = self.max_age.unwrap_or(DEFAULT_MAX_AGE);
-        !(-CLOCK_TOLERANCE..max_age).contains(&age)
+        let age = now.saturating_sub(self.good_from);
+        let good_for = self.good_for.unwrap_or(DEFAULT_MAX_AGE);
+        !(-CLOCK_TOLERANCE..good_for).contains(&age)
             && !self.attempts.is_under_way(now)
             && !self.is_cooling(now)
     }
@@ -121,14 +164,14 @@ impl HeldKeys {
     }
 
     /// Begins an attempt; see [`Attempts::begin`].
-    pub fn begin(&mut self, now: Millis, deadline: Millis) -> bool {
+    pub fn begin(&mut self, now: Millis, deadline: Millis) -> Option<Attempt> {
         let cooldown = self.cooldown(now);
         self.attempts.begin(now, deadline, cooldown)
     }
 
     /// Ends an attempt.
-    pub fn finish(&mut self, now: Millis, succeeded: bool) {
-        self.attempts.finish(now, succeeded);
+    pub fn finish(&mut self, attempt: Attempt, now: Millis, succeeded: bool) {
+        self.attempts.finish(attempt, now, succeeded);
     }
 
     /// The instant of the set, to compare another copy with.
@@ -145,7 +188,7 @@ impl HeldKeys {
             return EMPTY_COOLDOWN;
         }
         // A source that says 2 s is asked every 2 s; one that says 0 is not asked without end.
-        self.max_age
+        self.good_for
             .unwrap_or(DEFAULT_MAX_AGE)
             .clamp(EMPTY_COOLDOWN, UNKNOWN_KEY_COOLDOWN)
     }
@@ -169,28 +212,37 @@ mod tests {
             ("no-store", None),
             ("", None),
         ] {
-            assert_eq!(lifetime(control, None), expected, "{control}");
+            let freshness = Freshness::of(control, None);
+            assert_eq!(
+                (freshness.age, freshness.good_for),
+                (0, expected),
+                "{control}"
+            );
         }
     }
 
     #[test]
     fn what_has_lain_in_a_cache_is_good_for_less_long() {
-        for (age, expected) in [
-            ("0", 300_000),
-            ("299", 1_000),
-            (" 299 ", 1_000),
-            ("300", 0),
-            ("301", 0),
-            ("4294967295", 0),
-            ("4294967296", 0),
-            ("-1", 300_000),
-            ("+1", 300_000),
-            ("1.5", 300_000),
-            ("", 300_000),
+        for (said, age, good_for) in [
+            ("0", 0, 300_000),
+            ("299", 299_000, 1_000),
+            (" 299 ", 299_000, 1_000),
+            ("300", 300_000, 0),
+            ("301", 301_000, 0),
+            ("4294967295", 4_294_967_295_000, 0),
+            ("4294967296", 4_294_967_295_000, 0),
+            ("-1", 0, 300_000),
+            ("+1", 0, 300_000),
+            ("1.5", 0, 300_000),
+            ("", 0, 300_000),
         ] {
-            let lifetime = lifetime("max-age=300", Some(age));
-            assert_eq!(lifetime, Some(expected), "{age}");
+            let freshness = Freshness::of("max-age=300", Some(said));
+            assert_eq!(freshness.age, age, "{said}");
+            assert_eq!(freshness.good_for, Some(good_for), "{said}");
+            assert_eq!(freshness.is_over(), good_for == 0, "{said}");
         }
-        assert_eq!(lifetime("no-cache", Some("1")), None);
+        let freshness = Freshness::of("no-cache", Some("1"));
+        assert_eq!((freshness.good_for, freshness.is_over()), (None, false));
+        assert!(!Freshness::of("max-age=0", None).is_over());
     }
 }

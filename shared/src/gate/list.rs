@@ -1,6 +1,6 @@
 //! The revocation list that a gate holds.
 
-use super::refresh::{Attempts, Millis};
+use super::refresh::{Attempt, Attempts, Millis};
 use crate::revocation::{HashKey, NotApplied, RevocationDelta, RevocationList};
 
 /// A list that was checked with a source this recently is used as it is.
@@ -139,12 +139,12 @@ impl HeldList {
     }
 
     /// Begins a check; see [`Attempts::begin`].
-    pub fn begin(&mut self, now: Millis, deadline: Millis) -> bool {
+    pub fn begin(&mut self, now: Millis, deadline: Millis) -> Option<Attempt> {
         self.attempts.begin(now, deadline, self.cooldown())
     }
 
     /// Ends a check.
-    pub fn finish(&mut self, now: Millis, succeeded: bool) {
-        self.attempts.finish(now, succeeded);
+    pub fn finish(&mut self, attempt: Attempt, now: Millis, succeeded: bool) {
+        self.attempts.finish(attempt, now, succeeded);
     }
 }

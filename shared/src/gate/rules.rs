@@ -2,7 +2,7 @@
 
 use alloc::rc::Rc;
 
-use super::refresh::{Attempts, Millis};
+use super::refresh::{Attempt, Attempts, Millis};
 use crate::{policy::Policy, time::UnixTime};
 
 /// Pause between two looks at the store while a policy is held: Workers KV answers from its cache
@@ -72,7 +72,7 @@ impl HeldPolicy {
     }
 
     /// Begins an attempt; see [`Attempts::begin`].
-    pub fn begin(&mut self, now: Millis, deadline: Millis) -> bool {
+    pub fn begin(&mut self, now: Millis, deadline: Millis) -> Option<Attempt> {
         let cooldown = if self.policy.is_some() {
             INTERVAL
         } else {
@@ -82,8 +82,8 @@ impl HeldPolicy {
     }
 
     /// Ends an attempt.
-    pub fn finish(&mut self, now: Millis, succeeded: bool) {
-        self.attempts.finish(now, succeeded);
+    pub fn finish(&mut self, attempt: Attempt, now: Millis, succeeded: bool) {
+        self.attempts.finish(attempt, now, succeeded);
     }
 }
 
@@ -115,13 +115,13 @@ mod tests {
     #[test]
     fn asks_soon_while_there_is_none_and_seldom_afterwards() {
         let mut held = HeldPolicy::default();
-        assert!(held.begin(0, 1_000));
-        held.finish(10, false);
-        assert!(!held.begin(1_009, 2_000));
-        assert!(held.begin(1_010, 2_000));
+        let attempt = held.begin(0, 1_000).expect("the first");
+        held.finish(attempt, 10, false);
+        assert_eq!(held.begin(1_009, 2_000), None);
+        let attempt = held.begin(1_010, 2_000).expect("the second");
         assert_eq!(held.offer(policy(), 1, UnixTime(1), 1_020), Ok(()));
-        held.finish(1_020, true);
-        assert!(!held.begin(31_019, 32_000));
-        assert!(held.begin(31_020, 32_000));
+        held.finish(attempt, 1_020, true);
+        assert_eq!(held.begin(31_019, 32_000), None);
+        assert!(held.begin(31_020, 32_000).is_some());
     }
 }

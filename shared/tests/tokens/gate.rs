@@ -132,16 +132,16 @@ impl Gate {
     }
 
     fn give_keys(&mut self, keys: &[&Key]) {
-        assert!(self.keys.begin(self.now, self.now + 1_000));
+        let attempt = self.keys.begin(self.now, self.now + 1_000).unwrap();
         self.keys.offer(set(keys), self.now, None);
-        self.keys.finish(self.now, true);
+        self.keys.finish(attempt, self.now, true);
     }
 
     fn give_list(&mut self, sequence: u64, issued_at: UnixTime, entries: &[Entry<'_>]) {
-        assert!(self.list.begin(self.now, self.now + 1_000));
+        let attempt = self.list.begin(self.now, self.now + 1_000).unwrap();
         let list = list(&Key::eddsa(3), sequence, issued_at, entries);
         let taken = self.list.offer(list, self.now).is_ok();
-        self.list.finish(self.now, taken);
+        self.list.finish(attempt, self.now, taken);
     }
 
     fn decide<'r>(&mut self, request: &Request<'r>) -> Decision<'_, 'r> {
@@ -410,22 +410,18 @@ fn asks_once_for_an_unknown_key_and_then_cools_down() {
     gate.give_list(2, NOW, &[]);
     let unknown = Key::es256(9).issue(&claims());
     assert_eq!(gate.get("/api/x", &unknown), Outcome::Wait(Need::Keys));
-    assert!(gate.keys.begin(gate.now, gate.now + 1_000));
-    assert!(
-        !gate.keys.begin(gate.now, gate.now + 1_000),
-        "one at a time"
-    );
-    gate.keys.finish(gate.now, true);
+    let attempt = gate.keys.begin(gate.now, gate.now + 1_000).unwrap();
+    let second = gate.keys.begin(gate.now, gate.now + 1_000);
+    assert_eq!(second, None, "one at a time");
+    gate.keys.finish(attempt, gate.now, true);
     assert_eq!(gate.get("/api/x", &unknown), Outcome::Refuse(KeyUnknown));
-    assert!(
-        !gate
-            .keys
-            .begin(gate.now + UNKNOWN_KEY_COOLDOWN - 1, gate.now + 9_000)
-    );
-    assert!(
-        gate.keys
-            .begin(gate.now + UNKNOWN_KEY_COOLDOWN, gate.now + 9_000)
-    );
+    for (after, may_begin) in [
+        (UNKNOWN_KEY_COOLDOWN - 1, false),
+        (UNKNOWN_KEY_COOLDOWN, true),
+    ] {
+        let begun = gate.keys.begin(gate.now + after, gate.now + 9_000);
+        assert_eq!(begun.is_some(), may_begin, "{after}");
+    }
 }
 
 #[test]
@@ -459,8 +455,8 @@ fn an_empty_set_replaces_nothing_and_an_old_one_does_not_count() {
     let mut empty = Gate::new();
     empty.keys = HeldKeys::default();
     assert_eq!(empty.get("/api/x", &token()), Outcome::Wait(Need::Keys));
-    assert!(empty.keys.begin(empty.now, empty.now + 1_000));
-    empty.keys.finish(empty.now, false);
+    let attempt = empty.keys.begin(empty.now, empty.now + 1_000).unwrap();
+    empty.keys.finish(attempt, empty.now, false);
     assert_eq!(
         empty.get("/api/x", &token()),
         Outcome::Refuse(KeysUnavailable)
@@ -511,14 +507,15 @@ fn takes_a_copy_of_the_keys_only_if_it_is_newer_and_not_from_the_future() {
 fn a_source_that_allows_no_age_is_not_asked_without_end() {
     let mut gate = Gate::new();
     gate.now += UNKNOWN_KEY_COOLDOWN;
-    assert!(gate.keys.begin(gate.now, gate.now + 1_000));
+    let attempt = gate.keys.begin(gate.now, gate.now + 1_000).unwrap();
     gate.keys.offer(set(&[&Key::es256(1)]), gate.now, Some(0));
-    gate.keys.finish(gate.now, true);
-    assert!(!gate.keys.begin(gate.now + 999, gate.now + 9_000));
-    assert!(gate.keys.begin(gate.now + 1_000, gate.now + 9_000));
+    gate.keys.finish(attempt, gate.now, true);
+    let mut begin = |after| gate.keys.begin(gate.now + after, gate.now + 9_000);
+    assert_eq!(begin(999), None);
+    let attempt = begin(1_000).unwrap();
     gate.keys
         .offer(set(&[&Key::es256(1)]), gate.now, Some(Millis::MAX));
-    gate.keys.finish(gate.now, true);
+    gate.keys.finish(attempt, gate.now, true);
     assert!(gate.keys.is_due(gate.now + 3_600_000), "an hour at most");
 }
 
@@ -612,20 +609,20 @@ fn takes_no_list_that_is_older_or_from_the_future() {
 fn a_failed_check_is_not_repeated_at_once_nor_waited_for() {
     let mut gate = Gate::new();
     gate.now += USABLE + 1;
-    assert!(gate.list.begin(gate.now, gate.now + 1_000));
+    let attempt = gate.list.begin(gate.now, gate.now + 1_000).unwrap();
     assert_eq!(
         gate.get("/api/x", &token()),
         Outcome::Wait(Need::List),
         "somebody is asking"
     );
-    gate.list.finish(gate.now, false);
+    gate.list.finish(attempt, gate.now, false);
     assert_eq!(
         gate.get("/api/x", &token()),
         Outcome::ForwardAndCheck,
         "nobody can know more"
     );
-    assert!(!gate.list.begin(gate.now + 1_999, gate.now + 9_000));
-    assert!(gate.list.begin(gate.now + 2_000, gate.now + 9_000));
+    let mut begin = |after| gate.list.begin(gate.now + after, gate.now + 9_000);
+    assert!(begin(1_999).is_none() && begin(2_000).is_some());
 }
 
 #[test]

@@ -4,8 +4,8 @@ use crate::support::{Key, NOW, set};
 use edgekeep_shared::{
     gate::{
         keys::{
-            self, CopyNotTaken, DEFAULT_MAX_AGE, EMPTY_COOLDOWN, HARD_AGE, HeldKeys,
-            LONGEST_MAX_AGE, UNKNOWN_KEY_COOLDOWN,
+            self, DEFAULT_MAX_AGE, EMPTY_COOLDOWN, Freshness, HARD_AGE, HeldKeys, LONGEST_MAX_AGE,
+            NotTaken, UNKNOWN_KEY_COOLDOWN,
         },
         refresh::{Attempts, LONGEST_ATTEMPT, Millis},
     },
@@ -22,6 +22,12 @@ fn held(max_age: Option<Millis>) -> HeldKeys {
     let mut held = HeldKeys::default();
     assert!(held.offer(keys(), NOW_MS, max_age));
     held
+}
+
+/// An attempt of now that has ended.
+fn ask(held: &mut HeldKeys, succeeded: bool) {
+    let attempt = held.begin(NOW_MS, NOW_MS + 1_000).unwrap();
+    held.finish(attempt, NOW_MS, succeeded);
 }
 
 #[test]
@@ -72,11 +78,11 @@ fn keys_are_asked_for_by_one_at_a_time_and_not_at_once_again() {
     let due = NOW_MS + DEFAULT_MAX_AGE;
     let mut held = held(None);
     assert!(held.is_due(due) && held.may_ask(due));
-    assert!(held.begin(due, due + 1_000));
+    let attempt = held.begin(due, due + 1_000).unwrap();
     // Under way: whoever has to may wait for it, and nobody asks beside it.
     assert!(!held.is_due(due + 1) && held.may_ask(due + 1));
-    assert!(!held.begin(due + 1, due + 1_001));
-    held.finish(due + 2, false);
+    assert!(held.begin(due + 1, due + 1_001).is_none());
+    held.finish(attempt, due + 2, false);
     for (now, cooled) in [
         (due + 2, false),
         (due + 2 + UNKNOWN_KEY_COOLDOWN - 1, false),
@@ -99,18 +105,16 @@ fn the_pause_is_what_the_source_allows_between_one_and_five_seconds() {
         (None, 5_000),
     ] {
         let mut held = held(max_age);
-        held.finish(NOW_MS, true);
-        assert!(
-            !held.begin(NOW_MS + pause - 1, NOW_MS + 9_000),
-            "{max_age:?}"
-        );
-        assert!(held.begin(NOW_MS + pause, NOW_MS + 9_000), "{max_age:?}");
+        ask(&mut held, true);
+        let begin = |held: &mut HeldKeys, after| held.begin(NOW_MS + after, NOW_MS + 9_000);
+        assert_eq!(begin(&mut held, pause - 1), None, "{max_age:?}");
+        assert!(begin(&mut held, pause).is_some(), "{max_age:?}");
     }
     // Without keys nothing can be judged: it is asked sooner.
     let mut none = HeldKeys::default();
-    none.finish(NOW_MS, false);
-    assert!(!none.begin(NOW_MS + 999, NOW_MS + 9_000));
-    assert!(none.begin(NOW_MS + 1_000, NOW_MS + 9_000));
+    ask(&mut none, false);
+    assert!(none.begin(NOW_MS + 999, NOW_MS + 9_000).is_none());
+    assert!(none.begin(NOW_MS + 1_000, NOW_MS + 9_000).is_some());
 }
 
 #[test]
@@ -122,7 +126,7 @@ fn a_copy_is_taken_at_either_edge_of_its_time() {
         (NOW_MS - HARD_AGE, false),
     ] {
         let offered = HeldKeys::default().offer_copy(keys(), issued_at, NOW_MS);
-        let expected = if taken { Ok(true) } else { Err(CopyNotTaken) };
+        let expected = if taken { Ok(true) } else { Err(NotTaken) };
         assert_eq!(offered, expected, "{issued_at}");
     }
     // One from the future does not keep others out for longer than until now.
@@ -130,22 +134,66 @@ fn a_copy_is_taken_at_either_edge_of_its_time() {
     assert_eq!(held.offer_copy(keys(), NOW_MS + 60_000, NOW_MS), Ok(true));
     assert_eq!(held.current_at(), NOW_MS);
     assert_eq!(held.offer_copy(keys(), NOW_MS, NOW_MS), Ok(false));
-    assert_eq!(
-        held.offer_copy(keys(), NOW_MS - 1, NOW_MS),
-        Err(CopyNotTaken)
-    );
+    assert_eq!(held.offer_copy(keys(), NOW_MS - 1, NOW_MS), Err(NotTaken));
     assert_eq!(
         held.offer_copy(JwkSet::default(), NOW_MS, NOW_MS),
-        Err(CopyNotTaken)
+        Err(NotTaken)
     );
     assert!(!held.offer(JwkSet::default(), NOW_MS + 1, None));
     assert_eq!(held.current_at(), NOW_MS);
 }
 
 #[test]
+fn a_set_that_a_cache_has_kept_is_as_old_as_it_is() {
+    let of_cache = |seconds: &str| Freshness::of("max-age=300", Some(seconds));
+    // One that it gives again and again does not live on by that.
+    let mut held = HeldKeys::default();
+    for (age, taken) in [("86399", true), ("86400", false), ("200000", false)] {
+        let offered = HeldKeys::default().offer_answer(keys(), of_cache(age), NOW_MS);
+        let expected = if taken { Ok(true) } else { Err(NotTaken) };
+        assert_eq!(offered, expected, "{age}");
+    }
+    assert_eq!(held.offer_answer(keys(), of_cache("0"), NOW_MS), Ok(true));
+    for hours in 1..=24 {
+        let now = NOW_MS + hours * 3_600_000;
+        let age = (hours * 3_600).to_string();
+        let offered = held.offer_answer(keys(), of_cache(&age), now);
+        assert_eq!(held.usable(now).is_some(), hours < 24, "{hours}");
+        assert_eq!(offered.is_ok(), hours < 24, "{hours}");
+        assert!(held.is_due(now), "it is over: {hours}");
+    }
+    // What was signed later is newer, and stays.
+    let mut held = HeldKeys::default();
+    let newer = || set(&[&Key::eddsa(3)]);
+    let hour = of_cache("3600");
+    assert_eq!(held.offer_answer(keys(), hour, NOW_MS), Ok(true));
+    let signed_at = NOW_MS - 10_000;
+    assert_eq!(held.offer_copy(newer(), signed_at, NOW_MS), Ok(true));
+    let later = NOW_MS + 1_000;
+    assert_eq!(held.offer_answer(keys(), hour, later), Err(NotTaken));
+    assert_eq!(held.usable(later), Some(&newer()));
+    // How long it is good without asking is reckoned from the answer, and no longer than an hour.
+    for (control, age, due_after) in [
+        ("max-age=300", "299", 1_000),
+        ("max-age=86400", "7200", LONGEST_MAX_AGE),
+        ("no-cache", "7200", DEFAULT_MAX_AGE),
+    ] {
+        let mut held = HeldKeys::default();
+        let freshness = Freshness::of(control, Some(age));
+        assert_eq!(held.offer_answer(keys(), freshness, NOW_MS), Ok(true));
+        assert!(!held.is_due(NOW_MS + due_after - 1), "{control} {age}");
+        assert!(held.is_due(NOW_MS + due_after), "{control} {age}");
+    }
+}
+
+#[test]
 fn an_attempt_is_under_way_until_its_deadline_and_never_for_long() {
     let mut attempts = Attempts::default();
-    assert!(attempts.begin(NOW_MS, NOW_MS + LONGEST_ATTEMPT, 0));
+    assert!(
+        attempts
+            .begin(NOW_MS, NOW_MS + LONGEST_ATTEMPT, 0)
+            .is_some()
+    );
     assert!(attempts.is_under_way(NOW_MS));
     assert!(!attempts.is_under_way(NOW_MS - 1), "the clock was set back");
     assert!(attempts.is_under_way(NOW_MS + LONGEST_ATTEMPT - 1));
@@ -157,7 +205,8 @@ fn an_attempt_has_failed_until_one_succeeds() {
     let mut attempts = Attempts::default();
     assert!(!attempts.has_failed());
     for (at, succeeded, ended) in [(1, false, 1), (2, true, 2), (3, false, 3), (4, true, 4)] {
-        attempts.finish(at, succeeded);
+        let attempt = attempts.begin(at, at + 1, 0).unwrap();
+        attempts.finish(attempt, at, succeeded);
         assert_eq!(attempts.has_failed(), !succeeded, "{at}");
         assert_eq!(attempts.ended(), ended);
         assert_eq!(

@@ -81,10 +81,10 @@ fn token(issuer: &str, key: &Key, changes: &[(&str, Value)]) -> String {
 
 fn held(key: &Key, now: Millis) -> HeldKeys {
     let mut keys = HeldKeys::default();
-    assert!(keys.begin(now, now + 1_000));
+    let attempt = keys.begin(now, now + 1_000).unwrap();
     let set = JwkSet::new(vec![Jwk::new(KID, key.verifying())]).unwrap();
     keys.offer(set, now, None);
-    keys.finish(now, true);
+    keys.finish(attempt, now, true);
     keys
 }
 
@@ -135,9 +135,9 @@ impl Gate {
         let jwk = Jwk::new(control.id(), control.verifying());
         let keys = ControlKeys::new(vec![jwk]).unwrap();
         let list = RevocationList::open(&document, &keys, ISSUER).unwrap();
-        assert!(self.list.begin(self.now, self.now + 1_000));
+        let attempt = self.list.begin(self.now, self.now + 1_000).unwrap();
         self.list.offer(list, self.now).unwrap();
-        self.list.finish(self.now, true);
+        self.list.finish(attempt, self.now, true);
     }
 
     /// What comes of a GET: the subject's issuer and whether the signature was spared, or why not.
@@ -395,8 +395,9 @@ fn an_unknown_key_is_asked_of_its_issuer_alone_and_cools_down_there_alone() {
         );
     }
     // A was asked a moment ago; the others were not.
-    assert!(gate.foreign[0].keys.begin(gate.now, gate.now + 1_000));
-    gate.foreign[0].keys.finish(gate.now, true);
+    let keys = &mut gate.foreign[0].keys;
+    let attempt = keys.begin(gate.now, gate.now + 1_000).unwrap();
+    keys.finish(attempt, gate.now, true);
     assert_eq!(gate.refuses("/all/x", &unknown(A)), KeyUnknown);
     for (issuer, need) in [(ISSUER, Need::Keys), (B, Need::ForeignKeys(1))] {
         assert_eq!(

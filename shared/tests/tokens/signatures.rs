@@ -34,9 +34,9 @@ impl Judge {
     fn new(keys: JwkSet) -> Self {
         let now = NOW.0 * 1_000;
         let mut held = HeldKeys::default();
-        assert!(held.begin(now, now + 1_000));
+        let attempt = held.begin(now, now + 1_000).unwrap();
         held.offer(keys, now, None);
-        held.finish(now, true);
+        held.finish(attempt, now, true);
         Self {
             verifier: verifier(),
             keys: held,

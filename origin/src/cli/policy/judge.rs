@@ -118,9 +118,11 @@ impl Judge {
     fn held_keys(&self) -> HeldKeys {
         let mut keys = HeldKeys::default();
         let millis = self.now.saturating_mul(1_000);
-        keys.begin(millis, millis);
+        let attempt = keys.begin(millis, millis);
         keys.offer(self.set.clone(), millis, None);
-        keys.finish(millis, true);
+        if let Some(attempt) = attempt {
+            keys.finish(attempt, millis, true);
+        }
         keys
     }
 
