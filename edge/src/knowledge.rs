@@ -71,8 +71,8 @@ pub(crate) struct Knowledge {
     pub(crate) list: HeldList,
     pub(crate) policy: HeldPolicy,
     pub(crate) verified: VerifiedTokens,
-    /// The `ETag` of the feed's list, if that very list was taken.
-    pub(crate) list_etag: Option<String>,
+    /// The `ETag` of the feed's list, with its number, if that very list was taken.
+    pub(crate) list_etag: Option<(String, u64)>,
 }
 
 impl Knowledge {

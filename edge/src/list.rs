@@ -26,6 +26,10 @@ use crate::{
 /// should not wait for the feed's deadline, and while the feed answers, KV knows nothing newer.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// Seconds after which the keep has signed another list four times, by its default heartbeat: what says
+/// then that an older one is the newest may be a cache on the way.
+const OLD: i64 = 60;
+
 /// Where the list is in KV.
 const KV_LIST: &str = "revocations";
 
@@ -57,33 +61,49 @@ pub(crate) async fn read_feed(response: &Response) -> Option<Feed> {
     ))
 }
 
+/// What has come of asking the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// The held list is the newest, now.
+    Newest,
+    /// It is the newest that the feed knows of, and [old](OLD).
+    Old,
+    /// Nothing that counts.
+    Nothing,
+}
+
 impl Shared {
     /// Where there is a feed, it has the word: KV may be minutes behind, so that its list counts as
-    /// it comes but is no check, unless the feed does not answer in time.
+    /// it comes but is no check, unless the feed does not answer in time. One whose list is old is
+    /// not believed to have the newest until KV was asked, too.
     pub(crate) async fn refresh_list(&self, attempt: Attempt) {
         let mut feed = pin!(self.list_by_feed(attempt));
-        let (by_feed, by_kv) = match within(PATIENCE, feed.as_mut()).await {
-            Some(true) => (true, false),
-            Some(false) => (false, self.list_by_kv().await),
+        let (heard, by_kv) = match within(PATIENCE, feed.as_mut()).await {
+            Some(Heard::Newest) => (Heard::Newest, false),
+            Some(heard) => (heard, self.list_by_kv().await),
             None => join(feed, self.list_by_kv()).await,
         };
-        if !by_feed {
+        if heard != Heard::Newest {
+            let is_checked = by_kv || heard == Heard::Old;
             let list = &mut self.known.borrow_mut().list;
-            list.finish(attempt, js::now(), by_kv);
+            list.finish(attempt, js::now(), is_checked);
         }
     }
 
-    /// Whether the feed says that the held list is the newest, now. That ends the attempt at once:
-    /// nobody waits for KV behind a feed that has answered.
-    async fn list_by_feed(&self, attempt: Attempt) -> bool {
+    /// What the feed says of the held list. That it is the newest ends the attempt at once: nobody
+    /// waits for KV behind a feed that has answered.
+    async fn list_by_feed(&self, attempt: Attempt) -> Heard {
         let (etag, held) = {
             let known = self.known.borrow();
-            (known.list_etag.clone(), known.list.held())
+            let held = known.list.held();
+            let of_held = |(_, number): &&(String, u64)| Some(*number) == held.map(|held| held.0);
+            let etag = known.list_etag.as_ref().filter(of_held);
+            (etag.map(|(etag, _)| etag.clone()), held)
         };
         let mut answer = self.sources.list_from_feed(&self.config, etag, held).await;
-        if let Some(Feed::Delta(delta, etag)) = &answer {
+        if let Some(Feed::Delta(delta, etag)) = &mut answer {
             if self.apply(delta) {
-                self.known.borrow_mut().list_etag.clone_from(etag);
+                self.keep_etag(etag.take());
                 answer = Some(Feed::Unchanged);
             } else {
                 answer = self.sources.list_from_feed(&self.config, None, None).await;
@@ -92,7 +112,7 @@ impl Shared {
         let confirmed = match answer {
             Some(Feed::List(list, etag)) => {
                 let taken = self.take(list).await;
-                self.known.borrow_mut().list_etag = etag.filter(|_| taken);
+                self.keep_etag(etag.filter(|_| taken));
                 taken
             }
             // The list is the one that was taken from it.
@@ -100,11 +120,31 @@ impl Shared {
             // Nobody asked for one.
             Some(Feed::Delta(..)) | None => false,
         };
-        if confirmed {
-            let list = &mut self.known.borrow_mut().list;
-            list.finish(attempt, js::now(), true);
+        if !confirmed {
+            return Heard::Nothing;
         }
-        confirmed
+        if self.is_old() {
+            return Heard::Old;
+        }
+        self.known
+            .borrow_mut()
+            .list
+            .finish(attempt, js::now(), true);
+        Heard::Newest
+    }
+
+    /// Keeps what the feed calls the list that is held now.
+    fn keep_etag(&self, etag: Option<String>) {
+        let mut known = self.known.borrow_mut();
+        let number = known.list.held().map(|(number, _)| number);
+        known.list_etag = etag.zip(number);
+    }
+
+    /// Whether the held list was signed so long ago that the keep has signed another since.
+    fn is_old(&self) -> bool {
+        let known = self.known.borrow();
+        let signed_at = known.list.list().map(|list| list.issued_at().0);
+        signed_at.is_some_and(|signed_at| js::now().div_euclid(1_000) - signed_at > OLD)
     }
 
     /// Whether KV has nothing newer than the held list, now.

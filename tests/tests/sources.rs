@@ -366,6 +366,32 @@ async fn a_feed_that_knows_nothing_newer_than_nothing_hides_no_list_of_kv() {
     is_heard(&gate, "304").await;
 }
 
+/// What stands before the issuer gives the list of a while ago, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_feed_that_has_stopped_hides_no_list_of_kv() {
+    let gate = Gate::with(|issuer, _| {
+        let mut published = issuer.published();
+        published.signed_at = Some(clock::now().plus(-61));
+        let old = published.list();
+        published.signed_at = None;
+        drop(published);
+        issuer.set(Door::Feed, Behaviour::Bytes(old));
+    })
+    .await;
+    let other = gate.token(&json!({"jti": "other"}));
+    assert_eq!(gate.get("/api/me", &gate.good_token()).await.status, 200);
+    assert_eq!(gate.get("/api/me", &other).await.status, 200);
+    gate.issuer.revoke(Revoked::Token("token-1".to_owned()));
+    is_heard(&gate, "the feed").await;
+    // A list that both have is taken for the newest, however old it is.
+    let old = gate.issuer.published().list();
+    for door in [Door::Feed, Door::KvList] {
+        gate.issuer.set(door, Behaviour::Bytes(old.clone()));
+    }
+    tokio::time::sleep(NEXT_LOOK).await;
+    assert_eq!(gate.get("/api/me", &other).await.status, 200);
+}
+
 /// What nobody wants to read is not sent for as long as the list is watched.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_of_another_status_is_cut_off() {
