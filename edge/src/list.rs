@@ -153,12 +153,7 @@ impl Shared {
     /// changed since is in the delta: without that, it is no check.
     async fn list_by_kv(&self) -> bool {
         let read = async |key| self.sources.list_from_kv(&self.config, key).await;
-        let held = {
-            let known = self.known.borrow();
-            let list = known.list.list();
-            list.map(|list| (list.sequence(), list.is_small()))
-        };
-        let (list, delta) = match held {
+        let (list, delta) = match self.number_held() {
             Some((_, true)) => (read(KV_LIST).await, None),
             Some((sequence, false)) => {
                 let delta = read(KV_DELTA).await;
@@ -186,30 +181,32 @@ impl Shared {
         if !self.take(list).await {
             return false;
         }
-        let Some(sequence) = self.large_list_held() else {
-            return true;
+        let Some((sequence, is_small)) = self.number_held() else {
+            return false;
         };
         let delta = match delta {
             Some(delta) => delta,
+            None if is_small => return true,
             // The list was a small one until now.
             None => read(KV_DELTA).await,
         };
         match delta {
             Ok(Some(bytes)) => match RevocationDelta::unverified_span(&bytes) {
-                Some((base, latest)) if base == latest || latest <= sequence => true,
+                Some((_, latest)) if latest <= sequence => true,
+                // There is a later list than the one that was read.
                 _ => self.apply(&bytes),
             },
             // An issuer that writes none writes the list.
             Ok(None) => true,
-            Err(NoAnswer) => false,
+            Err(NoAnswer) => is_small,
         }
     }
 
-    /// The number of the held list, if it is a large one.
-    fn large_list_held(&self) -> Option<u64> {
+    /// The number of the held list, and whether it is a small one.
+    fn number_held(&self) -> Option<(u64, bool)> {
         let known = self.known.borrow();
         let list = known.list.list()?;
-        (!list.is_small()).then(|| list.sequence())
+        Some((list.sequence(), list.is_small()))
     }
 
     /// Brings the held list up to date, or learns that it is; whether it is.

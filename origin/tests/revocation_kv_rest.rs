@@ -125,6 +125,25 @@ async fn the_list_is_written_on_change_and_every_ninety_seconds() {
     );
 }
 
+#[tokio::test]
+async fn a_delta_that_leads_nowhere_has_the_number_of_the_list_that_was_written() {
+    let origin = Origin::new().await;
+    let state = &origin.state;
+    let lists = state.publisher.lists().await.unwrap();
+    let list = lists.list().await.unwrap();
+    // Between the two writes another list is published.
+    origin.advance(60);
+    let later = state.publisher.current().await.unwrap();
+    assert!(later.sequence > list.sequence);
+    let closed = lists.closed_delta(&list).unwrap();
+    let span = RevocationDelta::unverified_span(closed.bytes());
+    assert_eq!(span, Some((list.sequence, list.sequence)));
+    let control = format!("[{}]", state.publisher.control_jwk());
+    let control = ControlKeys::parse(control.as_bytes()).unwrap();
+    let delta = RevocationDelta::open(closed.bytes(), &control, &state.config.issuer());
+    assert!(delta.unwrap().is_closed());
+}
+
 /// What a gate that reads KV alone holds.
 #[derive(Default)]
 struct Reader(Option<RevocationList>);

@@ -121,6 +121,42 @@ async fn a_cold_gate_reads_what_changed_since_the_list_in_kv() {
     }
 }
 
+/// The number of what leads nowhere is that of a list that is not there yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_older_than_what_leads_nowhere_is_no_check() {
+    for is_large in [false, true] {
+        let gate = Gate::with(|issuer, variables| {
+            variables.insert("REVOCATION_SOURCES", "kv".to_owned());
+            let mut published = issuer.published();
+            if is_large {
+                published.revoked = many_sessions();
+            }
+            let list = published.list();
+            let (url, control) = (published.url.clone(), published.control_key.clone());
+            drop(published);
+            let later = u64::try_from(clock::since_epoch().as_millis()).unwrap() + 60_000;
+            let none = Edits::new([]);
+            let body = encode_delta(&HASH_KEY, later, &[0; 4], &none);
+            let kind = DocumentType::RevocationsDelta;
+            let closed = control.document(kind, &url, later, clock::now(), &body);
+            issuer.set(Door::KvList, Behaviour::Bytes(list));
+            issuer.set(Door::KvDelta, Behaviour::Bytes(closed));
+        })
+        .await;
+        // By its own age it counts. But it was not checked: whoever comes before the next look has
+        // ended waits for that.
+        let token = gate.good_token();
+        assert_eq!(gate.get("/api/me", &token).await.status, 200);
+        gate.issuer.revoke(Revoked::Token("token-1".to_owned()));
+        gate.issuer.set(Door::KvDelta, Behaviour::Status(404));
+        let late = Behaviour::Late(Duration::from_millis(700));
+        gate.issuer.set(Door::KvList, late);
+        tokio::time::sleep(Duration::from_millis(2_300)).await;
+        let answer = gate.get("/api/me", &token).await;
+        assert_eq!(answer.verdict(), revoked(), "{is_large}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_that_slept_while_the_list_grew_reads_what_changed_since_it_was_written() {
     let gate = Gate::with(|_, variables| {

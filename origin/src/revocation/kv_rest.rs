@@ -163,7 +163,7 @@ impl Writer {
                     latest: list.sequence,
                     written_at: now,
                 };
-                let closed = lists.closed_delta().map_err(failed)?;
+                let closed = lists.closed_delta(&list).map_err(failed)?;
                 self.put("revocations-delta", &closed).await?;
                 return Ok(2);
             }
@@ -173,7 +173,7 @@ impl Writer {
                 if matches!(is, Deltas::Closed) {
                     return Ok(1);
                 }
-                let closed = lists.closed_delta().map_err(failed)?;
+                let closed = lists.closed_delta(&list).map_err(failed)?;
                 self.put("revocations-delta", &closed).await?;
                 self.deltas = Deltas::Closed;
                 return Ok(2);
@@ -195,7 +195,7 @@ impl Writer {
         };
         let delta = match lists.delta_since(latest).await.map_err(failed)? {
             Some(delta) => delta,
-            None => lists.closed_delta().map_err(failed)?,
+            None => lists.closed_delta(&list).map_err(failed)?,
         };
         self.put("revocations-delta", &delta).await?;
         Ok(2)

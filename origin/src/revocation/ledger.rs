@@ -206,6 +206,12 @@ impl Ledger {
         log.take_while(|(sequence, _)| *sequence > base).count()
     }
 
+    /// The body of a delta that names no change, from the list numbered `base`.
+    pub(super) fn closed_delta(&self, base: u64) -> Vec<u8> {
+        let none = Edits::new([]);
+        encode_delta(&self.key, base, self.entries.counts(), &none)
+    }
+
     /// The body of the delta from the list numbered `base`, which is one of [`base`](Self::base) or
     /// the last; none where that would be as long as the list, or longer than a delta may be.
     pub(super) fn delta(&self, base: u64) -> Option<Vec<u8>> {

@@ -223,16 +223,19 @@ impl Lists {
         }
     }
 
-    /// A delta from the list of now to itself, which can be applied to none: it sends its readers to
-    /// the list.
+    /// A delta from `list` to itself, which can be applied to none: it sends its readers to that list.
+    /// One of a later number would tell them that there is a newer list, which nobody has written.
     ///
     /// # Errors
     /// When there is no list yet.
-    pub fn closed_delta(&self) -> Result<Published, Error> {
+    pub fn closed_delta(&self, list: &SignedList) -> Result<Published, Error> {
         let held = self.held();
-        let signing = held.signing.as_ref().ok_or_else(not_yet)?;
-        let body = held.ledger.delta(signing.sequence).ok_or_else(not_yet)?;
-        let bytes = self.sign(signing, DocumentType::RevocationsDelta, &body);
+        let signing = Signing {
+            sequence: list.sequence,
+            ..held.signing.clone().ok_or_else(not_yet)?
+        };
+        let body = held.ledger.closed_delta(list.sequence);
+        let bytes = self.sign(&signing, DocumentType::RevocationsDelta, &body);
         Ok(Published::named(bytes, &held.tag()))
     }
 
