@@ -179,7 +179,11 @@ impl Shared {
             return false;
         };
         if !self.take(list).await {
-            return false;
+            // A small one that came by the feed, while KV's grows: the delta may lead on from it.
+            return match delta {
+                None => matches!(read(KV_DELTA).await, Ok(Some(bytes)) if self.apply(&bytes)),
+                Some(_) => false,
+            };
         }
         let Some((sequence, is_small)) = self.number_held() else {
             return false;

@@ -157,6 +157,29 @@ async fn a_list_that_is_older_than_what_leads_nowhere_is_no_check() {
     }
 }
 
+/// Where a list that the feed has led on from KV's is a small one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_list_of_the_feed_is_led_on_by_the_delta_in_kv() {
+    let gate = Gate::with(|issuer, _| {
+        let mut published = issuer.published();
+        published.deltas = true;
+        let list = published.list();
+        drop(published);
+        issuer.set(Door::KvList, Behaviour::Bytes(list));
+    })
+    .await;
+    let late = gate.token(&json!({"sid": "late"}));
+    assert_eq!(gate.get("/api/me", &late).await.status, 200);
+    for door in [Door::Feed, Door::FeedDelta] {
+        gate.issuer.set(door, Behaviour::Status(500));
+    }
+    gate.issuer.revoke(Revoked::Session("late".to_owned()));
+    let refused = eventually(LIMIT, || async {
+        (gate.get("/api/me", &late).await.verdict() == revoked()).then_some(())
+    });
+    assert!(refused.await.is_some(), "the delta is not read");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_that_slept_while_the_list_grew_reads_what_changed_since_it_was_written() {
     let gate = Gate::with(|_, variables| {
