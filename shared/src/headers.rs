@@ -78,8 +78,8 @@ const FOREIGN_IDENTITY: &[&[u8]] = &[
     b"xanonymousconsumer",
 ];
 
-/// What the names begin with that others have many of, as letters and digits only: Kubernetes' front
-/// proxy, Grafana, Kong, Google's, Amazon's and Microsoft's load balancers, authentik, Vouch, Pomerium,
+/// What the names begin with that others have many of, as letters and digits only; what follows is
+/// another word. Kubernetes' front proxy, Grafana, Kong, Google's, Amazon's and Microsoft's load balancers, authentik, Vouch, Pomerium,
 /// Cloudflare Access, Tailscale.
 const FOREIGN_IDENTITY_PREFIXES: &[&[u8]] = &[
     b"xremoteextra",
@@ -148,9 +148,20 @@ fn is_identity(folded: &[u8]) -> bool {
     folded.starts_with(IDENTITY_PREFIX) || IDENTITY.contains(&folded)
 }
 
-fn is_foreign_identity(folded: &[u8]) -> bool {
+fn is_foreign_identity(name: &[u8], folded: &[u8]) -> bool {
     let mut prefixes = FOREIGN_IDENTITY_PREFIXES.iter();
-    prefixes.any(|prefix| folded.starts_with(prefix)) || FOREIGN_IDENTITY.contains(&folded)
+    prefixes.any(|prefix| folded.starts_with(prefix) && ends_word(name, prefix.len()))
+        || FOREIGN_IDENTITY.contains(&folded)
+}
+
+/// Whether a word of a field name ends with its letter or digit of this number: `X-WebAuthn-Challenge`
+/// begins with the letters of `X-WebAuth`, and is none of its kind.
+fn ends_word(name: &[u8], number: usize) -> bool {
+    let is_significant = u8::is_ascii_alphanumeric;
+    let mut significant = (0..).zip(name).filter(|(_, byte)| is_significant(byte));
+    let last: Option<(usize, _)> = significant.nth(number.saturating_sub(1));
+    let next = last.and_then(|(at, _)| name.get(at + 1));
+    next.is_none_or(|next| !is_significant(next))
 }
 
 /// Whether a header field carries an identity that only the gate may state.
@@ -179,7 +190,7 @@ pub fn must_strip(name: &[u8]) -> bool {
     may_be && {
         let folded = Folded::of(name);
         let folded = folded.as_bytes();
-        is_identity(folded) || OVERRIDES.contains(&folded) || is_foreign_identity(folded)
+        is_identity(folded) || OVERRIDES.contains(&folded) || is_foreign_identity(name, folded)
     }
 }
 

@@ -137,6 +137,9 @@ fn strips_what_other_gates_call_the_person() {
         "Cf-Access-Authenticated-User-Email",
         "_cf.access_authenticated-user-email",
         "Tailscale-User-Name",
+        "x_webauth.user",
+        "_X-WEBAUTH__ROLE",
+        "X-WEBAUTH",
     ] {
         assert!(must_strip(name.as_bytes()), "{name}");
         assert!(!is_identity_header(name.as_bytes()), "{name}");
@@ -158,6 +161,11 @@ fn strips_what_other_gates_call_the_person() {
         "Cf-Access-Jwt-Assertion",
         "TE",
         "Tailscale-App-Capabilities",
+        "Tailscale-Users",
+        "X-WebAuthn-Challenge",
+        "X-Voucher-Code",
+        "X-Consumers",
+        "X-Authenticateduser",
     ] {
         assert!(!must_strip(name.as_bytes()), "{name}");
     }

@@ -230,6 +230,13 @@ const LINES: &[(&str, Kept)] = &[
     ("X-User-IDs: root\r\n", Fields("[x-user-ids: root]")),
     ("X-User-ID-2: root\r\n", Fields("[x-user-id-2: root]")),
     ("User-ID: root\r\n", Fields("[user-id: root]")),
+    // Words that begin as some of those do.
+    (
+        "X-WebAuthn-Challenge: 1\r\n",
+        Fields("[x-webauthn-challenge: 1]"),
+    ),
+    ("X-Voucher-Code: 1\r\n", Fields("[x-voucher-code: 1]")),
+    ("X-Consumers: 1\r\n", Fields("[x-consumers: 1]")),
     ("Range: bytes=0-1\r\n", Fields("[range: bytes=0-1]")),
     (
         "Range: bytes=0-,0-,0-,0-\r\n",
