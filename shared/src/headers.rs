@@ -53,8 +53,8 @@ const OVERRIDES: &[&[u8]] = &[
 ];
 
 /// Header fields by which other gates name the person to their upstreams (oauth2-proxy, Authelia,
-/// Kong, `mod_auth`, nginx's `auth_request`), as letters and digits only. An upstream that stood behind
-/// one of them may still believe it.
+/// Kong, APISIX, `mod_auth`, nginx's `auth_request`), or say what certificate it has shown (nginx, Azure),
+/// as letters and digits only. An upstream that stood behind one of them may still believe it.
 const FOREIGN_IDENTITY: &[&[u8]] = &[
     b"remoteuser",
     b"remotegroups",
@@ -76,11 +76,17 @@ const FOREIGN_IDENTITY: &[&[u8]] = &[
     b"xcredentialidentifier",
     b"xcredentialusername",
     b"xanonymousconsumer",
+    b"xuserinfo",
+    b"xclientdn",
+    b"xclientverify",
+    b"xarrclientcert",
+    b"xsslcert",
 ];
 
 /// What the names begin with that others have many of, as letters and digits only; what follows is
-/// another word. Kubernetes' front proxy, Grafana, Kong, Google's, Amazon's and Microsoft's load balancers, authentik, Vouch, Pomerium,
-/// Cloudflare Access, Tailscale.
+/// another word. Kubernetes' front proxy, Grafana, Kong, Google's, Amazon's and Microsoft's load
+/// balancers, authentik, Vouch, Pomerium, Cloudflare Access, Tailscale; and certificates by Envoy, Traefik,
+/// Amazon's load balancer, nginx, `HAProxy` and RFC 9440.
 const FOREIGN_IDENTITY_PREFIXES: &[&[u8]] = &[
     b"xremoteextra",
     b"xwebauth",
@@ -92,9 +98,20 @@ const FOREIGN_IDENTITY_PREFIXES: &[&[u8]] = &[
     b"xauthentik",
     b"xvouch",
     b"xpomeriumclaim",
+    b"xforwardedclientcert",
+    b"xforwardedtlsclientcert",
+    b"xamznmtls",
+    b"xclientcert",
+    b"xclientcertificate",
+    b"xsslclient",
+    CLIENT_CERTIFICATE,
+    SSL_CLIENT,
     CLOUDFLARE_ACCESS,
     TAILSCALE,
 ];
+
+const CLIENT_CERTIFICATE: &[u8] = b"clientcert";
+const SSL_CLIENT: &[u8] = b"sslclient";
 
 const CLOUDFLARE_ACCESS: &[u8] = b"cfaccessauthenticated";
 const TAILSCALE: &[u8] = b"tailscaleuser";
@@ -183,7 +200,8 @@ pub fn must_strip(name: &[u8]) -> bool {
     let may_be = match fold(name).next() {
         Some(b'x') => true,
         Some(b'r') => begins_with(b"remote", name),
-        Some(b'c') => begins_with(CLOUDFLARE_ACCESS, name),
+        Some(b'c') => begins_with(CLOUDFLARE_ACCESS, name) || begins_with(CLIENT_CERTIFICATE, name),
+        Some(b's') => begins_with(SSL_CLIENT, name),
         Some(b't') => begins_with(TAILSCALE, name),
         _ => false,
     };

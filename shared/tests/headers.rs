@@ -140,6 +140,23 @@ fn strips_what_other_gates_call_the_person() {
         "x_webauth.user",
         "_X-WEBAUTH__ROLE",
         "X-WEBAUTH",
+        "X-Userinfo",
+        "X-Forwarded-Client-Cert",
+        "x_forwarded_client_cert",
+        "X-Forwarded-Tls-Client-Cert",
+        "X-Forwarded-Tls-Client-Cert-Info",
+        "X-Amzn-Mtls-Clientcert-Subject",
+        "X-ARR-ClientCert",
+        "X-Client-Cert",
+        "X-Client-Certificate",
+        "X-Client-DN",
+        "X-Client-Verify",
+        "X-SSL-Cert",
+        "X-SSL-Client-S-DN",
+        "Ssl-Client-Verify",
+        "SSL_CLIENT_CERT",
+        "Client-Cert",
+        "Client-Cert-Chain",
     ] {
         assert!(must_strip(name.as_bytes()), "{name}");
         assert!(!is_identity_header(name.as_bytes()), "{name}");
@@ -166,6 +183,12 @@ fn strips_what_other_gates_call_the_person() {
         "X-Voucher-Code",
         "X-Consumers",
         "X-Authenticateduser",
+        "X-Client-Certain",
+        "X-SSL",
+        "X-Client-Version",
+        "Client-Certified",
+        "SSL",
+        "Sec-Fetch-Site",
     ] {
         assert!(!must_strip(name.as_bytes()), "{name}");
     }

@@ -107,6 +107,25 @@ const IDENTITY: &[&str] = &[
     "Cf-Access-Authenticated-User-Email",
     "CF_ACCESS_AUTHENTICATED_USER_EMAIL",
     "Tailscale-User-Login",
+    "X-Userinfo",
+    // What certificate they say the person has shown.
+    "X-Forwarded-Client-Cert",
+    "X_Forwarded_Client_Cert",
+    "X-Forwarded-Tls-Client-Cert",
+    "X-Forwarded-Tls-Client-Cert-Info",
+    "X-Amzn-Mtls-Clientcert-Subject",
+    "X-ARR-ClientCert",
+    "X-Client-Cert",
+    "X-Client-Certificate",
+    "X-Client-DN",
+    "X-Client-Verify",
+    "X-SSL-Cert",
+    "X-SSL-Client-Verify",
+    "x_ssl_client_s_dn",
+    "Ssl-Client-Verify",
+    "SSL_CLIENT_S_DN",
+    "Client-Cert",
+    "Client-Cert-Chain",
 ];
 
 /// Names by which some upstreams let a request name another path or method.
