@@ -508,8 +508,8 @@ impl Case<'_> {
         }
         // Nor can the gate take away what says another one to write to.
         let mut names = self.incoming.names();
-        if !forward.rule.forwards_destination()
-            && names.any(|name| headers::is_destination(name.as_bytes()))
+        if !forward.rule.forwards_second_place()
+            && names.any(|name| headers::is_second_place(name.as_bytes()))
         {
             return self.refuse(&Refusal::new(Rejection::RequestInvalid, None));
         }

@@ -87,7 +87,7 @@ fn removed<'t>(incoming: &Incoming<'t>, policy: &Policy, rule: &Rule) -> Vec<&'t
             || name.eq_ignore_ascii_case("expect")
             || (!rule.forwards_authorization() && name.eq_ignore_ascii_case("authorization"))
             || (rule.takes_websocket_token() && name.eq_ignore_ascii_case(PROTOCOLS))
-            || (!rule.forwards_destination() && headers::is_destination(name.as_bytes()))
+            || (!rule.forwards_second_place() && headers::is_second_place(name.as_bytes()))
     };
     incoming.names().filter(|name| is_unwanted(name)).collect()
 }
@@ -189,12 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_is_for_rules_that_name_their_methods() {
-        let names = ["destination", "destination_", "destinations", "overwrite"];
+    fn a_second_place_is_for_rules_that_name_their_methods() {
+        let names = [
+            "destination",
+            "destination_",
+            "x-amz-copy-source",
+            "destinations",
+            "overwrite",
+        ];
         for (method, path, expected) in [
             ("COPY", "/files/1", &names[..0]),
-            ("COPY", "/elsewhere", &names[..2]),
-            ("GET", "/elsewhere", &names[..2]),
+            ("COPY", "/elsewhere", &names[..3]),
+            ("GET", "/elsewhere", &names[..3]),
         ] {
             assert_eq!(
                 taken_away(method, path, &names),

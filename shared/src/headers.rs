@@ -116,8 +116,22 @@ const SSL_CLIENT: &[u8] = b"sslclient";
 const CLOUDFLARE_ACCESS: &[u8] = b"cfaccessauthenticated";
 const TAILSCALE: &[u8] = b"tailscaleuser";
 
-/// Where `COPY` and `MOVE` write to (RFC 4918 §10.3), as letters and digits only.
-const DESTINATION: &[u8] = b"destination";
+/// Header fields by which a request concerns a second place beside its path, as letters and digits only:
+/// where `COPY` and `MOVE` write to (RFC 4918 §10.3), and what a `PUT` reads from at object stores (S3 and
+/// what is built like it, Azure, Swift).
+const SECOND_PLACES: &[&[u8]] = &[
+    b"destination",
+    b"xamzcopysource",
+    b"xamzrenamesource",
+    b"xcopyfrom",
+    b"xcopyfromaccount",
+    b"xgoogcopysource",
+    b"xmscopysource",
+    b"xmsrenamesource",
+    b"xobjectmanifest",
+    b"xosscopysource",
+    b"xsymlinktarget",
+];
 
 /// The longest name in the tables above, as letters and digits.
 const LONGEST_OWNED: usize = 29;
@@ -212,10 +226,12 @@ pub fn must_strip(name: &[u8]) -> bool {
     }
 }
 
-/// Whether a header field says where a request writes to, beside its path: `COPY` and `MOVE` do
-/// (RFC 4918 §9.8, §9.9), and a policy sees the path alone.
-pub fn is_destination(name: &[u8]) -> bool {
-    fold(name).eq(DESTINATION.iter().copied())
+/// Whether a header field names a second place that a request writes to, or reads from: `COPY` and `MOVE`
+/// do (RFC 4918 §9.8, §9.9), and so does a `PUT` at object stores. A policy sees the path alone.
+pub fn is_second_place(name: &[u8]) -> bool {
+    // Most names of a request begin with other letters.
+    matches!(fold(name).next(), Some(b'd' | b'x'))
+        && SECOND_PLACES.contains(&Folded::of(name).as_bytes())
 }
 
 /// The options of a `Connection` header: names of fields meant for this hop only (RFC 9110 §7.6.1).

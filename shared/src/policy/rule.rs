@@ -257,10 +257,10 @@ impl Rule {
         self.forward_authorization
     }
 
-    /// Whether the upstream gets the field that says where else than to its path a request writes
-    /// ([`is_destination`](crate::headers::is_destination)): only where the rule names its methods. One
+    /// Whether the upstream gets the fields that name a second place beside the path of a request
+    /// ([`is_second_place`](crate::headers::is_second_place)): only where the rule names its methods. One
     /// that is for whichever comes was not written with `COPY` in mind.
-    pub const fn forwards_destination(&self) -> bool {
+    pub const fn forwards_second_place(&self) -> bool {
         !self.methods.is_empty()
     }
 

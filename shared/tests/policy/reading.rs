@@ -139,7 +139,7 @@ match = "/plain"
     assert!(!files.cors().unwrap().is_for_all());
 
     assert_eq!(token_access(off).revocation, Revocation::Off);
-    assert!(off.forwards_destination() && !strict.forwards_destination());
+    assert!(off.forwards_second_place() && !strict.forwards_second_place());
     assert!(
         !token_access(off)
             .source

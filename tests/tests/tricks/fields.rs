@@ -289,6 +289,9 @@ const LINES: &[(&str, Kept)] = &[
     ("Destination: /api/admin/users\r\n", Nothing),
     ("destination:/api/admin/users\r\n", Nothing),
     ("Destination_: /api/admin/users\r\n", Nothing),
+    ("X-Amz-Copy-Source: /bucket/admin\r\n", Nothing),
+    ("x_ms_copy_source: http://a/admin\r\n", Nothing),
+    ("X-Copy-From: /container/admin\r\n", Nothing),
     (
         "Destinations: /api/admin/users\r\n",
         Fields("[destinations: /api/admin/users]"),

@@ -44,6 +44,11 @@ const ROWS: &[(&str, &str)] = &[
         "MOVE /api/x HTTP/1.1\r\n{host}{as member}DESTINATION: /api/admin/x\r\nOverwrite: T\r\n\r\n",
         "200 > MOVE /api/x member [overwrite: T]",
     ),
+    // And what object stores read from.
+    (
+        "PUT /api/x HTTP/1.1\r\n{host}{as member}X-Amz-Copy-Source: /bucket/admin\r\n\r\n",
+        "200 > PUT /api/x member",
+    ),
     ("PURGE /api/x HTTP/1.1\r\n{host}\r\n", "401 token_missing"),
     (
         "OPTIONS /api/admin/x HTTP/1.1\r\n{host}\r\n",
