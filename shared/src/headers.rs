@@ -195,6 +195,11 @@ fn ends_word(name: &[u8], number: usize) -> bool {
     next.is_none_or(|next| !is_significant(next))
 }
 
+/// Whether the first word of a field name is `word`, or its first words are.
+pub(crate) fn begins_with_word(word: &[u8], name: &[u8]) -> bool {
+    begins_with(word, name) && ends_word(name, word.len())
+}
+
 /// Whether a header field carries an identity that only the gate may state.
 ///
 /// CGI, WSGI, PHP and others turn `-` and `.` into `_` and ignore case, so that `X_User.Id` reaches
@@ -252,21 +257,24 @@ const fn is_token_character(byte: u8) -> bool {
         || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
 }
 
+/// Fields that concern one connection only (RFC 9110 §7.6.1).
+pub(crate) const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
+];
+
 /// Whether a field concerns one connection only, listed by `Connection` or not (RFC 9110 §7.6.1).
 pub fn is_hop_by_hop(name: &str) -> bool {
-    const NAMES: &[&str] = &[
-        "connection",
-        "keep-alive",
-        "proxy-connection",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "http2-settings",
-    ];
-    NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+    let mut names = HOP_BY_HOP.iter();
+    names.any(|known| known.eq_ignore_ascii_case(name))
 }
 
 /// Whether a `Connection` option may take a field away: not one that a request is judged or framed

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::fields::{Fields, HEADER, HEADER_VALUE, Read, URL, fault};
-use crate::headers::{is_hop_by_hop, must_strip};
+use crate::headers::{HOP_BY_HOP, begins_with_word, fold, is_second_place, must_strip};
 
 /// The most header fields that a rule sets: more would crowd out the client's own.
 const MAX_HEADERS: usize = 16;
@@ -22,16 +22,28 @@ pub(super) fn base(fields: &Fields<'_, '_>) -> Read<Option<Box<str>>> {
     Ok(Some(url.trim_end_matches('/').into()))
 }
 
+/// Fields by which a request is judged or known.
+const JUDGED: [&str; 6] = [
+    "authorization",
+    "cookie",
+    "host",
+    "origin",
+    "sec-websocket-protocol",
+    "x-request-id",
+];
+
+/// Whether no rule may set a field, in any spelling: every spelling of what a rule sets is taken away from
+/// all clients' requests ([`Policy::sets_header`](super::Policy::sets_header)).
+fn is_reserved(name: &[u8]) -> bool {
+    let mut named = HOP_BY_HOP.iter().chain(&JUDGED);
+    must_strip(name)
+        || is_second_place(name)
+        || begins_with_word(b"content", name)
+        || named.any(|known| fold(known.as_bytes()).eq(fold(name)))
+}
+
 /// Header fields that the upstream gets: none by which requests are framed, routed or judged.
 pub(super) fn headers(fields: &Fields<'_, '_>) -> Read<Headers> {
-    const JUDGED: [&str; 6] = [
-        "authorization",
-        "cookie",
-        "host",
-        "origin",
-        "sec-websocket-protocol",
-        "x-request-id",
-    ];
     let Some(fields) = fields.table("headers")? else {
         return Ok(Headers::default());
     };
@@ -48,12 +60,7 @@ pub(super) fn headers(fields: &Fields<'_, '_>) -> Read<Headers> {
     let mut checked: Vec<(Box<str>, Box<str>)> = Vec::new();
     for (name, at, value, value_at) in entries {
         let name = HEADER.check("headers", name, at)?;
-        let lower = name.to_ascii_lowercase();
-        if must_strip(lower.as_bytes())
-            || is_hop_by_hop(&lower)
-            || lower.starts_with("content-")
-            || JUDGED.contains(&&*lower)
-        {
+        if is_reserved(name.as_bytes()) {
             return fault(
                 at,
                 format!("\"headers\" has {name:?}, which a rule may not set"),
