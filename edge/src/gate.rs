@@ -251,6 +251,10 @@ impl Gate {
                         && is_limited(forward)
                     {
                         keep_list(forward, shared, context);
+                        // What does not pass anyway is not counted.
+                        if let Some(refused) = case.refuse_unchangeable(forward) {
+                            return refused;
+                        }
                         if let Some(refusal) = self.over_limit(&case, forward).await {
                             return case.refuse(&refusal);
                         }
@@ -405,6 +409,8 @@ impl Gate {
                 keep_list(&forward, shared, context);
                 if case.incoming.asker().is_none() {
                     case.forward(&forward, policy, shared)
+                } else if let Some(refused) = case.refuse_unchangeable(&forward) {
+                    refused
                 } else {
                     case.pass(&forward, shared)
                 }
@@ -500,19 +506,26 @@ impl Case<'_> {
             .then(|| self.refuse(&Refusal::new(Rejection::RequestInvalid, None)))
     }
 
-    /// Tells the gateway that has asked to send the request on.
-    fn pass(&self, forward: &Forward<'_, '_>, shared: &Shared) -> String {
-        // The upstream gets the path as it came: only one that everybody reads alike may pass.
-        if !forward.path.is_borrowed() {
-            return self.refuse(&Refusal::new(Rejection::PathInvalid, None));
-        }
-        // Nor can the gate take away what says another one to write to.
+    /// Refuses a question about a request that the gate would change before it sends it on: whoever asks
+    /// sends it as it came.
+    fn refuse_unchangeable(&self, forward: &Forward<'_, '_>) -> Option<String> {
+        self.incoming.asker()?;
         let mut names = self.incoming.names();
-        if !forward.rule.forwards_second_place()
+        let rejection = if !forward.path.is_borrowed() {
+            // Only a path that everybody reads alike may pass.
+            Rejection::PathInvalid
+        } else if !forward.rule.forwards_second_place()
             && names.any(|name| headers::is_second_place(name.as_bytes()))
         {
-            return self.refuse(&Refusal::new(Rejection::RequestInvalid, None));
-        }
+            Rejection::RequestInvalid
+        } else {
+            return None;
+        };
+        Some(self.refuse(&Refusal::new(rejection, None)))
+    }
+
+    /// Tells the gateway that has asked to send the request on.
+    fn pass(&self, forward: &Forward<'_, '_>, shared: &Shared) -> String {
         let now = unix_now();
         let identity = forward.token.as_ref().map(|token| {
             let method = self.incoming.parts().method;

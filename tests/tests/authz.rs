@@ -772,30 +772,35 @@ async fn whatever_a_rule_says_holds_for_questions_too() {
     for authz in GATEWAYS {
         let gate = beyond(authz).await;
         let token = gate.good_token();
-        for (method, target, destination, status, code) in [
-            ("GET", "/users/user-1/orders", false, 200, ""),
+        for (method, target, field, status, code) in [
+            ("GET", "/users/user-1/orders", "", 200, ""),
             (
                 "GET",
                 "/users/user-2/orders",
-                false,
+                "",
                 403,
                 "insufficient_permission",
             ),
-            ("GET", "/limited/1", false, 200, ""),
-            ("GET", "/limited/2", false, 200, ""),
-            ("GET", "/limited/3", false, 429, "rate_limited"),
-            ("GET", "/cached/x", false, 200, ""),
+            // What does not pass for another reason is not counted.
+            ("GET", "/limited//1", "", 400, "path_invalid"),
+            ("COPY", "/limited/1", "Destination", 400, "request_invalid"),
+            ("GET", "/limited/1", "", 200, ""),
+            ("GET", "/limited/2", "", 200, ""),
+            ("GET", "/limited/3", "", 429, "rate_limited"),
+            ("GET", "/cached/x", "", 200, ""),
             // The gate cannot take the field away, so it is for rules that name their methods.
-            ("COPY", "/dav/1", true, 200, ""),
-            ("COPY", "/x", true, 400, "request_invalid"),
-            ("COPY", "/x", false, 200, ""),
+            ("COPY", "/dav/1", "Destination", 200, ""),
+            ("COPY", "/x", "Destination", 400, "request_invalid"),
+            ("PUT", "/x", "X-Amz-Copy-Source", 400, "request_invalid"),
+            ("COPY", "/x", "", 200, ""),
         ] {
             let mut call = question(&gate, authz, method, target).bearer(&token);
-            if destination {
-                call = call.header("Destination", "/elsewhere");
+            if !field.is_empty() {
+                call = call.header(field, "/elsewhere");
             }
             let answer = call.send().await.unwrap();
-            assert_eq!(meant(&answer), (status, code), "{authz} {method} {target}");
+            let case = format!("{authz} {method} {target} {field}");
+            assert_eq!(meant(&answer), (status, code), "{case}");
             assert_eq!(
                 answer.header("retry-after").is_some(),
                 status == 429,
