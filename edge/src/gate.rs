@@ -252,7 +252,7 @@ impl Gate {
                     {
                         keep_list(forward, shared, context);
                         // What does not pass anyway is not counted.
-                        if let Some(refused) = case.refuse_unchangeable(forward) {
+                        if let Some(refused) = case.refuse_unchangeable(forward, &policy) {
                             return refused;
                         }
                         if let Some(refusal) = self.over_limit(&case, forward).await {
@@ -409,7 +409,7 @@ impl Gate {
                 keep_list(&forward, shared, context);
                 if case.incoming.asker().is_none() {
                     case.forward(&forward, policy, shared)
-                } else if let Some(refused) = case.refuse_unchangeable(&forward) {
+                } else if let Some(refused) = case.refuse_unchangeable(&forward, policy) {
                     refused
                 } else {
                     case.pass(&forward, shared)
@@ -419,6 +419,10 @@ impl Gate {
             Decision::Preflight(preflight) if case.incoming.asker().is_some() => {
                 if !preflight.path.is_borrowed() {
                     return Decided::Do(case.refuse(&Refusal::new(Rejection::PathInvalid, None)));
+                }
+                if case.says_what_a_rule_sets(policy) {
+                    let unclear = Refusal::new(Rejection::RequestInvalid, None);
+                    return Decided::Do(case.refuse(&unclear));
                 }
                 let recorded = case.recorder.record(&case.record("preflight", 200));
                 carried::answer(&answer::pass(Vec::new(), &case.id), &recorded)
@@ -508,20 +512,27 @@ impl Case<'_> {
 
     /// Refuses a question about a request that the gate would change before it sends it on: whoever asks
     /// sends it as it came.
-    fn refuse_unchangeable(&self, forward: &Forward<'_, '_>) -> Option<String> {
+    fn refuse_unchangeable(&self, forward: &Forward<'_, '_>, policy: &Policy) -> Option<String> {
         self.incoming.asker()?;
         let mut names = self.incoming.names();
         let rejection = if !forward.path.is_borrowed() {
             // Only a path that everybody reads alike may pass.
             Rejection::PathInvalid
-        } else if !forward.rule.forwards_second_place()
-            && names.any(|name| headers::is_second_place(name.as_bytes()))
+        } else if self.says_what_a_rule_sets(policy)
+            || (!forward.rule.forwards_second_place()
+                && names.any(|name| headers::is_second_place(name.as_bytes())))
         {
             Rejection::RequestInvalid
         } else {
             return None;
         };
         Some(self.refuse(&Refusal::new(rejection, None)))
+    }
+
+    /// Whether there is a header field, in any spelling, that the upstream is to have from a rule alone.
+    fn says_what_a_rule_sets(&self, policy: &Policy) -> bool {
+        let mut names = self.incoming.names();
+        names.any(|name| policy.sets_header(name.as_bytes()))
     }
 
     /// Tells the gateway that has asked to send the request on.

@@ -755,6 +755,10 @@ match = "/dav/**"
 methods = ["COPY"]
 
 [[route]]
+match = "/edge/**"
+headers = { X-Edge = "eu" }
+
+[[route]]
 match = "/**"
 "#;
 
@@ -793,6 +797,11 @@ async fn whatever_a_rule_says_holds_for_questions_too() {
             ("COPY", "/x", "Destination", 400, "request_invalid"),
             ("PUT", "/x", "X-Amz-Copy-Source", 400, "request_invalid"),
             ("COPY", "/x", "", 200, ""),
+            // Nor what a rule sets, on any route.
+            ("GET", "/edge/x", "", 200, ""),
+            ("GET", "/edge/x", "X-Edge", 400, "request_invalid"),
+            ("GET", "/x", "X_Edge", 400, "request_invalid"),
+            ("GET", "/x", "X-Edges", 200, ""),
         ] {
             let mut call = question(&gate, authz, method, target).bearer(&token);
             if !field.is_empty() {
@@ -861,6 +870,12 @@ async fn a_preflight_that_the_policy_allows_passes_in_its_canonical_spelling() {
                 assert_eq!(answer.header("x-user-id"), Some(""), "{case}");
             }
         }
+        let call = question(&gate, authz, "OPTIONS", "/pages/1")
+            .header("Origin", app)
+            .header("Access-Control-Request-Method", "PUT")
+            .header("X-Edge", "us");
+        let answer = call.send().await.unwrap();
+        assert_eq!(meant(&answer), (400, "request_invalid"), "{authz}");
     }
 }
 
@@ -872,7 +887,7 @@ async fn what_the_gate_cannot_carry_out_is_said_once_for_each_rule() {
         log.iter().filter(|line| line.contains(&said)).count()
     };
     // In the order of the policy's lines, which begin with an empty one.
-    let rules = [(15, "cache"), (19, "cors")];
+    let rules = [(15, "cache"), (19, "cors"), (30, "headers")];
     for of_variable in [true, false] {
         let gate = Gate::with(|issuer, variables| {
             variables.insert("AUTHZ", "forwarded".to_owned());
