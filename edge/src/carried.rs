@@ -139,18 +139,9 @@ pub fn signature(ticket: u32) -> String {
     format!("signature\n{ticket}")
 }
 
-/// A request that was to be sent on, and has found no upstream.
-#[derive(Debug)]
-pub struct Unanswered {
-    /// What to do now, which is to refuse it.
-    pub carried: String,
-    /// What it counts as.
-    pub tally: Tally,
-}
-
-/// What to do about `text`, a [`forward`] whose upstream does not answer; nothing if it is none.
-/// `is_https` says that the request has come over TLS.
-pub fn unanswered(text: &str, is_https: bool) -> Option<Unanswered> {
+/// What to do about `text`, a [`forward`] whose upstream does not answer, which is to refuse it; nothing if
+/// it is none. `is_https` says that the request has come over TLS.
+pub fn unanswered(text: &str, is_https: bool) -> Option<String> {
     let lines: Vec<&str> = text.split('\n').collect();
     let at = |index: usize| lines.get(index).copied();
     let number = |index: usize| at(index)?.parse::<usize>().ok();
@@ -178,10 +169,7 @@ pub fn unanswered(text: &str, is_https: bool) -> Option<Unanswered> {
             .map(|point| with_code(point, code, refused.status))
             .unwrap_or_default(),
     };
-    Some(Unanswered {
-        carried: answer(&refused, &recorded),
-        tally: Tally(at(9)?.parse().ok()?),
-    })
+    Some(answer(&refused, &recorded))
 }
 
 /// The data point with a code and a status, if it is one.
@@ -314,8 +302,7 @@ mod tests {
     fn a_request_without_an_upstream_is_refused_and_recorded_so() {
         let text = forward(&outgoing(), false, &changes(), "id-1", &recording());
         let refused = unanswered(&text, true).unwrap();
-        assert_eq!(refused.tally, Tally(16));
-        let lines: Vec<&str> = refused.carried.split('\n').collect();
+        let lines: Vec<&str> = refused.split('\n').collect();
         assert_eq!(lines[..2], ["answer", "502"]);
         assert_eq!(
             lines[2],
@@ -324,9 +311,9 @@ mod tests {
         let point: serde_json::Value = serde_json::from_str(lines[3]).unwrap();
         assert_eq!(point["blobs"][1], "upstream_unavailable");
         assert_eq!(point["doubles"][0], 502);
-        assert!(refused.carried.contains("\nX-Request-ID\nid-1\n"));
-        assert!(refused.carried.contains("\nStrict-Transport-Security\n"));
-        assert!(refused.carried.contains("\nVary\nOrigin\n{"));
+        assert!(refused.contains("\nX-Request-ID\nid-1\n"));
+        assert!(refused.contains("\nStrict-Transport-Security\n"));
+        assert!(refused.contains("\nVary\nOrigin\n{"));
         for other in ["", "answer\n200", "forward", "forward\n1\n2"] {
             assert!(unanswered(other, true).is_none(), "{other}");
         }

@@ -272,14 +272,7 @@ impl Gate {
         }
     }
 
-    /// What to do about a request that was to be sent on and has found no upstream.
-    pub(crate) fn unanswered(&self, forward: &str, is_https: bool) -> Option<String> {
-        let unanswered = carried::unanswered(forward, is_https)?;
-        self.recorder.count(unanswered.tally);
-        Some(unanswered.carried)
-    }
-
-    /// Counts a request that was sent on and answered.
+    /// Counts a request that was sent on, by what has come of it.
     pub(crate) fn count(&self, tally: u32) {
         self.recorder.count(Tally(tally));
     }

@@ -97,7 +97,7 @@ pub mod entry {
         Some(pending.find(ticket)?.signed().to_vec())
     }
 
-    /// Counts a request that was sent on and answered.
+    /// Counts a request that was sent on, by what has come of it.
     #[wasm_bindgen]
     pub fn count(tally: u32) {
         if let Some(gate) = Gate::existing() {
@@ -112,10 +112,10 @@ pub mod entry {
         crate::carried::cache_control(word, upstream)
     }
 
-    /// What is to be done about a request whose upstream does not answer; `is_https` says that it has come
-    /// over TLS.
+    /// What is to be done about a request that has no answer of an upstream to be passed on; `is_https`
+    /// says that it has come over TLS. Whoever has judged it: that instance may be gone.
     #[wasm_bindgen]
     pub fn unanswered(forward: &str, is_https: bool) -> Option<String> {
-        Gate::existing()?.unanswered(forward, is_https)
+        crate::carried::unanswered(forward, is_https)
     }
 }

@@ -202,27 +202,13 @@ function send(request, lines, env) {
   return (bound ? env.UPSTREAM : globalThis).fetch(copy ?? url, init);
 }
 
-async function forward(request, decided, env) {
-  const instance = state.instanceId;
-  const lines = decided.split("\n");
-  let response;
-  try {
-    response = await send(request, lines, env);
-  } catch {
-    freshIfPoisoned();
-    return carry(request, gate.unanswered(decided, isHttps(request)) ?? "", env);
-  }
-  const [, , , , head, code, tail, point, tally] = lines;
-  const line = lines[16] && `${head}${code}"status":${response.status}${tail}`;
-  record(line, point, response.status, env);
-  // Another instance would count it as something else.
-  if (state.instanceId === instance && !state.criticalError) gate.count(Number(tally));
+// The answer as it goes back. One of the network cannot be changed; its copy can.
+function changed(response, lines) {
   const [answered, dropped] = lines.slice(13, 15).map(Number);
   const caching = lines[15];
   // A WebSocket is not read by the rules of CORS, nobody keeps what follows, and its answer cannot be
   // made again.
   if ((answered + dropped === 0 && caching === "") || response.status === 101) return response;
-  // An answer of the network cannot be changed; its copy can.
   const copy = new Response(response.body, response);
   const end = lines.length - dropped;
   for (const name of lines.slice(end)) copy.headers.delete(name);
@@ -236,6 +222,55 @@ async function forward(request, decided, env) {
     copy.headers.set("Cache-Control", gate.cache_control(caching, control));
   }
   return copy;
+}
+
+// Another instance than the one that has given the number would count it as something else.
+function count(tally, instance) {
+  if (state.instanceId !== instance || state.criticalError) return;
+  try {
+    gate.count(Number(tally));
+  } catch (error) {
+    note(error, instance);
+  }
+}
+
+// There is no answer that could be passed on. What was sent may have been carried out, so that nobody is
+// told to send it again, and it goes by the id that it was sent under.
+function unanswered(request, decided, env) {
+  const refused = () => {
+    freshIfPoisoned();
+    return gate.unanswered(decided, isHttps(request)) ?? "";
+  };
+  try {
+    return carry(request, refused(), env);
+  } catch (error) {
+    note(error, state.instanceId);
+    return carry(request, refused(), env);
+  }
+}
+
+async function forward(request, decided, env) {
+  const instance = state.instanceId;
+  const lines = decided.split("\n");
+  const [, , , , head, code, tail, point, tally, tallyUnanswered] = lines;
+  let response;
+  let passed;
+  try {
+    response = await send(request, lines, env);
+    passed = changed(response, lines);
+  } catch (error) {
+    note(error, state.instanceId);
+    if (response) {
+      console.error(error.stack ?? String(error));
+      response.body?.cancel().catch(() => {});
+    }
+    count(tallyUnanswered, instance);
+    return unanswered(request, decided, env);
+  }
+  const line = lines[16] && `${head}${code}"status":${response.status}${tail}`;
+  record(line, point, response.status, env);
+  count(tally, instance);
+  return passed;
 }
 
 function failed(error, request, instance) {

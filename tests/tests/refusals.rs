@@ -403,34 +403,61 @@ async fn refuses_routes_and_paths_before_it_looks_at_tokens() {
     check_refusal(&replaced, 403, "route_unknown");
 }
 
-/// What throws in JavaScript is refused there.
+/// It was sent and may have been carried out: it is one request, which nobody is told to send again.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_fails_in_the_worker_itself_is_refused_and_logged_like_the_rest() {
-    let gate = Gate::start().await;
+async fn an_answer_that_cannot_be_passed_on_is_none_and_is_logged_once() {
+    let gate = Gate::with(|_, variables| {
+        variables.insert("METRICS_TOKEN", "metrics-token".to_owned());
+    })
+    .await;
     // Nobody can make another answer with this status, as CORS would need.
     gate.upstream
         .answer_with(|_| Reply::new(777, "from upstream"));
     let token = gate.good_token();
-    for (given, is_kept) in [(None, false), (Some("abc-123"), true), (Some("a b"), false)] {
+    for (number, given, is_kept) in [
+        (1, None, false),
+        (2, Some("abc-123"), true),
+        (3, Some("a b"), false),
+    ] {
         let mut call = gate.call("GET", "/api/pages/1?secret=1", &token);
         if let Some(given) = given {
             call = call.header("X-Request-ID", given);
         }
         let answer = call.send().await.unwrap();
-        check_refusal(&answer, 503, "policy_unavailable");
+        check_refusal(&answer, 502, "upstream_unavailable");
         let id = answer.header("x-request-id").unwrap().to_owned();
         assert_eq!(given == Some(&*id), is_kept, "{id}");
-        let line = clock::eventually(Duration::from_secs(2), || async {
+        let seen = gate.upstream.take_one();
+        assert_eq!(seen.header("x-request-id"), Some(&*id));
+        let lines = || {
             let log = gate.edge.log();
-            log.into_iter()
-                .find(|line| line.contains(&id) && line.contains("policy_unavailable"))
+            let lines = log
+                .into_iter()
+                .filter(|line| line.contains("\"request_id\""));
+            lines.collect::<Vec<_>>()
+        };
+        let said = clock::eventually(Duration::from_secs(2), || async {
+            lines().iter().any(|line| line.contains(&id)).then_some(())
         });
-        let (line, _) = line.await.expect("the log does not say it");
-        let said = format!(
-            r#"{{"request_id":"{id}","method":"GET","path":"/api/pages/1","decision":"refuse","code":"policy_unavailable","status":503}}"#
-        );
-        assert!(line.contains(&said), "{line}");
+        said.await.expect("the log does not say it");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(lines().len(), number, "{:#?}", lines());
+        let line = lines().pop().unwrap();
+        for part in [
+            &*id,
+            "/api/pages/1",
+            "upstream_unavailable",
+            "\"status\":502",
+        ] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
     }
+    let metrics = gate
+        .get("/.well-known/edgekeep-metrics", "metrics-token")
+        .await;
+    let counted =
+        "edgekeep_gate_requests_total{decision=\"forward\",code=\"upstream_unavailable\"} 3";
+    assert!(metrics.text().contains(counted), "{}", metrics.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]
