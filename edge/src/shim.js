@@ -126,23 +126,29 @@ function inTime(work) {
 
 async function later(request, text, decided, instance, env, context) {
   let asked = false;
-  for (;;) {
-    const [what, detail] = decided.split("\n", 2);
-    if (what === "signature") {
-      asked = true;
-      const verdict = await verified(Number(detail), instance);
-      freshIfPoisoned();
-      // Another instance has given the same ticket to somebody else: it is asked as for the first time.
-      const ticket = state.instanceId === instance ? Number(detail) : 0;
-      instance = state.instanceId;
-      decided = gate.judge(text, ticket, verdict, env, context);
-    } else if (what === "wait") {
-      freshIfPoisoned();
-      instance = state.instanceId;
-      decided = await inTime(gate.wait(text, detail === "true", !asked, env, context));
-    } else {
-      return carry(request, decided, env);
+  try {
+    for (;;) {
+      const [what, detail] = decided.split("\n", 2);
+      if (what === "signature") {
+        asked = true;
+        const verdict = await verified(Number(detail), instance);
+        freshIfPoisoned();
+        // Another instance has given the same ticket to somebody else: it is asked as for the first time.
+        const ticket = state.instanceId === instance ? Number(detail) : 0;
+        instance = state.instanceId;
+        decided = gate.judge(text, ticket, verdict, env, context);
+      } else if (what === "wait") {
+        freshIfPoisoned();
+        instance = state.instanceId;
+        decided = await inTime(gate.wait(text, detail === "true", !asked, env, context));
+      } else {
+        return await carry(request, decided, env);
+      }
     }
+  } catch (error) {
+    // It is about the instance that was asked last, of which nobody else knows.
+    note(error, instance);
+    throw error;
   }
 }
 

@@ -127,6 +127,25 @@ async fn what_has_ended_is_replaced_once() {
     assert_eq!(shim.verdict(&question).await, Some(true));
 }
 
+/// The one that ends without saying so is not the one that was asked at first.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_ended_silently_meanwhile_is_replaced_too() {
+    let shim = Shim::start();
+    let key = Key::es256(1);
+    let question = Question {
+        name: "own",
+        jwk: key.verifying().to_jwk(""),
+        signed: b"slow text",
+        signature: &key.sign(b"slow text"),
+    };
+    let (ended, ()) = tokio::join!(shim.ask("/slow/end", &question), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        is_refused(&shim.get("/end").await);
+    });
+    is_refused(&ended);
+    assert_eq!(shim.made().await, 3);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_what_has_ended_is_refused_and_who_waits_for_anything_else_is_not() {
     let shim = Shim::start();

@@ -43,6 +43,9 @@ function read(text) {
   return { path: new URL(url).pathname, headers };
 }
 
+// Whether somebody has been given a signature to wait for at `/slow/end`.
+let slow = false;
+
 export function judge(text, ticket, verdict) {
   alive();
   const { path, headers } = read(text);
@@ -60,6 +63,10 @@ export function judge(text, ticket, verdict) {
     case "/wait":
     case "/wait/late":
       return "wait\nfalse";
+    case "/slow/end":
+      if (slow) return end(false);
+      slow = true;
+    // Which comes with the fields of a signature.
     case "/signature":
     case "/verified/end": {
       last += 1;
