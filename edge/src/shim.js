@@ -26,8 +26,8 @@ function note(error, instance) {
 addEventListener("error", (event) => note(event.error, state.instanceId));
 
 // Whatever is thrown is a refusal, made without WebAssembly: with the header fields of `answer.rs`, and
-// the line of `record.rs`.
-function refuse(error, request) {
+// the line of `record.rs`. A gateway that asks is told what `authz.rs` has for it.
+function refuse(error, request, env) {
   console.error(error instanceof Error ? (error.stack ?? String(error)) : error);
   const { method, url } = request;
   const given = request.headers.get("X-Request-ID") ?? "";
@@ -55,7 +55,15 @@ function refuse(error, request) {
     "Retry-After": "2",
   };
   if (isHttps(request)) headers["Strict-Transport-Security"] = "max-age=31536000";
-  return new Response(JSON.stringify(problem), { status: 503, headers });
+  let status = 503;
+  const gateway = env.AUTHZ;
+  if (gateway && (path === "/authz" || (gateway === "envoy" && path.startsWith("/authz/")))) {
+    headers["X-Edgekeep-Status"] = "503";
+    headers["X-Edgekeep-Code"] = code;
+    // It makes a 500 of what it does not understand.
+    if (gateway === "nginx") status = 403;
+  }
+  return new Response(JSON.stringify(problem), { status, headers });
 }
 
 function isHttps(request) {
@@ -279,9 +287,9 @@ async function forward(request, decided, env) {
   return passed;
 }
 
-function failed(error, request, instance) {
+function failed(error, request, env, instance) {
   note(error, instance);
-  return refuse(error, request);
+  return refuse(error, request, env);
 }
 
 export default {
@@ -296,9 +304,9 @@ export default {
       const work = decided.startsWith("forward\n")
         ? forward(request, decided, env)
         : later(request, text, decided, instance, env, context);
-      return work.catch((error) => failed(error, request, instance));
+      return work.catch((error) => failed(error, request, env, instance));
     } catch (error) {
-      return failed(error, request, instance);
+      return failed(error, request, env, instance);
     }
   },
 };

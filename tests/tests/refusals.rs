@@ -12,7 +12,7 @@ use edgekeep_tests::server::Reply;
 use serde_json::{Value, json};
 
 /// What every refusal must look like, whatever its cause.
-fn check_refusal(answer: &Answer, status: u16, code: &str) {
+pub(crate) fn check_refusal(answer: &Answer, status: u16, code: &str) {
     let text = answer.text();
     assert_eq!(answer.status, status, "expected {code}: {text}");
     assert_eq!(

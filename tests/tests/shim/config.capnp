@@ -12,4 +12,6 @@ const shim :Workerd.Worker = (
   ],
   # The same as the gate's.
   compatibilityDate = "2026-04-01",
+
+  bindings = [(name = "AUTHZ", fromEnvironment = "AUTHZ")],
 );

@@ -40,7 +40,8 @@ function read(text) {
   const [, , url, ...fields] = text.split("\n");
   const headers = {};
   for (let at = 0; at + 1 < fields.length; at += 2) headers[fields[at]] = fields[at + 1];
-  return { path: new URL(url).pathname, headers };
+  // A question is asked at one path.
+  return { path: new URL(url).pathname.replace(/^\/authz(?=\/|$)/, ""), headers };
 }
 
 // Whether somebody has been given a signature to wait for at `/slow/end`.
@@ -58,6 +59,8 @@ export function judge(text, ticket, verdict) {
   switch (path) {
     case "/end":
       return end(true);
+    case "":
+      return end(false);
     case "/end/silently":
       return end(false);
     case "/wait":
