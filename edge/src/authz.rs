@@ -132,7 +132,6 @@ fn left_to_gateway(rule: &Rule) -> Vec<&'static str> {
         ("cors", rule.cors().is_some()),
         ("forward_authorization", !rule.forwards_authorization()),
         ("headers", rule.headers().next().is_some()),
-        ("token_from", rule.takes_websocket_token()),
         ("upstream", rule.upstream().is_some()),
     ]
     .into_iter()
@@ -140,19 +139,26 @@ fn left_to_gateway(rule: &Rule) -> Vec<&'static str> {
     .collect()
 }
 
-/// What to tell the operator of a gate that carries no request itself, a text for each rule of its
+/// What to tell the operator of a gate that carries no request itself, texts for each rule of its
 /// policy that says what such a gate cannot do.
 pub fn cautions(policy: &Policy) -> impl Iterator<Item = String> {
-    policy.rules().iter().filter_map(|rule| {
-        let keys = left_to_gateway(rule);
-        (!keys.is_empty()).then(|| {
+    policy.rules().iter().flat_map(|rule| {
+        let (line, keys) = (rule.line(), left_to_gateway(rule));
+        let left = (!keys.is_empty()).then(|| {
             format!(
-                "AUTHZ: the gate carries no requests, so what the rule on line {} of the policy says \
+                "AUTHZ: the gate carries no requests, so what the rule on line {line} of the policy says \
                  by {} is left to whoever asks",
-                rule.line(),
                 keys.join(", ")
             )
-        })
+        });
+        // A question is no handshake, whatever it asks about.
+        let closed = rule.takes_websocket_token().then(|| {
+            format!(
+                "AUTHZ: the gate opens no WebSocket, so the rule on line {line} of the policy, whose \
+                 token_from is \"websocket\", lets nothing pass"
+            )
+        });
+        left.into_iter().chain(closed)
     })
 }
 
@@ -253,7 +259,7 @@ mod tests {
         let expected = [
             ("line 2 ", "by cache, cors, headers, upstream is"),
             ("line 14 ", "by forward_authorization is"),
-            ("line 17 ", "by token_from is"),
+            ("line 17 ", "\"websocket\", lets nothing pass"),
         ];
         assert_eq!(said.len(), expected.len(), "{said:?}");
         for (said, (line, keys)) in said.iter().zip(expected) {
