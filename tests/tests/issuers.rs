@@ -279,13 +279,30 @@ const SPARE: u64 = 64 << 20;
 #[tokio::test(flavor = "multi_thread")]
 async fn what_another_issuer_signs_fills_no_memory() {
     let (partner, theirs) = partner().await;
-    let gate = gate_with(&partner).await;
     let permissions = vec!["a"; 1_300];
     let signed = |number: usize| {
         let changes = json!({"jti": format!("t{number}"), "permissions": permissions});
         issue(&theirs, KID, &partner.url(), &changes)
     };
-    for path in ["/both/x", "/api/me"] {
+    // What no rule takes is kept nowhere, and pushes nothing out.
+    for (path, status, is_taken) in [("/both/x", 200, true), ("/api/me", 401, false)] {
+        // The peak is one of the process: each has its own.
+        let gate = gate_with(&partner).await;
+        let of_own = issue(&gate.key, KID, &gate.issuer.url(), &json!({"sid": "own"}));
+        let is_cached = async || {
+            let before = gate.edge.log().len();
+            assert_eq!(gate.get("/api/me", &of_own).await.status, 200);
+            let said = clock::eventually(Duration::from_secs(2), || async {
+                let log = gate.edge.log();
+                let mut lines = log.iter().skip(before);
+                lines.find_map(|line| {
+                    let is_own = line.contains(r#""sid":"own""#);
+                    is_own.then(|| line.contains(r#""cached":true"#))
+                })
+            });
+            said.await.expect("a line of the log").0
+        };
+        assert!(!is_cached().await && is_cached().await);
         // What comes once with every request is there already.
         let call = |number| {
             let token = signed(number);
@@ -295,13 +312,12 @@ async fn what_another_issuer_signs_fills_no_memory() {
         call(0).await;
         let before = gate.edge.peak_memory();
         for number in 1..=2_000 {
-            let status = call(number).await;
-            assert_eq!(status, if path == "/both/x" { 200 } else { 401 });
+            assert_eq!(call(number).await, status);
         }
         // Unbounded it would be more than 100 MB.
         let more = gate.edge.peak_memory() - before;
         assert!(more < SPARE, "{path}: {} MiB", more >> 20);
-        gate.upstream.take();
+        assert!(is_taken || is_cached().await, "{path}");
     }
 }
 
