@@ -297,11 +297,6 @@ impl<'a> RevocationDelta<'a> {
         self.issued_at
     }
 
-    /// The sequence number of the earliest list that it may be applied to.
-    pub const fn base(&self) -> u64 {
-        self.base
-    }
-
     /// Whether it leads from its own list to itself: a place holder, which says that the list is to
     /// be read instead.
     pub const fn is_closed(&self) -> bool {

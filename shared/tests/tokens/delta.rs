@@ -240,6 +240,37 @@ fn a_gate_takes_no_delta_of_the_future_and_none_without_a_list() {
 }
 
 #[test]
+fn a_delta_says_how_much_it_changes_and_whether_it_leads_anywhere() {
+    let (issuer, history) = (Issuer::new(), history());
+    let keys = issuer.keys();
+    for (name, document, sequence, changes, is_closed) in [
+        ("from the first", issuer.delta(&history, 1), 3, 4, false),
+        ("from the second", issuer.delta(&history, 2), 3, 2, false),
+        ("to itself", issuer.delta(&history, 3), 3, 0, true),
+        (
+            "no change",
+            issuer.delta(&[history[0].clone(), history[0].clone()], 1),
+            2,
+            0,
+            false,
+        ),
+    ] {
+        let delta = RevocationDelta::open(&document, &keys, ISSUER).unwrap();
+        assert_eq!(delta.sequence(), sequence, "{name}");
+        assert_eq!(delta.len(), changes, "{name}");
+        assert_eq!(delta.is_empty(), changes == 0, "{name}");
+        assert_eq!(delta.is_closed(), is_closed, "{name}");
+    }
+    let none = Edits::new([]);
+    assert_eq!((none.len(), none.is_empty()), (0, true));
+    let (entry, at) = HASH_KEY.hash_entry(Entry::Token("t"));
+    for state in [None, Some(at)] {
+        let one = Edits::new([(entry, state)]);
+        assert_eq!((one.len(), one.is_empty()), (1, false), "{state:?}");
+    }
+}
+
+#[test]
 fn a_delta_to_the_held_list_says_that_it_is_the_newest() {
     let (issuer, history) = (Issuer::new(), history());
     let documents = [2, 1].map(|base| issuer.delta(&history[..=base], 1));
@@ -301,6 +332,15 @@ fn a_delta_is_believed_only_of_its_key_type_and_issuer() {
     }
     let long = issuer.document(DocumentType::RevocationsDelta, 3, &vec![0; MAX_DELTA_BYTES]);
     assert_eq!(open(&long), Err(ControlError::TooLarge));
+    // The header takes a part; what is exactly as long as may be is read.
+    let header = long.len() - MAX_DELTA_BYTES;
+    for (length, expected) in [
+        (MAX_DELTA_BYTES - header, ControlError::BodyInvalid),
+        (MAX_DELTA_BYTES - header + 1, ControlError::TooLarge),
+    ] {
+        let document = issuer.document(DocumentType::RevocationsDelta, 3, &vec![0xff; length]);
+        assert_eq!(open(&document), Err(expected), "{length}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use edgekeep_shared::{
     control::{ControlError, DocumentType},
     error::Rejection,
     jwk::{Algorithm, JwkError, JwkSetError},
+    revocation::NotApplied,
     time::UnixTime,
 };
 
@@ -43,6 +44,13 @@ fn messages_tell_causes_apart() {
         (ControlError::WrongType, "type"),
         (ControlError::IssuerMismatch, "issuer"),
         (ControlError::BodyInvalid, "body"),
+    ]);
+    assert_told_apart([
+        (NotApplied::Older, "newer"),
+        (NotApplied::Future, "future"),
+        (NotApplied::Foreign, "series"),
+        (NotApplied::Gap, "after"),
+        (NotApplied::Diverged, "fit"),
     ]);
     assert_told_apart(
         Rejection::ALL
