@@ -288,6 +288,7 @@ async fn logins_on_a_trusted_device_are_counted_apart() {
     };
     let first = log_in(ALICE, None).await.expect(200, "");
     let device = first.text("device_token");
+    log_in(ALICE, None).await.expect(200, "");
     refused(log_in(ALICE, None).await, "3600");
     for _ in 0..2 {
         log_in(ALICE, Some(device)).await.expect(200, "");
@@ -297,6 +298,33 @@ async fn logins_on_a_trusted_device_are_counted_apart() {
     refused(log_in(ALICE, Some("ekd_nothing")).await, "3600");
     registered(&origin, "bob@example.org").await;
     log_in("bob@example.org", None).await.expect(200, "");
+}
+
+/// Logs in with a code that is sent for it.
+async fn log_in_by_code(origin: &Origin) -> Reply {
+    let sent = post(origin, HERE, "/otp/send", json!({"email": ALICE})).await;
+    let body = json!({
+        "otp_token": sent.expect(200, "").text("otp_token"), "code": origin.code(ALICE),
+    });
+    post(origin, HERE, "/otp/verify", body).await
+}
+
+#[tokio::test]
+async fn whoever_has_learned_the_password_uses_up_no_login_by_a_code() {
+    let origin = counting_with(|config| config.limits.logins_per_user_per_hour = 2).await;
+    registered(&origin, ALICE).await;
+    let by_password = || {
+        let body = json!({"identifier": ALICE, "password": PASSWORD});
+        post(&origin, HERE, "/login", body)
+    };
+    for _ in 0..2 {
+        by_password().await.expect(200, "");
+    }
+    refused(by_password().await, "3600");
+    // The registration was one, too.
+    log_in_by_code(&origin).await.expect(200, "");
+    refused(log_in_by_code(&origin).await, "3600");
+    refused(by_password().await, "3600");
 }
 
 #[tokio::test]

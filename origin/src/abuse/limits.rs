@@ -29,7 +29,6 @@ use crate::config;
 use crate::error::Error;
 use crate::ids::{SessionId, UserId};
 use crate::request::Caller;
-use crate::vault::Secret;
 
 /// What is limited, and by what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +45,7 @@ pub enum Limit {
     ResetByAddress,
     /// Wrong passwords, by address.
     LoginFailuresByAddress,
-    /// Proved first factors, by user, or by the device that its owner trusts.
+    /// Proved first factors, by user and factor, or by the device that its owner trusts.
     LoginsByUser,
     /// Refreshes, by session.
     RefreshBySession,
@@ -229,24 +228,18 @@ impl Limiter {
         self.count(caller, limit, key, key.who)
     }
 
-    /// Counts a login of a user whose first factor was proved, or of a device that is trusted by its
-    /// token: whoever else has the first factor uses up nothing of that.
+    /// Counts a request of a subject.
     ///
     /// # Errors
-    /// [`Error::RateLimited`]; the login is then not counted.
-    pub fn login(
+    /// [`Error::RateLimited`]; the request is then not counted.
+    pub fn by_subject(
         &self,
         caller: &Caller,
-        user_id: UserId,
-        device_token: Option<&str>,
+        limit: Limit,
+        subject: &Subject,
     ) -> Result<(), Error> {
-        let mut who = *user_id.as_bytes();
-        if let Some(token) = device_token {
-            let digest = Secret::new(token.to_owned()).digest();
-            who.copy_from_slice(&digest.as_bytes()[..16]);
-        }
-        let limit = Limit::LoginsByUser;
-        self.count(caller, limit, key(limit, who), who)
+        let key = key(limit, half(subject));
+        self.count(caller, limit, key, key.who)
     }
 
     /// Counts a message, whoever asked for it.
@@ -264,9 +257,7 @@ impl Limiter {
         let limit = Limit::NotedRefusals;
         let Rate { quota, span } = self.0.counters.rate(limit.index());
         let now = self.0.clock.ticks();
-        let mut who = [0; 16];
-        who.copy_from_slice(&subject.bytes()[..16]);
-        let key = key(limit, who);
+        let key = key(limit, half(subject));
         self.0.counters.with(key, key.who, now, |_, counter| {
             let is_one = counter.window.used(now, span) < quota;
             if is_one {
@@ -496,6 +487,13 @@ fn key(limit: Limit, who: [u8; 16]) -> Key {
         limit: limit.index(),
         who,
     }
+}
+
+/// Enough of a subject to tell it from all others.
+fn half(subject: &Subject) -> [u8; 16] {
+    let mut who = [0; 16];
+    who.copy_from_slice(&subject.bytes()[..16]);
+    who
 }
 
 fn of_address(limit: Limit, network: Network) -> (Key, [u8; 16]) {

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::factors::{self, Method};
 use super::second::{self, Waiting};
-use crate::abuse::{anomaly, devices};
+use crate::abuse::{Limit, Subject, anomaly, devices};
 use crate::accounts::{self, Kind};
 use crate::app::State;
 use crate::clock::Timestamp;
@@ -19,6 +19,10 @@ use crate::metrics::Outcome;
 use crate::request::{Caller, Json};
 use crate::sessions::{self, NewSession, Tokens};
 use crate::tokens;
+use crate::vault::Secret;
+
+/// The word under which whole logins are counted at a device, whatever the factor.
+const LOGIN: &str = "login";
 
 /// A first factor that was proved and used up.
 pub struct FirstFactor<'a> {
@@ -94,13 +98,24 @@ pub async fn conclude(state: &State, tx: Tx, first: FirstFactor<'_>) -> Result<L
         Actor::Anonymous,
     );
     let failed = failed.about(user_id).by(first.method).from(caller);
-    let device = first.device_token.as_deref();
-    state.limiter.login(caller, user_id, device)?;
+    let subject = counted_as(state, &first)?;
+    let limit = Limit::LoginsByUser;
+    state.limiter.by_subject(caller, limit, &subject)?;
     let outcome = let_in(state, tx, first).await;
     if let Err(refusal @ Error::CredentialsInvalid) = &outcome {
         events::refused(state, &failed.because(refusal.code().0)).await?;
     }
     outcome
+}
+
+/// Where a login is counted: with those by the same factor, so that whoever has learned the password
+/// uses up nothing of what its owner does by code, passkey or provider; or at the device that is trusted.
+fn counted_as(state: &State, first: &FirstFactor<'_>) -> Result<Subject, Error> {
+    let Some(token) = &first.device_token else {
+        return Ok(Subject::factor(&state.vault, first.user_id, first.method)?);
+    };
+    let device = Secret::new(token.clone()).digest();
+    Ok(Subject::on_device(&state.vault, device.as_bytes(), LOGIN)?)
 }
 
 async fn let_in(state: &State, mut tx: Tx, first: FirstFactor<'_>) -> Result<LoggedIn, Error> {
