@@ -288,7 +288,10 @@ async fn logins_on_a_trusted_device_are_counted_apart() {
     };
     let first = log_in(ALICE, None).await.expect(200, "");
     let device = first.text("device_token");
-    log_in(ALICE, None).await.expect(200, "");
+    origin.advance(3_600);
+    for _ in 0..2 {
+        log_in(ALICE, None).await.expect(200, "");
+    }
     refused(log_in(ALICE, None).await, "3600");
     for _ in 0..2 {
         log_in(ALICE, Some(device)).await.expect(200, "");
@@ -298,6 +301,42 @@ async fn logins_on_a_trusted_device_are_counted_apart() {
     refused(log_in(ALICE, Some("ekd_nothing")).await, "3600");
     registered(&origin, "bob@example.org").await;
     log_in("bob@example.org", None).await.expect(200, "");
+}
+
+#[tokio::test]
+async fn logins_on_devices_that_are_new_are_counted_with_those_that_made_them() {
+    let origin = counting_with(|config| config.limits.logins_per_user_per_hour = 2).await;
+    registered(&origin, ALICE).await;
+    let log_in = async |device: Option<&str>| {
+        let mut body = json!({"identifier": ALICE, "password": PASSWORD});
+        if let Some(token) = device {
+            body["device_token"] = json!(token);
+        }
+        post(&origin, HERE, "/login", body).await
+    };
+    let mut device: Option<String> = None;
+    let mut logins = 0;
+    for number in 0..30 {
+        // A new device, and twice on it, over and over.
+        let reply = log_in(device.as_deref().filter(|_| number % 3 != 0)).await;
+        if reply.status == 200 {
+            device = Some(reply.text("device_token").to_owned());
+            logins += 1;
+        } else {
+            refused(reply, "3600");
+        }
+    }
+    assert_eq!(logins, 2);
+    // One has its own once it has been trusted for the hour.
+    origin.advance(3_599);
+    refused(log_in(device.as_deref()).await, "1");
+    origin.advance(1);
+    for _ in 0..2 {
+        log_in(device.as_deref()).await.expect(200, "");
+        log_in(None).await.expect(200, "");
+    }
+    refused(log_in(device.as_deref()).await, "3600");
+    refused(log_in(None).await, "3600");
 }
 
 /// Logs in with a code that is sent for it.

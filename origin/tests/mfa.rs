@@ -152,7 +152,7 @@ async fn a_factor_that_is_two_in_one_asks_for_no_second() {
             sent_to: None,
             caller: &Caller::default(),
             device_id: None,
-            device_token: None,
+            device: None,
             proved_at: None,
         };
         let tx = origin.state.db.write().await.unwrap();

@@ -894,7 +894,7 @@ async fn a_session_of_two_factors_in_one_may_change_factors() {
         sent_to: None,
         caller: &Caller::default(),
         device_id: None,
-        device_token: None,
+        device: None,
         proved_at: None,
     };
     let tx = origin.state.db.write().await.unwrap();

@@ -38,7 +38,7 @@ async fn first_steps(origin: &Origin, how_many: usize) -> Vec<String> {
             sent_to: None,
             caller: &Caller::default(),
             device_id: None,
-            device_token: None,
+            device: None,
             proved_at: None,
         };
         let tx = origin.state.db.write().await.unwrap();

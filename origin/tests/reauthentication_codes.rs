@@ -83,7 +83,7 @@ async fn open_for(origin: &Origin, user: &str, amr: &[&'static str], to: Option<
         sent_to: to,
         caller: &Caller::default(),
         device_id: None,
-        device_token: None,
+        device: None,
         proved_at: None,
     };
     let tx = origin.state.db.write().await.unwrap();

@@ -17,8 +17,12 @@
 //! guessing at it does not turn it off there. These are not failures in a row, since a right password
 //! would begin them anew for a thief who knows it.
 //!
-//! A login by another provider, or by the proof of a registration, counts nothing at it and only knows
-//! it again.
+//! A login by a passkey, by another provider, or by the proof of a registration counts nothing at it and
+//! only knows it again.
+//!
+//! How many logins it may have in an hour is counted at it, too, once it has been trusted for as long.
+//! Until then they are counted with its account's: otherwise each login of a device without a token,
+//! which makes one that is trusted, would bring as many others.
 //!
 //! A token is 32 random bytes, kept as a keyed hash, good for one account, for 90 days from its
 //! last login, until all sessions, or all but one, are ended at once: by their owner, with a change or
@@ -52,11 +56,36 @@ const PER_ACCOUNT: i64 = 10;
 
 const DAY: Duration = Duration::from_hours(24);
 
+/// Over what logins are counted, and how long a device has been trusted whose own are counted apart.
+const LOGINS_WINDOW: Duration = Duration::from_hours(1);
+
 /// A device that may try one password or code, counted as wrong before it is compared.
 #[derive(Clone, Copy)]
 pub struct Trusted {
     token_hash: [u8; 32],
     user_id: UserId,
+}
+
+/// A device that is trusted, known again by a right login, its count and time begun anew.
+pub struct Known {
+    /// Its token, for the answer.
+    pub token: String,
+    token_hash: [u8; 32],
+    trusted_at: Timestamp,
+}
+
+impl Known {
+    /// Where its logins are counted; with those of its account where there is none.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn logins(&self, state: &State) -> Result<Option<Subject>, Error> {
+        if state.clock.now() < self.trusted_at + LOGINS_WINDOW {
+            return Ok(None);
+        }
+        let subject = Subject::on_device(&state.vault, &self.token_hash, "login")?;
+        Ok(Some(subject))
+    }
 }
 
 /// Nobody has the id of zeroes: an unknown account costs the same look-up.
@@ -187,7 +216,8 @@ pub async fn failed(state: &State, device: &Trusted) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
-/// Begins the device's count and time anew after a right password or code; whether it is trusted still.
+/// Begins the count and time of the device with this token anew after a right password or code; `None`
+/// where it is trusted no longer.
 ///
 /// # Errors
 /// When the database fails.
@@ -195,28 +225,34 @@ pub async fn renew(
     state: &State,
     connection: &mut AnyConnection,
     device: &Trusted,
-) -> Result<bool, Error> {
+    token: &Secret,
+) -> Result<Option<Known>, Error> {
     let now = state.clock.now();
     let renewed = sqlx::query(
         "UPDATE trusted_devices SET failures = 0, used_at = $3, expires_at = $4
-         WHERE token_hash = $1 AND user_id = $2",
+         WHERE token_hash = $1 AND user_id = $2
+         RETURNING trusted_at",
     )
     .bind(device.token_hash.as_slice())
     .bind(device.user_id)
     .bind(now)
     .bind(now + life(state))
-    .execute(&mut *connection)
+    .fetch_optional(&mut *connection)
     .await?;
-    let renewed = renewed.rows_affected() == 1;
-    if renewed {
-        let actor = Actor::User(device.user_id);
-        note(state, connection, device.user_id, actor, "used").await?;
-    }
-    Ok(renewed)
+    let Some(row) = renewed else {
+        return Ok(None);
+    };
+    let actor = Actor::User(device.user_id);
+    note(state, connection, device.user_id, actor, "used").await?;
+    Ok(Some(Known {
+        token: token.expose().to_owned(),
+        token_hash: device.token_hash,
+        trusted_at: row.try_get("trusted_at")?,
+    }))
 }
 
-/// The token of a device of `user_id` that is trusted, renewed, where they proved on it who they are by
-/// something that nobody can guess at; `None` where it is none of theirs.
+/// The device of `user_id` that `token` belongs to, renewed, where they proved on it who they are by
+/// something that nobody can guess at; `None` where it is none of theirs that is trusted.
 ///
 /// # Errors
 /// When the database fails.
@@ -225,7 +261,7 @@ pub async fn recognise(
     connection: &mut AnyConnection,
     token: Option<Secret>,
     user_id: UserId,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<Known>, Error> {
     let Some(token) = token else {
         return Ok(None);
     };
@@ -239,8 +275,7 @@ pub async fn recognise(
         token_hash,
         user_id,
     };
-    let renewed = renew(state, connection, &device).await?;
-    Ok(renewed.then(|| token.expose().to_owned()))
+    renew(state, connection, &device, &token).await
 }
 
 /// Records what became of a device's trust.
@@ -310,7 +345,7 @@ pub async fn trust(
     // Where there are as many as there may be, the one that was used longest ago becomes this one.
     let replaced = sqlx::query(
         "UPDATE trusted_devices
-         SET token_hash = $1, failures = 0, used_at = $3, expires_at = $4
+         SET token_hash = $1, failures = 0, trusted_at = $3, used_at = $3, expires_at = $4
          WHERE token_hash = (
              SELECT token_hash FROM trusted_devices WHERE user_id = $2
              ORDER BY used_at DESC, token_hash LIMIT 1 OFFSET $5)",
@@ -324,8 +359,9 @@ pub async fn trust(
     .await?;
     if replaced.rows_affected() == 0 {
         sqlx::query(
-            "INSERT INTO trusted_devices (token_hash, user_id, failures, used_at, expires_at)
-             VALUES ($1, $2, 0, $3, $4)",
+            "INSERT INTO trusted_devices
+                 (token_hash, user_id, failures, trusted_at, used_at, expires_at)
+             VALUES ($1, $2, 0, $3, $3, $4)",
         )
         .bind(token_hash.as_slice())
         .bind(user_id)

@@ -358,7 +358,7 @@ async fn prove(
             user_id
         }
     };
-    let device_token = devices::recognise(state, &mut tx, device.token, user_id).await?;
+    let known = devices::recognise(state, &mut tx, device.token, user_id).await?;
     let first = FirstFactor {
         user_id,
         method: kind.method(),
@@ -366,7 +366,7 @@ async fn prove(
         sent_to: Some(kind),
         caller,
         device_id: device.id,
-        device_token,
+        device: known,
         proved_at: None,
     };
     conclude(state, tx, first).await

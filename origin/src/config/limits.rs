@@ -37,10 +37,10 @@ pub struct Limits {
     /// Wrong passwords from one address in 15 minutes.
     pub login_failures_per_ip: u32,
     /// Logins of one user in an hour whose first factor was right: by the password as many as by codes
-    /// to a mail address, to a number, by other providers and by passkeys, and as many on each device
-    /// that is trusted. Each opens a session or begins a second step, and one on a device that is new
-    /// sends a message. A person logs in a few times a day; sixty leave room for those who try
-    /// something out.
+    /// to a mail address, to a number, by other providers and by passkeys, and as many on each of the
+    /// ten devices that are trusted, once it has been for an hour. Each opens a session or begins a
+    /// second step, and one on a device that is new sends a message. A person logs in a few times a day;
+    /// sixty leave room for those who try something out.
     pub logins_per_user_per_hour: u32,
     /// Refreshes of one session in a minute; a token that is sent again is one refresh.
     pub refresh_per_session_per_minute: u32,

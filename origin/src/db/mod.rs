@@ -146,6 +146,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "audit seals",
         include_str!("../../migrations/0130_audit_seals.sql"),
     ),
+    (
+        131,
+        "trusted since",
+        include_str!("../../migrations/0131_trusted_since.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

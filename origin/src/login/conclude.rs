@@ -19,10 +19,6 @@ use crate::metrics::Outcome;
 use crate::request::{Caller, Json};
 use crate::sessions::{self, NewSession, Tokens};
 use crate::tokens;
-use crate::vault::Secret;
-
-/// The word under which whole logins are counted at a device, whatever the factor.
-const LOGIN: &str = "login";
 
 /// A first factor that was proved and used up.
 pub struct FirstFactor<'a> {
@@ -38,9 +34,8 @@ pub struct FirstFactor<'a> {
     pub caller: &'a Caller,
     /// A name for the device.
     pub device_id: Option<String>,
-    /// The token by which the device is trusted already; without it, it is from the end of the
-    /// login on.
-    pub device_token: Option<String>,
+    /// The device, where it is trusted already; otherwise it is from the end of the login on.
+    pub device: Option<devices::Known>,
     /// When it was proved, where that was earlier than now.
     pub proved_at: Option<Timestamp>,
 }
@@ -98,7 +93,7 @@ pub async fn conclude(state: &State, tx: Tx, first: FirstFactor<'_>) -> Result<L
         Actor::Anonymous,
     );
     let failed = failed.about(user_id).by(first.method).from(caller);
-    let subject = counted_as(state, &first)?;
+    let subject = counted_at(state, &first)?;
     let limit = Limit::LoginsByUser;
     state.limiter.by_subject(caller, limit, &subject)?;
     let outcome = let_in(state, tx, first).await;
@@ -109,13 +104,14 @@ pub async fn conclude(state: &State, tx: Tx, first: FirstFactor<'_>) -> Result<L
 }
 
 /// Where a login is counted: with those by the same factor, so that whoever has learned the password
-/// uses up nothing of what its owner does by code, passkey or provider; or at the device that is trusted.
-fn counted_as(state: &State, first: &FirstFactor<'_>) -> Result<Subject, Error> {
-    let Some(token) = &first.device_token else {
-        return Ok(Subject::factor(&state.vault, first.user_id, first.method)?);
-    };
-    let device = Secret::new(token.clone()).digest();
-    Ok(Subject::on_device(&state.vault, device.as_bytes(), LOGIN)?)
+/// uses up nothing of what its owner does by code, passkey or provider; or at the device.
+fn counted_at(state: &State, first: &FirstFactor<'_>) -> Result<Subject, Error> {
+    if let Some(device) = &first.device
+        && let Some(subject) = device.logins(state)?
+    {
+        return Ok(subject);
+    }
+    Ok(Subject::factor(&state.vault, first.user_id, first.method)?)
 }
 
 async fn let_in(state: &State, mut tx: Tx, first: FirstFactor<'_>) -> Result<LoggedIn, Error> {
@@ -129,7 +125,7 @@ async fn let_in(state: &State, mut tx: Tx, first: FirstFactor<'_>) -> Result<Log
     };
     if is_two || !has_second {
         let device_id = first.device_id.clone();
-        let trusted = first.device_token.is_some();
+        let trusted = first.device.is_some();
         let mut session =
             NewSession::first_party(state, user_id, first.caller, first.device_id, first.amr);
         session.second_factor_at = is_two.then_some(now);
@@ -149,7 +145,7 @@ async fn let_in(state: &State, mut tx: Tx, first: FirstFactor<'_>) -> Result<Log
         }
         let opened = sessions::open(state, &mut tx, session).await?;
         let (mut tokens, mut events) = (opened.tokens, opened.events);
-        tokens.device_token = first.device_token;
+        tokens.device_token = first.device.map(|device| device.token);
         if !trusted && let Some((token, event)) = devices::trust(state, &mut tx, user_id).await? {
             tokens.device_token = Some(token);
             events.push(event);
@@ -198,7 +194,7 @@ async fn let_in(state: &State, mut tx: Tx, first: FirstFactor<'_>) -> Result<Log
         amr: first.amr.iter().map(|&word| word.to_owned()).collect(),
         sent_to: first.sent_to,
         device_id: first.device_id,
-        device_token: first.device_token,
+        device_token: first.device.map(|device| device.token),
     };
     let token = second::issue(state, &mut tx, user_id, &waiting).await?;
     // Who has the first factor and not the second stops here: their owner is to see it.

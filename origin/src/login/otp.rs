@@ -168,15 +168,15 @@ async fn prove(
             user_id
         }
     };
-    let device_token = match (&guess.device, device.token) {
-        (Some(trusted), Some(token)) if devices::renew(state, &mut tx, trusted).await? => {
-            // What its owner has proved on it says that the guesses were not theirs.
-            let subject = Subject::account(&state.vault, user_id)?;
-            guesses::lift(&mut tx, &subject, state.clock.now()).await?;
-            Some(token.expose().to_owned())
-        }
+    let known = match (&guess.device, &device.token) {
+        (Some(trusted), Some(token)) => devices::renew(state, &mut tx, trusted, token).await?,
         _ => None,
     };
+    if known.is_some() {
+        // What its owner has proved on it says that the guesses were not theirs.
+        let subject = Subject::account(&state.vault, user_id)?;
+        guesses::lift(&mut tx, &subject, state.clock.now()).await?;
+    }
     let first = FirstFactor {
         user_id,
         method: recipient.kind.method(),
@@ -184,7 +184,7 @@ async fn prove(
         sent_to: Some(recipient.kind),
         caller,
         device_id: device.id,
-        device_token,
+        device: known,
         proved_at: None,
     };
     let concluded = conclude(state, tx, first).await;

@@ -124,9 +124,9 @@ pub(super) async fn log_in(
         note_failure(state, caller, events::Kind::Login, user_id).await?;
         return Err(Error::CredentialsInvalid);
     };
-    let device_token = match (&door, given.device_token) {
-        (Door::Device(device), Some(token)) if devices::renew(state, &mut tx, device).await? => {
-            Some(token.expose().to_owned())
+    let device = match (&door, &given.device_token) {
+        (Door::Device(trusted), Some(token)) => {
+            devices::renew(state, &mut tx, trusted, token).await?
         }
         _ => None,
     };
@@ -147,7 +147,7 @@ pub(super) async fn log_in(
         sent_to: None,
         caller,
         device_id: given.device_id,
-        device_token,
+        device,
         proved_at: None,
     };
     conclude(state, tx, first).await

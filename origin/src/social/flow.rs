@@ -328,7 +328,7 @@ pub(super) async fn exchange(
             return Err(refusal);
         }
     };
-    let device_token = devices::recognise(state, &mut tx, device_token, user_id).await?;
+    let known = devices::recognise(state, &mut tx, device_token, user_id).await?;
     // Whoever is logged in there already may be let in without proving anything: where the provider
     // says when they last did, that is when they did here.
     let proved_at = person
@@ -341,7 +341,7 @@ pub(super) async fn exchange(
         sent_to: None,
         caller,
         device_id: kept.device_id,
-        device_token,
+        device: known,
         proved_at,
     };
     Ok((conclude(state, tx, first).await?, tag))

@@ -110,21 +110,13 @@ pub(super) async fn log_in(
         Ok(asserted) => asserted,
         Err(cause) => return refuse(state, caller, Some(user_id), cause).await,
     };
-    let trusted = match &device.token {
-        Some(token) => devices::enter(state, token, Some(user_id)).await?,
-        None => None,
-    };
     let mut tx = state.db.write().await?;
     if !consume(state, &mut tx, &asserted).await? {
         tx.rollback().await?;
         return refuse(state, caller, Some(user_id), "credentials_invalid").await;
     }
-    let device_token = match (&trusted, device.token) {
-        (Some(trusted), Some(token)) if devices::renew(state, &mut tx, trusted).await? => {
-            Some(token.expose().to_owned())
-        }
-        _ => None,
-    };
+    // Nothing of it can be guessed, so nothing is counted at the device either.
+    let known = devices::recognise(state, &mut tx, device.token, user_id).await?;
     let first = FirstFactor {
         user_id,
         method: METHOD,
@@ -132,7 +124,7 @@ pub(super) async fn log_in(
         sent_to: None,
         caller,
         device_id: device.id,
-        device_token,
+        device: known,
         proved_at: None,
     };
     conclude(state, tx, first).await
