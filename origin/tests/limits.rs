@@ -370,26 +370,114 @@ async fn whoever_has_learned_the_password_uses_up_no_login_by_a_code() {
 async fn a_login_too_many_leaves_its_code_as_good_as_it_was() {
     let origin = counting_with(|config| config.limits.logins_per_user_per_hour = 1).await;
     registered(&origin, ALICE).await;
-    origin.advance(3_500);
-    let sent = post(&origin, HERE, "/otp/send", json!({"email": ALICE})).await;
-    let body = json!({
-        "otp_token": sent.expect(200, "").text("otp_token"), "code": origin.code(ALICE),
-    });
-    refused(
-        post(&origin, HERE, "/otp/verify", body.clone()).await,
-        "100",
-    );
-    let mut reader = origin.state.db.read().await.unwrap();
-    let wrong: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM code_failures")
+    // The second time on the device that is trusted since the first, where a code is counted.
+    let mut device: Option<String> = None;
+    for _ in 0..2 {
+        let ask = |route: &str, mut body: Value| {
+            if let Some(token) = &device {
+                body["device_token"] = json!(token);
+            }
+            let route = route.to_owned();
+            let origin = &origin;
+            async move { post(origin, HERE, &route, body).await }
+        };
+        origin.advance(3_500);
+        let sent = ask("/otp/send", json!({"email": ALICE})).await;
+        let body = json!({
+            "otp_token": sent.expect(200, "").text("otp_token"), "code": origin.code(ALICE),
+        });
+        // More often than a code may be wrong, or a device fail in a row.
+        for _ in 0..6 {
+            refused(ask("/otp/verify", body.clone()).await, "100");
+        }
+        for sql in [
+            "SELECT COUNT(*) FROM code_failures",
+            "SELECT COUNT(*) FROM trusted_devices WHERE failures > 0",
+        ] {
+            let mut reader = origin.state.db.read().await.unwrap();
+            let counted: i64 = sqlx::query_scalar(sql)
+                .fetch_one(&mut *reader)
+                .await
+                .unwrap();
+            assert_eq!(counted, 0, "{sql}");
+        }
+        origin.advance(100);
+        let reply = ask("/otp/verify", body).await.expect(200, "");
+        device = Some(reply.text("device_token").to_owned());
+    }
+}
+
+#[tokio::test]
+async fn a_login_too_many_leaves_its_registration_as_good_as_it_was() {
+    for by_token in [true, false] {
+        let origin = counting_with(|config| {
+            config.limits.logins_per_user_per_hour = 1;
+            config.registration.require_proof = false;
+            config.otp.ttl_seconds = 600;
+        })
+        .await;
+        // There already, and not proved until somebody logs in with a code.
+        let body = json!({"email": ALICE, "password": PASSWORD});
+        let begun = post(&origin, HERE, "/register", body).await.expect(202, "");
+        let code = origin.code(ALICE);
+        log_in_by_code(&origin).await.expect(200, "");
+        origin.advance(500);
+        let body = if by_token {
+            let token = begun.headers["x-registration-token"].to_str().unwrap();
+            json!({"registration_token": token, "code": code})
+        } else {
+            json!({"email": ALICE, "code": code})
+        };
+        for _ in 0..6 {
+            let reply = post(&origin, HERE, "/register/verify", body.clone()).await;
+            refused(reply, "3100");
+        }
+        let mut reader = origin.state.db.read().await.unwrap();
+        let tries: i64 = sqlx::query_scalar(
+            "SELECT (SELECT COUNT(*) FROM code_failures)
+                    + (SELECT SUM(tries) + SUM(unbound_tries) FROM one_time_codes)",
+        )
         .fetch_one(&mut *reader)
         .await
         .unwrap();
-    assert_eq!(wrong, 0);
+        assert_eq!(tries, 0, "by its token: {by_token}");
+    }
+}
+
+#[tokio::test]
+async fn a_login_too_many_is_no_failure_of_its_device() {
+    let origin = counting_with(|config| config.limits.logins_per_user_per_hour = 1).await;
+    registered(&origin, ALICE).await;
+    let log_in = async |password: &str, device: Option<&str>| {
+        let mut body = json!({"identifier": ALICE, "password": password});
+        if let Some(token) = device {
+            body["device_token"] = json!(token);
+        }
+        post(&origin, HERE, "/login", body).await
+    };
+    let tokens = log_in(PASSWORD, None).await.expect(200, "");
+    let device = Some(tokens.text("device_token"));
+    // A wrong one stays counted.
+    let wrong = log_in("wrong password", device).await;
+    wrong.expect(401, "credentials_invalid");
+    for _ in 0..6 {
+        refused(log_in(PASSWORD, device).await, "3600");
+    }
+    let mut reader = origin.state.db.read().await.unwrap();
+    let failures: i64 =
+        sqlx::query_scalar("SELECT failures FROM trusted_devices ORDER BY failures DESC")
+            .fetch_one(&mut *reader)
+            .await
+            .unwrap();
+    assert_eq!(failures, 1);
     drop(reader);
-    origin.advance(100);
-    post(&origin, HERE, "/otp/verify", body)
-        .await
-        .expect(200, "");
+    origin.advance(3_600);
+    for _ in 0..5 {
+        let wrong = log_in("wrong password", None).await;
+        wrong.expect(401, "credentials_invalid");
+    }
+    log_in(PASSWORD, None).await.expect(423, "account_locked");
+    log_in(PASSWORD, device).await.expect(200, "");
 }
 
 #[tokio::test]

@@ -154,6 +154,7 @@ async fn a_factor_that_is_two_in_one_asks_for_no_second() {
             device_id: None,
             device: None,
             proved_at: None,
+            counted: None,
         };
         let tx = origin.state.db.write().await.unwrap();
         let outcome = conclude(&origin.state, tx, first).await.ok().unwrap();

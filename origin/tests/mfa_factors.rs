@@ -896,6 +896,7 @@ async fn a_session_of_two_factors_in_one_may_change_factors() {
         device_id: None,
         device: None,
         proved_at: None,
+        counted: None,
     };
     let tx = origin.state.db.write().await.unwrap();
     let Ok(LoggedIn::Tokens(tokens)) = conclude(&origin.state, tx, first).await else {

@@ -40,6 +40,7 @@ async fn first_steps(origin: &Origin, how_many: usize) -> Vec<String> {
             device_id: None,
             device: None,
             proved_at: None,
+            counted: None,
         };
         let tx = origin.state.db.write().await.unwrap();
         match conclude(&origin.state, tx, first).await.unwrap() {

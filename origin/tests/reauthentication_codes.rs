@@ -85,6 +85,7 @@ async fn open_for(origin: &Origin, user: &str, amr: &[&'static str], to: Option<
         device_id: None,
         device: None,
         proved_at: None,
+        counted: None,
     };
     let tx = origin.state.db.write().await.unwrap();
     let Ok(LoggedIn::Tokens(tokens)) = conclude(&origin.state, tx, first).await else {

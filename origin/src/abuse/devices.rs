@@ -216,6 +216,22 @@ pub async fn failed(state: &State, device: &Trusted) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
+/// Takes back the count of a right password or code that could not be used for another reason.
+///
+/// # Errors
+/// When the database fails.
+pub async fn take_back(connection: &mut AnyConnection, device: &Trusted) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE trusted_devices SET failures = failures - 1
+         WHERE token_hash = $1 AND user_id = $2 AND failures > 0",
+    )
+    .bind(device.token_hash.as_slice())
+    .bind(device.user_id)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Begins the count and time of the device with this token anew after a right password or code; `None`
 /// where it is trusted no longer.
 ///

@@ -26,7 +26,7 @@ use crate::login::codes::{self, CodeFor};
 use crate::login::links::{self, Proof};
 use crate::login::messages;
 use crate::login::strength::{self, Person};
-use crate::login::{FirstFactor, LoggedIn, conclude};
+use crate::login::{Counted, FirstFactor, LoggedIn, conclude};
 use crate::request::Caller;
 use crate::vault::{Digest, Purpose, Secret};
 
@@ -368,6 +368,10 @@ async fn prove(
         device_id: device.id,
         device: known,
         proved_at: None,
+        counted: match &proof {
+            Proof::Code(guess) => Some(Counted::Code(guess)),
+            Proof::Link(_) => None,
+        },
     };
     conclude(state, tx, first).await
 }

@@ -154,6 +154,8 @@ pub struct Guess {
     /// The device that it was counted at, where that is trusted.
     pub device: Option<devices::Trusted>,
     token_hash: Vec<u8>,
+    /// Whether the token was given with it, and so which of the code's tries it was.
+    is_bound: bool,
     counted: Vec<Counted>,
     guessed_at: Timestamp,
 }
@@ -554,6 +556,7 @@ async fn guess_by(
         recipient,
         device,
         token_hash: right.token_hash,
+        is_bound,
         counted,
         guessed_at: now,
     })
@@ -740,14 +743,33 @@ pub async fn consume(
         return Err(Error::CodeInvalid("used meanwhile"));
     }
     sends::answered(connection, &guess.recipient, guess.guessed_at).await?;
-    release(connection, guess).await
+    take_back(connection, guess).await
 }
 
-/// Takes the count of a right guess back that could not be used for another reason; the code stays.
+/// Takes a right guess back that could not be used for another reason: nobody has failed, and the code is
+/// as good as it was.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn release(connection: &mut AnyConnection, guess: &Guess) -> Result<(), Error> {
+    take_back(connection, guess).await?;
+    if let Some(device) = &guess.device {
+        devices::take_back(connection, device).await?;
+    }
+    sqlx::query(if guess.is_bound {
+        "UPDATE one_time_codes SET tries = tries - 1 WHERE token_hash = $1 AND tries > 0"
+    } else {
+        "UPDATE one_time_codes SET unbound_tries = unbound_tries - 1
+         WHERE token_hash = $1 AND unbound_tries > 0"
+    })
+    .bind(guess.token_hash.as_slice())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Takes back what a right guess counted at its account or address.
+async fn take_back(connection: &mut AnyConnection, guess: &Guess) -> Result<(), Error> {
     for counted in &guess.counted {
         guesses::take_back(connection, *counted).await?;
     }

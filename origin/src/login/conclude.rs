@@ -5,6 +5,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::codes::{self, Guess};
 use super::factors::{self, Method};
 use super::second::{self, Waiting};
 use crate::abuse::{Limit, Subject, anomaly, devices};
@@ -38,6 +39,17 @@ pub struct FirstFactor<'a> {
     pub device: Option<devices::Known>,
     /// When it was proved, where that was earlier than now.
     pub proved_at: Option<Timestamp>,
+    /// As what it was counted before it was looked at.
+    pub counted: Option<Counted<'a>>,
+}
+
+/// What counts as a failure until it was looked at, and is taken back where something else than the proof
+/// is in the way.
+pub enum Counted<'a> {
+    /// A password, at the device that is trusted.
+    Password(&'a devices::Trusted),
+    /// A code.
+    Code(&'a Guess),
 }
 
 /// What a login answers once its first factor is proved.
@@ -84,7 +96,7 @@ impl IntoResponse for LoggedIn {
 /// [`Error::MfaRequired`] where the only second factor would prove the same as the first; the
 /// first is then used up all the same. [`Error::RateLimited`] and [`Error::CredentialsInvalid`], the
 /// latter noted, when there were too many logins and when the account is not active; what was done
-/// in `tx` is then undone.
+/// in `tx` is then undone, and a proof that comes too often was no failure.
 pub async fn conclude(state: &State, tx: Tx, first: FirstFactor<'_>) -> Result<LoggedIn, Error> {
     let (user_id, caller) = (first.user_id, first.caller);
     let failed = Event::new(
@@ -95,7 +107,11 @@ pub async fn conclude(state: &State, tx: Tx, first: FirstFactor<'_>) -> Result<L
     let failed = failed.about(user_id).by(first.method).from(caller);
     let subject = counted_at(state, &first)?;
     let limit = Limit::LoginsByUser;
-    state.limiter.by_subject(caller, limit, &subject)?;
+    if let Err(refusal) = state.limiter.by_subject(caller, limit, &subject) {
+        tx.rollback().await?;
+        take_back(state, first.counted).await?;
+        return Err(refusal);
+    }
     let outcome = let_in(state, tx, first).await;
     if let Err(refusal @ Error::CredentialsInvalid) = &outcome {
         events::refused(state, &failed.because(refusal.code().0)).await?;
@@ -112,6 +128,19 @@ fn counted_at(state: &State, first: &FirstFactor<'_>) -> Result<Subject, Error> 
         return Ok(subject);
     }
     Ok(Subject::factor(&state.vault, first.user_id, first.method)?)
+}
+
+/// Lets a right proof that could not be used be none that failed.
+async fn take_back(state: &State, counted: Option<Counted<'_>>) -> Result<(), Error> {
+    let Some(counted) = counted else {
+        return Ok(());
+    };
+    let mut tx = state.db.write().await?;
+    match counted {
+        Counted::Password(device) => devices::take_back(&mut tx, device).await?,
+        Counted::Code(guess) => codes::release(&mut tx, guess).await?,
+    }
+    Ok(tx.commit().await?)
 }
 
 async fn let_in(state: &State, mut tx: Tx, first: FirstFactor<'_>) -> Result<LoggedIn, Error> {

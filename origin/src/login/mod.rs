@@ -27,7 +27,7 @@ pub mod strength;
 pub mod tuning;
 mod turns;
 
-pub use conclude::{FirstFactor, LoggedIn, conclude};
+pub use conclude::{Counted, FirstFactor, LoggedIn, conclude};
 pub(crate) use factors::reset_factors;
 pub use fresh::FreshlyAuthenticated;
 pub(crate) use fresh::{Asked, has_second};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::codes::{self, Bond, CodeFor, Key, On};
-use super::conclude::{FirstFactor, LoggedIn, conclude};
+use super::conclude::{Counted, FirstFactor, LoggedIn, conclude};
 use super::messages;
 use crate::abuse::{Subject, captcha, devices, guesses, sends};
 use crate::accounts::{self, Identifier, Kind, NewAccount};
@@ -186,13 +186,7 @@ async fn prove(
         device_id: device.id,
         device: known,
         proved_at: None,
+        counted: Some(Counted::Code(&guess)),
     };
-    let concluded = conclude(state, tx, first).await;
-    if let Err(Error::RateLimited(_)) = &concluded {
-        // The code is as good as it was, and this was no wrong one.
-        let mut tx = state.db.write().await?;
-        codes::release(&mut tx, &guess).await?;
-        tx.commit().await?;
-    }
-    concluded
+    conclude(state, tx, first).await
 }

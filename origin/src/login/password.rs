@@ -2,7 +2,7 @@
 
 use sqlx::{AnyConnection, Row as _};
 
-use super::conclude::{FirstFactor, LoggedIn, conclude};
+use super::conclude::{Counted, FirstFactor, LoggedIn, conclude};
 use super::note_held_up;
 use super::strength::{self, Person};
 use crate::abuse::lockout::{Entry, Guesser};
@@ -149,6 +149,10 @@ pub(super) async fn log_in(
         device_id: given.device_id,
         device,
         proved_at: None,
+        counted: match &door {
+            Door::Device(device) => Some(Counted::Password(device)),
+            Door::Account(_) => None,
+        },
     };
     conclude(state, tx, first).await
 }

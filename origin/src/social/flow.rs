@@ -343,6 +343,7 @@ pub(super) async fn exchange(
         device_id: kept.device_id,
         device: known,
         proved_at,
+        counted: None,
     };
     Ok((conclude(state, tx, first).await?, tag))
 }

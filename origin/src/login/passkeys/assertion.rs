@@ -126,6 +126,7 @@ pub(super) async fn log_in(
         device_id: device.id,
         device: known,
         proved_at: None,
+        counted: None,
     };
     conclude(state, tx, first).await
 }
