@@ -293,6 +293,28 @@ async fn a_lock_leaves_few_events_of_what_it_refuses_and_as_many_of_what_nobody_
 }
 
 #[tokio::test]
+async fn logins_too_many_leave_few_events() {
+    let origin = Origin::with(|config| config.limits.logins_per_user_per_hour = 1).await;
+    account(&origin).await;
+    let body = json!({"identifier": EMAIL, "password": PASSWORD});
+    let log_in = || origin.post("/login", body.clone());
+    log_in().await.expect(200, "");
+    let mut trail = trail(&origin).await;
+    for (wait, events) in [(0, 3), (899, 0), (1, 3)] {
+        origin.advance(wait);
+        for _ in 0..10 {
+            log_in().await.expect(429, "rate_limited");
+        }
+        let rows = trail.rows().await;
+        let refused = ("login", "failure", "rate_limited", true);
+        let told = |row: &(String, String, String, bool)| {
+            (row.0.as_str(), row.1.as_str(), row.2.as_str(), row.3) == refused
+        };
+        assert!(rows.len() == events && rows.iter().all(told), "{rows:?}");
+    }
+}
+
+#[tokio::test]
 async fn refusals_at_and_by_other_providers_leave_their_events() {
     let idp = Idp::start().await;
     let origin = Origin::with(|config| idp::add(config, "acme", &idp.issuer)).await;

@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::codes::{self, Guess};
 use super::factors::{self, Method};
+use super::note_held_up;
 use super::second::{self, Waiting};
 use crate::abuse::{Limit, Subject, anomaly, devices};
 use crate::accounts::{self, Kind};
@@ -94,8 +95,8 @@ impl IntoResponse for LoggedIn {
 ///
 /// # Errors
 /// [`Error::MfaRequired`] where the only second factor would prove the same as the first; the
-/// first is then used up all the same. [`Error::RateLimited`] and [`Error::CredentialsInvalid`], the
-/// latter noted, when there were too many logins and when the account is not active; what was done
+/// first is then used up all the same. [`Error::RateLimited`] and [`Error::CredentialsInvalid`], both
+/// noted, when there were too many logins and when the account is not active; what was done
 /// in `tx` is then undone, and a proof that comes too often was no failure.
 pub async fn conclude(state: &State, tx: Tx, first: FirstFactor<'_>) -> Result<LoggedIn, Error> {
     let (user_id, caller) = (first.user_id, first.caller);
@@ -110,7 +111,10 @@ pub async fn conclude(state: &State, tx: Tx, first: FirstFactor<'_>) -> Result<L
     if let Err(refusal) = state.limiter.by_subject(caller, limit, &subject) {
         tx.rollback().await?;
         take_back(state, first.counted).await?;
-        return Err(refusal);
+        let account = Subject::account(&state.vault, user_id)?;
+        let refused = Err(refusal);
+        note_held_up(state, &refused, &account, failed).await?;
+        return refused;
     }
     let outcome = let_in(state, tx, first).await;
     if let Err(refusal @ Error::CredentialsInvalid) = &outcome {

@@ -44,8 +44,8 @@ fn checked_code(code: &Secret) -> Result<(), Error> {
     }
 }
 
-/// Records a proof that was refused without being compared, by a lock or because it came too soon: the
-/// first few of `subject` in a while, since anybody can cause them without end. Nobody's are counted
+/// Records a proof that was refused whatever it was, by a lock or because it came too soon or too often:
+/// the first few of `subject` in a while, since they can be caused without end. Nobody's are counted
 /// alike.
 ///
 /// No transaction of the caller's may be open.
