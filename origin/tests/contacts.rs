@@ -610,6 +610,59 @@ async fn strangers_end_no_code_for_an_address_and_use_up_none() {
     assert_eq!(other.status, 202);
 }
 
+/// Asks for `codes` codes to `address`, and uses the tries of each up.
+async fn guess_wrong(origin: &Origin, person: &Person, address: &str, codes: u32) {
+    for _ in 0..codes {
+        let begun = begin(origin, person, address).await;
+        assert_eq!(begun.status, 202, "{:?}", begun.body);
+        let right = origin.message(address).and_then(|message| message.code);
+        let wrong = if right.as_deref() == Some("000000") {
+            "111111"
+        } else {
+            "000000"
+        };
+        for _ in 0..3 {
+            finish(origin, person, begun.text("contact_token"), wrong)
+                .await
+                .expect(400, "code_invalid");
+        }
+    }
+}
+
+#[tokio::test]
+async fn strangers_guesses_at_an_address_turn_no_codes_off_but_their_own() {
+    let origin = Origin::with(|config| config.otp.sends_per_hour = 10).await;
+    let alice = Person::new_user(&origin, ALICE).await;
+    let bob = Person::new_user(&origin, "bob@example.org").await;
+    let stranger = Person::new_user(&origin, "stranger@example.com").await;
+    let another = Person::new_user(&origin, "another@example.com").await;
+    // What came first decides the order, and the clock stands still.
+    origin.advance(1);
+    // Of an address that is free, and of one that is not.
+    guess_wrong(&origin, &stranger, SECOND, 2).await;
+    guess_wrong(&origin, &another, SECOND, 2).await;
+    guess_wrong(&origin, &stranger, &bob.email, 2).await;
+    guess_wrong(&origin, &another, &bob.email, 2).await;
+    added(&origin, &alice, SECOND).await;
+    let sent = origin.post("/otp/send", json!({"email": bob.email})).await;
+    let body = json!({
+        "otp_token": sent.expect(200, "").text("otp_token"), "code": origin.code(&bob.email),
+    });
+    origin.post("/otp/verify", body).await.expect(200, "");
+    // Whoever guessed has no more of their own, until those are a day old.
+    let third = "third@example.org";
+    for (seconds, status, code) in [(0, 400, "code_invalid"), (86_400, 200, "")] {
+        origin.advance(seconds);
+        let stranger = Person::log_in(&origin, &stranger.email).await;
+        let begun = begin(&origin, &stranger, third).await;
+        assert_eq!(begun.status, 202, "{:?}", begun.body);
+        let token = begun.text("contact_token");
+        finish(&origin, &stranger, token, &origin.code(third))
+            .await
+            .expect(status, code);
+    }
+}
+
 /// Whoever set an unproved account up may be a stranger.
 #[tokio::test]
 async fn nothing_is_added_beside_an_address_that_nobody_proved() {

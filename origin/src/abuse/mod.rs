@@ -108,6 +108,16 @@ impl Subject {
         vault.mac(Purpose::Abuse, &[b"unbound", blind]).map(Self)
     }
 
+    /// Codes to add addresses, guessed by the account that `account` is a keyed hash of: by whichever address,
+    /// so that its guesses hold up nobody who has or wants that.
+    ///
+    /// # Errors
+    /// When the vault has no key.
+    pub fn adding(vault: &Vault, account: u128) -> Result<Self, VaultError> {
+        let parts: [&[u8]; 2] = [b"contact", &account.to_be_bytes()];
+        vault.mac(Purpose::Abuse, &parts).map(Self)
+    }
+
     /// Where a request comes from, so that the tables do not say it.
     ///
     /// # Errors
@@ -158,6 +168,7 @@ mod tests {
             Subject::factor(&vault, id, "email").unwrap(),
             Subject::confirmation(&vault, id).unwrap(),
             Subject::unbound(&vault, &blind).unwrap(),
+            Subject::adding(&vault, u128::from_be_bytes([1; 16])).unwrap(),
             Subject::factor(&vault, other, "totp").unwrap(),
             Subject::on_device(&vault, &blind, "totp").unwrap(),
             Subject::on_device(&vault, &blind, "email").unwrap(),

@@ -820,13 +820,18 @@ pub async fn withdraw_all(connection: &mut AnyConnection) -> Result<(), Error> {
 }
 
 /// Whose guesses of codes sent to `recipient` are counted, and whose account that is. As a second
-/// factor they are counted apart: who knows a password must not turn codes off as a first one.
+/// factor they are counted apart: who knows a password must not turn codes off as a first one. Those to
+/// add an address count for the account that asks, and whose the address is does not matter; how often
+/// one address can be guessed at by all accounts together is bounded by the messages that it gets.
 async fn subject(
     state: &State,
     connection: &mut AnyConnection,
     purpose: CodeFor,
     recipient: &Blind,
 ) -> Result<(Subject, Option<(Kind, UserId)>), Error> {
+    if let CodeFor::Contact(account) = purpose {
+        return Ok((Subject::adding(&state.vault, account.0)?, None));
+    }
     let mut found = None;
     for kind in [Kind::Email, Kind::Phone] {
         // A blind index covers its kind, so at most one of the two finds anybody.
