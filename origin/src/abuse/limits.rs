@@ -53,7 +53,7 @@ pub enum Limit {
     RefreshByAddress,
     /// Requests with an access token, by user.
     ApiByUser,
-    /// Changes of one's own account, by user.
+    /// Changes of one's own account, by user: of the profile, of the password, and of all else.
     ChangesByUser,
     /// Requests with an access token, in the header or to be judged or revoked, by address.
     ApiByAddress,

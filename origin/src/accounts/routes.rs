@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::registration::{self, SentTo, Wanted};
 use super::status::By;
 use super::{Identifier, Profile, User, contacts, kyc, leaving, profile};
-use crate::abuse::{Limit, captcha};
+use crate::abuse::{Limit, Subject, captcha};
 use crate::app::State;
 use crate::browser::{self, InBrowser};
 use crate::config::CaptchaFor;
@@ -348,7 +348,10 @@ async fn update_profile(
     };
     let profile = profile.checked()?;
     let id = session.user_id;
-    state.limiter.by_user(&caller, Limit::ChangesByUser, id)?;
+    // Apart from changes that need a proof, for which a copied token is not enough.
+    let subject = Subject::factor(&state.vault, id, "profile")?;
+    let limit = Limit::ChangesByUser;
+    state.limiter.by_subject(&caller, limit, &subject)?;
     let mut tx = state.db.write().await?;
     let changed = super::set_profile(&state, &mut tx, id, &profile).await?;
     if !changed.is_empty() {

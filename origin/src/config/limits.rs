@@ -48,8 +48,9 @@ pub struct Limits {
     pub refresh_per_ip_per_minute: u32,
     /// Requests with an access token, by one user in a minute.
     pub api_per_user_per_minute: u32,
-    /// Changes that one user makes of their own account in an hour: of password, factors, addresses,
-    /// links, profile. Each leaves an event for as long as the trail is kept, and most send a message that
+    /// Changes that one user makes of their own account in an hour: of factors, addresses and links
+    /// together, and as many of the password and of the profile, so that no token that is good for the
+    /// one only uses up the other. Each leaves an event for as long as the trail is kept, and most send a message that
     /// nobody else's may have to wait for. Nobody makes a hundred by hand.
     pub changes_per_user_per_hour: u32,
     /// Requests with an access token, from one address in a minute; so are those that ask about a token

@@ -6,7 +6,7 @@ use super::conclude::{Counted, FirstFactor, LoggedIn, conclude};
 use super::note_held_up;
 use super::strength::{self, Person};
 use crate::abuse::lockout::{Entry, Guesser};
-use crate::abuse::{Subject, devices, guesses, lockout};
+use crate::abuse::{Limit, Subject, devices, guesses, lockout};
 use crate::accounts::{self, Identifier};
 use crate::app::State;
 use crate::db::Tx;
@@ -367,11 +367,18 @@ pub(super) async fn change(
     }
     let person = user.as_ref().map(Person::of).unwrap_or_default();
     strength::screen(state, new, person)?;
+    let subject = Subject::confirmation(&state.vault, user_id)?;
     let confirmed = confirm(state, caller, user_id, current).await;
+    // Apart from other changes, and only of whoever knows the password: a copied token must not keep
+    // its owner from changing that.
+    let confirmed = confirmed.and_then(|confirmed| {
+        let limit = Limit::ChangesByUser;
+        state.limiter.by_subject(caller, limit, &subject)?;
+        Ok(confirmed)
+    });
     if let Err(Error::CredentialsInvalid) = &confirmed {
         note_failure(state, caller, events::Kind::Password, Some(user_id)).await?;
     }
-    let subject = Subject::confirmation(&state.vault, user_id)?;
     let held_up = failure(caller, events::Kind::Password, Some(user_id));
     note_held_up(state, &confirmed, &subject, held_up).await?;
     let confirmed = confirmed?;

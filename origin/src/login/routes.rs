@@ -374,8 +374,6 @@ async fn change_password(
 ) -> Result<StatusCode, Error> {
     // Before the password is looked at: a copied token must be no place to guess at it either.
     Asked::second_where_there_is_one(&state, &authenticated).await?;
-    let (limit, user_id) = (Limit::ChangesByUser, authenticated.user_id);
-    state.limiter.by_user(&caller, limit, user_id)?;
     let attempt = state
         .limiter
         .attempt(&caller, Limit::LoginFailuresByAddress)
