@@ -330,6 +330,21 @@ async fn a_guess_counts_for_each_code_that_it_is_compared_with() {
 }
 
 #[tokio::test]
+async fn a_guess_with_too_few_counts_left_is_of_the_newest_codes() {
+    for (guessed, status) in [(0, 400), (1, 200), (2, 200)] {
+        let origin = Origin::with(|config| config.otp.failures_per_day = 2).await;
+        let mut codes = Vec::new();
+        for _ in 0..3 {
+            origin.advance(1);
+            codes.push(begun(&origin, PASSWORD).await["code"].clone());
+        }
+        let body = json!({"email": ALICE, "code": codes[guessed]});
+        let reply = origin.post("/register/verify", body).await;
+        assert_eq!(reply.status, status, "{:?}", reply.body);
+    }
+}
+
+#[tokio::test]
 async fn the_oldest_of_three_registrations_gives_way_to_a_fourth() {
     let origin = Origin::with(|config| config.otp.sends_per_hour = 10).await;
     let mut proofs = Vec::new();

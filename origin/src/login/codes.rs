@@ -6,6 +6,7 @@
 //! and answer the same.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -174,6 +175,7 @@ struct Candidate {
     token_hash: Vec<u8>,
     code_mac: Vec<u8>,
     sealed: Vec<u8>,
+    sent_at: Timestamp,
 }
 
 impl Candidate {
@@ -186,6 +188,7 @@ impl Candidate {
             token_hash: row.try_get("token_hash")?,
             code_mac: row.try_get("code_mac")?,
             sealed: row.try_get("payload")?,
+            sent_at: row.try_get("sent_at")?,
         })
     }
 }
@@ -481,12 +484,12 @@ async fn guess_by(
             "UPDATE one_time_codes SET unbound_tries = unbound_tries + 1
              WHERE purpose IN ($1, $2, $3) AND recipient = $4 AND unbound_tries < $5
                AND expires_at > $6
-             RETURNING purpose, recipient, token_hash, code_mac, payload"
+             RETURNING purpose, recipient, token_hash, code_mac, payload, sent_at"
         }
         _ => {
             "UPDATE one_time_codes SET tries = tries + 1
              WHERE purpose IN ($1, $2, $3) AND token_hash = $4 AND tries < $5 AND expires_at > $6
-             RETURNING purpose, recipient, token_hash, code_mac, payload"
+             RETURNING purpose, recipient, token_hash, code_mac, payload, sent_at"
         }
     })
     .bind(&*places[0])
@@ -499,6 +502,8 @@ async fn guess_by(
     .await?;
     let mut candidates: Vec<Candidate> =
         rows.iter().map(Candidate::read).collect::<Result<_, _>>()?;
+    // The newest first, whose message is the one that somebody reads.
+    candidates.sort_by_key(|candidate| Reverse(candidate.sent_at));
     let Some(recipient) = candidates.first().map(|candidate| candidate.recipient) else {
         let refusal = why_not(&mut tx, purpose, column, found_by, now).await?;
         tx.rollback().await?;
@@ -563,7 +568,7 @@ async fn guess_by(
 }
 
 /// Counts a guess that was counted once as often as it has candidates: by the address alone it is one of
-/// each code that waits. Those that no count is left for are not compared.
+/// each code that waits. The last, for which no count is left, are not compared.
 async fn count_each(
     state: &State,
     connection: &mut AnyConnection,
