@@ -122,6 +122,19 @@ async fn behind_whatever_was_altered_another_trail_begins() {
             5,
             "event 5 is missing",
         ),
+        // The smallest of all numbers is none, the one behind it is.
+        (
+            "UPDATE audit_events SET sequence = -9223372036854775808 WHERE sequence = 5",
+            4,
+            5,
+            "event 5 is missing",
+        ),
+        (
+            "UPDATE audit_events SET sequence = -9223372036854775807 WHERE sequence = 5",
+            5,
+            5,
+            "event 5 is missing",
+        ),
     ] {
         let (mut origin, user) = with_events().await;
         execute(&origin.state, sql).await;

@@ -196,10 +196,12 @@ macro_rules! chained {
 }
 
 /// Nothing whose number is none. SQLite keeps what it is given, whatever the column's type; such a row
-/// is in no order, and the number that it should have is missing.
+/// is in no order, and the number that it should have is missing. Nor is the smallest of all a number:
+/// what reads on behind a number never comes to it. The sign keeps this from being what is looked up in
+/// the index.
 macro_rules! numbered {
     () => {
-        "CAST(sequence AS BIGINT) = sequence"
+        "CAST(sequence AS BIGINT) = sequence AND +sequence >= -9223372036854775807"
     };
 }
 
