@@ -275,7 +275,7 @@ async fn retention_takes_from_the_beginning_and_the_rest_holds() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_read_hides_no_other_and_stops_no_upkeep() {
+async fn an_event_that_cannot_be_read_hides_no_other_and_outlives_none() {
     for change in [
         "id = 'x'",
         "occurred_at = 'x'",
@@ -289,6 +289,8 @@ async fn an_event_that_cannot_be_read_hides_no_other_and_stops_no_upkeep() {
         "hash = X'00'",
         "sequence = 'x'",
         "sequence = 1.5",
+        "sequence = -9223372036854775808",
+        "sequence = 'x', occurred_at = 'x'",
     ] {
         let (origin, user) = with_events(3).await;
         let token = keep::open(&origin.state, user).await.access_token;
@@ -325,6 +327,17 @@ async fn an_event_that_cannot_be_read_hides_no_other_and_stops_no_upkeep() {
         revocation::clean(&origin.state).await.unwrap();
         origin.advance(401 * 86_400);
         revocation::clean(&origin.state).await.unwrap();
+        // Nothing is left but what the upkeep itself may have written.
+        let mut reader = origin.state.db.read().await.unwrap();
+        let left: Vec<(String, String)> = sqlx::query_as(
+            "SELECT CAST(sequence AS TEXT), CAST(occurred_at AS TEXT) FROM audit_events
+             WHERE typeof(occurred_at) <> 'integer' OR occurred_at < $1",
+        )
+        .bind(origin.clock.now())
+        .fetch_all(&mut *reader)
+        .await
+        .unwrap();
+        assert_eq!(left, [], "{change}");
     }
 }
 

@@ -205,6 +205,13 @@ macro_rules! numbered {
     };
 }
 
+/// The largest time that there is. What is no number is larger than all that are.
+macro_rules! latest {
+    () => {
+        "9223372036854775807"
+    };
+}
+
 /// Events behind the number `after`, in order.
 pub(super) async fn after(
     connection: &mut AnyConnection,
@@ -495,7 +502,8 @@ impl<'r> Columns<'r> {
 }
 
 /// Removes events before `instant`, and lets the chain begin behind the last of them; what was sealed
-/// goes as a whole.
+/// goes as a whole, and what has no number when its time is over. A time that is none is over: nobody
+/// knows when it will be.
 pub(super) async fn remove_until(
     vault: &Vault,
     connection: &mut AnyConnection,
@@ -504,12 +512,24 @@ pub(super) async fn remove_until(
     let head = lock(connection).await?;
     let sealed = seals::remove_until(connection, instant).await?;
     let sealed = sealed.unwrap_or(i64::MIN);
+    sqlx::query(concat!(
+        "DELETE FROM audit_events WHERE (occurred_at < $1 OR occurred_at > ",
+        latest!(),
+        ") AND NOT (",
+        numbered!(),
+        ")"
+    ))
+    .bind(instant)
+    .execute(&mut *connection)
+    .await?;
     // By number: instants need not be in order where a clock was set back.
     let last: Option<i64> = sqlx::query_scalar(concat!(
         "SELECT sequence FROM audit_events
          WHERE sequence > $3
            AND sequence < (SELECT COALESCE(MIN(sequence), $2) FROM audit_events
-                           WHERE occurred_at >= $1 AND sequence > $3 AND ",
+                           WHERE sequence > $3 AND occurred_at >= $1 AND +occurred_at <= ",
+        latest!(),
+        " AND ",
         numbered!(),
         ") AND ",
         numbered!(),
