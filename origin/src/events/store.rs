@@ -376,14 +376,15 @@ async fn one_by_one(connection: &mut AnyConnection, numbers: Vec<i64>) -> Result
         .fetch_optional(&mut *connection)
         .await;
         if is_undecodable(&found) {
-            let unreadable = Some(hash_bytes(connection, number).await?);
-            rows.push(Row {
+            let unreadable = hash_bytes(connection, number).await?;
+            // Retention may have taken it away meanwhile.
+            rows.extend(unreadable.map(|hash| Row {
                 sequence: number,
                 link: Link::unreadable(),
                 details,
                 hash: String::new(),
-                unreadable,
-            });
+                unreadable: Some(hash),
+            }));
         } else if let Some(row) = found? {
             rows.push(read_chained(&row, number, details));
         }
@@ -407,7 +408,7 @@ const CHAINED: [&str; 11] = [
 ];
 
 /// SHA-256 of the bytes of a row that cannot be fetched otherwise; for SQLite, which alone has such rows.
-async fn hash_bytes(connection: &mut AnyConnection, number: i64) -> Result<String, Error> {
+async fn hash_bytes(connection: &mut AnyConnection, number: i64) -> Result<Option<String>, Error> {
     let row = sqlx::query(
         "SELECT CAST(id AS BLOB) AS id, CAST(occurred_at AS BLOB) AS occurred_at,
                 CAST(kind AS BLOB) AS kind, CAST(outcome AS BLOB) AS outcome,
@@ -418,9 +419,9 @@ async fn hash_bytes(connection: &mut AnyConnection, number: i64) -> Result<Strin
          FROM audit_events WHERE sequence = $1",
     )
     .bind(number)
-    .fetch_one(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(hash_values(&row))
+    Ok(row.as_ref().map(hash_values))
 }
 
 /// SHA-256 of what stands in a row, of whatever type it is.
