@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure is the test's failure")]
 
 mod keep;
+mod sent;
 mod support;
 
 use axum::http::Method;
@@ -11,6 +12,7 @@ use edgekeep_origin::events::{self, Actor, Change, Event, Kind, Outcome};
 use edgekeep_origin::ids::{SessionId, UserId};
 use edgekeep_origin::request::Caller;
 use edgekeep_origin::revocation;
+use sent::logged;
 use serde_json::json;
 use sqlx::AssertSqlSafe;
 use support::{Origin, all};
@@ -342,6 +344,19 @@ async fn an_event_that_cannot_be_read_hides_no_other_and_outlives_none() {
 }
 
 #[tokio::test]
+async fn what_does_not_open_is_told_to_the_log_once_an_answer() {
+    logged::start_at(tracing::Level::ERROR);
+    let (origin, user) = with_events(3).await;
+    let token = keep::open(&origin.state, user).await.access_token;
+    let sql = "UPDATE audit_events SET details = X'00' WHERE sequence >= 2";
+    execute(&origin.state, sql).await;
+    let path = format!("/api/v1/auth/security-events/{user}");
+    let reply = origin.call(Method::GET, &path, Some(&token), None).await;
+    reply.expect(200, "");
+    logged::holds("does not open why=sealed value does not open unopened=2");
+}
+
+#[tokio::test]
 async fn events_that_come_together_are_chained_one_after_another() {
     let (origin, user) = with_events(0).await;
     let state = &origin.state;
@@ -496,6 +511,32 @@ async fn people_read_their_own_events_and_administrators_all() {
     get(&admin_token, "/api/v1/admin/audit".to_owned())
         .await
         .expect(403, "insufficient_role");
+}
+
+#[tokio::test]
+async fn where_somebody_acted_from_who_cannot_be_read_is_not_shown() {
+    let (origin, person) = with_events(0).await;
+    let token = keep::open(&origin.state, person).await.access_token;
+    let caller = Caller {
+        address: Some([198, 51, 100, 7].into()),
+        user_agent: Some("agent".to_owned()),
+        ..Caller::default()
+    };
+    let administrator = keep::user(&origin.state).await;
+    let change = Event::new(Kind::Roles, Outcome::Success, Actor::User(administrator));
+    record(&origin.state, &change.about(person).from(&caller)).await;
+    for actor in ["X'00'", "CAST(X'FF' AS TEXT)", "'somebody'"] {
+        let sql = format!("UPDATE audit_events SET actor = {actor}");
+        execute(&origin.state, &sql).await;
+        let path = format!("/api/v1/auth/security-events/{person}");
+        let reply = origin.call(Method::GET, &path, Some(&token), None).await;
+        let reply = reply.expect(200, "");
+        let event = &reply.body["events"][0];
+        assert_eq!(event["sequence"], 1, "{event}");
+        for hidden in ["ip_address", "user_agent"] {
+            assert_eq!(event.get(hidden), None, "{actor}");
+        }
+    }
 }
 
 #[tokio::test]

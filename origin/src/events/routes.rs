@@ -24,7 +24,7 @@ use crate::page::PageSize;
 use crate::request::Json;
 use crate::tokens::Authenticated;
 use crate::tokens::keyring::rfc3339;
-use crate::vault::Purpose;
+use crate::vault::{Purpose, VaultError};
 
 /// The routes under `/api/v1/auth`.
 pub fn auth() -> OpenApiRouter<State> {
@@ -237,8 +237,7 @@ pub(crate) async fn of_account(
         ..Search::default()
     };
     let rows = store::search(connection, &search, MOST_OF_ACCOUNT).await?;
-    let events = rows.into_iter().map(|row| show(state, row, Some(user_id)));
-    Ok(events.collect())
+    Ok(show_all(state, rows, Some(user_id)))
 }
 
 async fn page(
@@ -250,26 +249,50 @@ async fn page(
     let mut connection = state.db.read().await?;
     let mut rows = store::search(&mut connection, search, size.rows()).await?;
     let next = size.cut(&mut rows, |row| row.sequence);
-    let events = rows.into_iter().map(|row| show(state, row, reader));
     Ok(AuditEvents {
-        events: events.collect(),
+        events: show_all(state, rows, reader),
         next,
     })
 }
 
-/// An event as `reader` sees it: whose account it is, or nobody in particular for administrators.
+/// Events as `reader` sees them: whose account it is, or nobody in particular for administrators.
+fn show_all(state: &State, rows: Vec<Row>, reader: Option<UserId>) -> Vec<AuditEvent> {
+    let mut unopened = 0_usize;
+    let mut why = None;
+    let events = rows.into_iter().map(|row| {
+        let details = match &row.details {
+            None => Some(Details::default()),
+            Some(sealed) => open(state, &row.link.id, sealed).unwrap_or_else(|error| {
+                unopened += 1;
+                why.get_or_insert(error);
+                None
+            }),
+        };
+        show(row, details, reader)
+    });
+    let events = events.collect();
+    if let Some(why) = why {
+        tracing::error!(%why, unopened, "what is sealed beside events does not open");
+    }
+    events
+}
+
+/// An event as `reader` sees it, with what was sealed beside it where that can be read.
 ///
-/// From where somebody else acted, an administrator say, is that person's data and not the reader's.
-/// What somebody altered so that it cannot be read keeps nobody from reading the rest.
-fn show(state: &State, row: Row, reader: Option<UserId>) -> AuditEvent {
+/// From where somebody else acted, an administrator say, is that person's data and not the reader's; so
+/// is what was done by nobody knows whom. What somebody altered so that it cannot be read keeps nobody
+/// from reading the rest.
+fn show(row: Row, details: Option<Details>, reader: Option<UserId>) -> AuditEvent {
     let link = row.link;
     let is_of_another = reader.is_some_and(|reader| {
-        link.actor.starts_with("user ") && link.actor != Actor::User(reader).to_string()
+        let shown = [
+            Actor::User(reader),
+            Actor::Operator,
+            Actor::System,
+            Actor::Anonymous,
+        ];
+        !shown.iter().any(|actor| actor.to_string() == link.actor)
     });
-    let details = match row.details {
-        None => Some(Details::default()),
-        Some(sealed) => open(state, &link.id, &sealed),
-    };
     let unreadable = row.unreadable.is_some() || details.is_none();
     let details = details.unwrap_or_default();
     let is_timeless = row.unreadable.is_some() && link.occurred_at.micros() == 0;
@@ -296,8 +319,8 @@ fn show(state: &State, row: Row, reader: Option<UserId>) -> AuditEvent {
     }
 }
 
-/// What is sealed beside the event `id`, if that is what the server sealed.
-fn open(state: &State, id: &[u8], sealed: &[u8]) -> Option<Details> {
-    let json = state.vault.open(Purpose::Audit, id, sealed).ok()?;
-    serde_json::from_slice(&json).ok()
+/// What is sealed beside the event `id`; nothing where it is not what the server seals.
+fn open(state: &State, id: &[u8], sealed: &[u8]) -> Result<Option<Details>, VaultError> {
+    let json = state.vault.open(Purpose::Audit, id, sealed)?;
+    Ok(serde_json::from_slice(&json).ok())
 }

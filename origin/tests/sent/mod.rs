@@ -25,9 +25,14 @@ pub(crate) mod logged {
 
     /// Collects from now on what every test of this process logs.
     pub(crate) fn start() {
+        start_at(tracing::Level::TRACE);
+    }
+
+    /// [`start`], of what is as grave as this.
+    pub(crate) fn start_at(level: tracing::Level) {
         START.call_once(|| {
             tracing_subscriber::fmt()
-                .with_max_level(tracing::Level::TRACE)
+                .with_max_level(level)
                 .with_writer(|| Writer)
                 .with_ansi(false)
                 .init();
