@@ -120,8 +120,8 @@ impl From<sqlx::Error> for BeginError {
 /// found and that `by` began it; servers that run go on with the new one. `noted` is an end through
 /// which the trail has to go, as for [`chain::verify`].
 ///
-/// The trail is judged and read beside whoever writes; only what was appended meanwhile is read while
-/// nobody else may.
+/// The trail is judged and read beside whoever writes. While nobody else may, what was appended meanwhile
+/// is read, and the numbers of what was read before are counted: whether any went.
 ///
 /// # Errors
 /// [`BeginError`]; nothing was changed.

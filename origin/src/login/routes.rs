@@ -62,7 +62,7 @@ struct Login {
         (status = 401, description = "`credentials_invalid`"),
         (status = 403, description = "`captcha_required`"),
         (status = 423, description = "`account_locked`; `Retry-After` says for how long"),
-        (status = 429, description = "`rate_limited`: too many failures of the address or the account, or too soon after one"),
+        (status = 429, description = "`rate_limited`: too many failures of the address or the account, too soon after one, or too many logins of the account"),
     ),
 )]
 /// `POST /login`: tokens, or a token for the second step, or `credentials_invalid` whatever was wrong, or `account_locked`.

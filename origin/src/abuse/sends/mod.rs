@@ -35,8 +35,9 @@ pub use status::{BreakerState, BreakerStatus, Status, status};
 /// these, codes of addresses that are added, for which an account of one's own is enough, and links to
 /// a new password, which have a limit of their own, are counted each by itself: what a stranger uses
 /// up of one of them must not keep the owner from the others. So a recipient may get the limit of each
-/// in an hour; a number besides waits longer after each of any ([`pace`]). Codes that need the
-/// owner's own password or session are counted by themselves for the same reason.
+/// in an hour, and of codes to add it four times that, for which several accounts may ask; a number
+/// besides waits longer after each of any ([`pace`]). Codes that need the owner's own password or session
+/// are counted by themselves for the same reason.
 const ASKED: [&str; 2] = ["register", "login"];
 
 /// The word of codes to log in on a device that is trusted. Nobody else can cause them, so nothing

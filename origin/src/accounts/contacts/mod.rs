@@ -50,6 +50,10 @@ const REQUESTS: &str = "contact-account";
 
 /// As how many accounts may ask for one address in an hour as often as each may. Strangers' requests take
 /// none of the owner's until there are so many of them, and one address gets no more messages than this.
+///
+/// Of a number that SMS go to that is so for what is counted here only. Its pace ([`sends::pace`]) is one
+/// for all that anybody has sent to it, since each costs money: one stranger can make its owner wait, as
+/// for codes to log in.
 const ACCOUNTS_AT_AN_ADDRESS: u32 = 4;
 
 /// How long a change can be taken back: as long as somebody may be away for a weekend.
