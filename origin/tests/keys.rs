@@ -382,6 +382,36 @@ async fn a_revocation_does_not_wait_for_the_key_of_rsa_that_is_made_after_it() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_a_key_that_a_revocation_makes_first() {
+    let origin = Origin::new().await;
+    let active = only(&origin.state, KeyState::Active).kid;
+    let (keyring, db) = (&origin.state.keyring, &origin.state.db);
+    // Another process takes the standby while the revocation waits for its turn to write.
+    let mut writing = db.write().await.unwrap();
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        sqlx::query("DELETE FROM signing_keys WHERE state = 'pending'")
+            .execute(&mut *writing)
+            .await
+            .unwrap();
+        writing.commit().await.unwrap();
+        // Who comes next finds nothing done yet.
+        let mut next = db.write().await.unwrap();
+        let signing: String =
+            sqlx::query_scalar("SELECT kid FROM signing_keys WHERE state = 'active'")
+                .fetch_one(&mut *next)
+                .await
+                .unwrap();
+        next.rollback().await.unwrap();
+        signing
+    };
+    let (revoked, signing) = tokio::join!(keyring.revoke(&active, Actor::Operator), meanwhile);
+    revoked.unwrap();
+    assert_eq!(signing, active);
+    assert_ne!(only(&origin.state, KeyState::Active).kid, active);
+}
+
+#[tokio::test]
 async fn what_is_missing_since_a_process_was_killed_is_made_once() {
     for lost in [KeyState::Pending, KeyState::Active] {
         let origin = Origin::new().await;

@@ -432,12 +432,19 @@ impl Keyring {
         let rows = store::keys(&mut reader).await?;
         drop(reader);
         let is_active = |row: &KeyRow| row.kid == kid && row.state == KeyState::Active.name();
-        let is_last = rows.iter().any(is_active) && !has(&rows, KeyState::Pending);
-        let mut drawn = self.draw(usize::from(is_last)).await?;
-        let now = self.clock.now();
-        let mut tx = self.db.write().await?;
-        store::raise(&mut tx, "keyring").await?;
-        let rows = store::keys(&mut tx).await?;
+        let is_last = |rows: &[KeyRow]| rows.iter().any(is_active) && !has(rows, KeyState::Pending);
+        let mut drawn = self.draw(usize::from(is_last(&rows))).await?;
+        let (mut tx, rows, now) = loop {
+            let mut tx = self.db.write().await?;
+            store::raise(&mut tx, "keyring").await?;
+            let rows = store::keys(&mut tx).await?;
+            if !is_last(&rows) || !drawn.is_empty() {
+                break (tx, rows, self.clock.now());
+            }
+            // Another process has taken the standby meanwhile; nobody is to wait for its successor.
+            tx.rollback().await?;
+            drawn = self.draw(1).await?;
+        };
         let Some(row) = rows.iter().find(|row| row.kid == kid) else {
             tx.rollback().await?;
             return Err(RotateError::Unknown(kid.to_owned()));
