@@ -12,3 +12,4 @@ mod properties;
 mod reading;
 mod requirement;
 mod support;
+mod values;

@@ -1,0 +1,108 @@
+//! What rules, and services that ask for the same, may name.
+
+use edgekeep_shared::policy::{OwnerClaim, Policy, is_issuer, is_name, is_scope_token};
+
+#[test]
+fn a_name_is_text_without_control_characters() {
+    let longest = "a".repeat(256);
+    for (text, is_one) in [
+        ("admin", true),
+        ("größe, mit Komma", true),
+        (longest.as_str(), true),
+        ("", false),
+        ("a\u{7f}", false),
+        ("a\nb", false),
+        (&"a".repeat(257), false),
+    ] {
+        assert_eq!(is_name(text), is_one, "{text:?}");
+    }
+}
+
+#[test]
+fn a_scope_is_visible_ascii_that_can_be_quoted() {
+    let longest = "a".repeat(256);
+    for (text, is_one) in [
+        ("report:read", true),
+        ("https://a.example/scope#x", true),
+        (longest.as_str(), true),
+        ("", false),
+        ("a b", false),
+        ("a\"", false),
+        ("a\\", false),
+        ("ä", false),
+        (&"a".repeat(257), false),
+    ] {
+        assert_eq!(is_scope_token(text), is_one, "{text:?}");
+    }
+}
+
+#[test]
+fn an_issuer_is_a_url_without_query_and_fragment() {
+    let long = |length: usize| format!("https://{}", "a".repeat(length - 8));
+    let (longest, longer) = (long(256), long(257));
+    for (text, is_one) in [
+        ("https://a.example", true),
+        ("http://127.0.0.1:8080/a", true),
+        (longest.as_str(), true),
+        (longer.as_str(), false),
+        ("https://", false),
+        ("https:///a", false),
+        ("https://a@b", false),
+        ("https://a?b", false),
+        ("https://a#b", false),
+        ("https://a\\b", false),
+        ("https://a b", false),
+        ("ftp://a", false),
+        ("a.example", false),
+    ] {
+        assert_eq!(is_issuer(text), is_one, "{text:?}");
+    }
+}
+
+#[test]
+fn an_owner_is_named_by_its_claim() {
+    assert_eq!(OwnerClaim::Subject.name(), "sub");
+    assert_eq!(OwnerClaim::Customer.name(), "customer_id");
+}
+
+#[test]
+fn an_origin_is_written_as_browsers_send_it() {
+    for (origin, is_one) in [
+        ("https://app.example", true),
+        ("http://localhost:3000", true),
+        ("https://a_b-c.example:8443", true),
+        ("chrome-extension://abcdef", true),
+        ("web+app.x://a", true),
+        ("http://[::1]:8080", true),
+        ("http://[::ffff:127.0.0.1]", true),
+        ("https://app.example:443", false),
+        ("http://app.example:80", false),
+        ("http://app.example:443", true),
+        ("https://app.example:80", true),
+        ("https://app.example:", false),
+        ("https://app.example:08443", false),
+        ("https://app.example:65536", false),
+        ("https://app.example/", false),
+        ("https://App.example", false),
+        ("https://ä.example", false),
+        ("https://a b", false),
+        ("https://", false),
+        ("https://:8443", false),
+        ("https://[]", false),
+        ("https://[::G]", false),
+        ("https://[::1", false),
+        ("https:app.example", false),
+        ("HTTPS://app.example", false),
+        ("htTps://app.example", false),
+        ("1https://app.example", false),
+        ("+https://app.example", false),
+        ("ht_tps://app.example", false),
+        ("://app.example", false),
+        ("null", false),
+    ] {
+        let text = format!(
+            "version = 1\n[[route]]\nmatch = \"/**\"\ncors = {{ origins = [\"{origin}\"] }}\n"
+        );
+        assert_eq!(Policy::parse(&text).is_ok(), is_one, "{origin}");
+    }
+}
