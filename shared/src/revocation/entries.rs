@@ -383,22 +383,44 @@ mod tests {
         }
     }
 
-    #[test]
-    fn gives_memory_back_when_most_of_it_is_not_needed() {
-        let bytes = |number: u32| {
+    /// Edits of tokens by number, in order.
+    fn tokens(numbers: Range<u32>, are_there: bool) -> Edits<'static> {
+        Edits::new(numbers.map(|number| {
             let mut hash = [0; HASH_BYTES];
             hash[..4].copy_from_slice(&number.to_be_bytes());
             let kind = Kind::Token;
-            HashedEntry { kind, hash }
-        };
+            (HashedEntry { kind, hash }, are_there.then_some(UnixTime(0)))
+        }))
+    }
+
+    #[test]
+    fn gives_memory_back_when_most_of_it_is_not_needed() {
+        // Twice what 22 entries and their room need, and what may be spare.
+        const ALL: u32 = 5_506;
         let mut entries = Entries::default();
-        let all = Edits::new((0..50_000).map(|n| (bytes(n), Some(UnixTime(0)))));
-        entries.edit(&all);
-        assert!(entries.memory() >= 600_000);
-        let most = Edits::new((0..49_000).map(|n| (bytes(n), None)));
-        entries.edit(&most);
-        assert!(entries.memory() < 20_000, "{}", entries.memory());
-        assert_eq!(entries.len(), 1_000);
+        entries.edit(&tokens(0..ALL, true));
+        assert_eq!(entries.memory(), 66_072);
+        entries.edit(&tokens(0..ALL - 22, false));
+        assert_eq!((entries.len(), entries.memory()), (22, 66_072));
+        entries.edit(&tokens(ALL - 22..ALL - 21, false));
+        assert_eq!((entries.len(), entries.memory()), (21, 255));
+    }
+
+    #[test]
+    fn takes_little_more_memory_than_it_needs_and_seldom_more() {
+        let mut entries = Entries::default();
+        entries.edit(&tokens(0..50_000, true));
+        let (mut memory, mut moves) = (entries.memory(), 0);
+        for step in 0..200 {
+            let first = 50_000 + 100 * step;
+            entries.edit(&tokens(first..first + 100, true));
+            let needed = entries.len() * HASH_BYTES;
+            assert!(entries.memory() <= needed + needed / ROOM, "{step}");
+            moves += u32::from(entries.memory() != memory);
+            memory = entries.memory();
+        }
+        // A 64th of it is room for 781 to 1,090 more.
+        assert!((18..=26).contains(&moves), "{moves}");
     }
 
     #[test]
