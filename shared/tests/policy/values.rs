@@ -1,6 +1,8 @@
 //! What rules, and services that ask for the same, may name.
 
-use edgekeep_shared::policy::{OwnerClaim, Policy, is_issuer, is_name, is_scope_token};
+use edgekeep_shared::policy::{
+    MAX_AUTHENTICATION_AGE_SECONDS, OwnerClaim, Policy, is_issuer, is_name, is_scope_token,
+};
 
 #[test]
 fn a_name_is_text_without_control_characters() {
@@ -105,4 +107,31 @@ fn an_origin_is_written_as_browsers_send_it() {
         );
         assert_eq!(Policy::parse(&text).is_ok(), is_one, "{origin}");
     }
+}
+
+/// The rule of a policy with these lines.
+fn rule(lines: &str) -> Result<Policy, String> {
+    let text = format!("version = 1\n[[route]]\nmatch = \"/users/{{id}}\"\n{lines}\n");
+    Policy::parse(&text).map_err(|mistake| mistake.to_string())
+}
+
+#[test]
+fn the_usual_place_of_a_token_can_be_said() {
+    let (said, unsaid) = (rule("token_from = \"header\"").unwrap(), rule("").unwrap());
+    assert_eq!(said.rules()[0].access(), unsaid.rules()[0].access());
+}
+
+#[test]
+fn an_owner_is_somebody_of_one_issuer() {
+    let owner = "owner = { id = \"sub\" }";
+    let issuers = |names: &str| rule(&format!("{owner}\nissuer = [{names}]"));
+    assert!(issuers("\"https://a\"").is_ok());
+    assert!(issuers("\"https://a\", \"https://b\"").is_err());
+}
+
+#[test]
+fn a_login_may_have_to_be_a_year_old_at_most() {
+    assert_eq!(MAX_AUTHENTICATION_AGE_SECONDS, 31_622_400);
+    assert!(rule("max_age = 31622400").is_ok());
+    assert!(rule("max_age = 31622401").is_err());
 }
