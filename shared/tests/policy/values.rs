@@ -135,3 +135,36 @@ fn a_login_may_have_to_be_a_year_old_at_most() {
     assert!(rule("max_age = 31622400").is_ok());
     assert!(rule("max_age = 31622401").is_err());
 }
+
+#[test]
+fn a_rule_says_who_passes_and_where_the_token_stands() {
+    let websocket = "token_from = \"websocket\"\nallowed_origins = [\"https://a\"]";
+    for (lines, is_public, is_websocket) in [
+        ("access = \"public\"", true, false),
+        ("", false, false),
+        (
+            "token_from = { cookie = \"__Host-at\" }\nmethods = [\"GET\"]",
+            false,
+            false,
+        ),
+        (websocket, false, true),
+    ] {
+        let policy = rule(lines).unwrap();
+        let rule = &policy.rules()[0];
+        assert_eq!(rule.is_public(), is_public, "{lines}");
+        assert_eq!(rule.takes_websocket_token(), is_websocket, "{lines}");
+    }
+}
+
+#[test]
+fn answers_are_for_all_pages_where_neither_origins_nor_credentials_say_otherwise() {
+    for (cors, is_for_all) in [
+        ("origins = [\"*\"]", true),
+        ("origins = [\"https://a\"]", false),
+        ("origins = [\"https://a\"], credentials = true", false),
+    ] {
+        let policy = rule(&format!("cors = {{ {cors} }}")).unwrap();
+        let cors = policy.rules()[0].cors().unwrap();
+        assert_eq!(cors.is_for_all(), is_for_all, "{cors:?}");
+    }
+}
