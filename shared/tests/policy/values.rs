@@ -168,3 +168,14 @@ fn answers_are_for_all_pages_where_neither_origins_nor_credentials_say_otherwise
         assert_eq!(cors.is_for_all(), is_for_all, "{cors:?}");
     }
 }
+
+#[test]
+fn a_rule_sets_sixteen_fields_at_most() {
+    let headers = |count: usize| {
+        let fields: Vec<String> = (0..count).map(|n| format!("X-{n} = \"a\"")).collect();
+        rule(&format!("headers = {{ {} }}", fields.join(", ")))
+    };
+    for (count, is_taken) in [(1, true), (16, true), (17, false), (18, false)] {
+        assert_eq!(headers(count).is_ok(), is_taken, "{count}");
+    }
+}
