@@ -410,6 +410,46 @@ fn a_signed_delta_is_as_long_as_it_says_and_in_order() {
 }
 
 #[test]
+fn nothing_is_both_added_and_removed() {
+    let issuer = Issuer::new();
+    let keys = issuer.keys();
+    let mut entries = ["a", "b", "c", "d"].map(|name| HASH_KEY.hash_entry(Entry::Token(name)).0);
+    entries.sort_unstable();
+    // Which of the four are added, and which removed; what is both is first removed alone.
+    for (added, removed) in [
+        (&[0][..], &[0][..]),
+        (&[0, 1], &[0]),
+        (&[0, 1], &[1]),
+        (&[1], &[0, 1]),
+        (&[1], &[1, 2]),
+        (&[0, 2], &[1, 2]),
+        (&[0, 2], &[2, 3]),
+        (&[0, 3], &[1, 2, 3]),
+        (&[0, 1, 2, 3], &[3]),
+        (&[0, 2], &[1, 3]),
+        (&[], &[0, 1]),
+    ] {
+        let touched = |named: &[usize], at| {
+            let named = named.iter().map(move |index| (entries[*index], at));
+            Edits::new(named)
+        };
+        let counts = [u32::try_from(added.len()).unwrap(), 0, 0, 0];
+        let body = encode_delta(&HASH_KEY, 8, &counts, &touched(added, Some(NOW)));
+        let gone = encode_delta(&HASH_KEY, 8, &counts, &touched(removed, None));
+        // Key, base and the later list's counts; how many are added; how many removed; then each.
+        let spliced = [&body[..56], &gone[56..72], &body[72..], &gone[72..]].concat();
+        let document = issuer.document(DocumentType::RevocationsDelta, 9, &spliced);
+        let opened = RevocationDelta::open(&document, &keys, ISSUER).map(|delta| delta.len());
+        let expected = if added.iter().any(|one| removed.contains(one)) {
+            Err(ControlError::BodyInvalid)
+        } else {
+            Ok(added.len() + removed.len())
+        };
+        assert_eq!(opened, expected, "{added:?} {removed:?}");
+    }
+}
+
+#[test]
 fn a_list_opened_in_pieces_is_the_same_list() {
     let issuer = Issuer::new();
     let keys = issuer.keys();
