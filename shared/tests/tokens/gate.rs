@@ -13,6 +13,7 @@ use edgekeep_shared::{
         keys::{EMPTY_COOLDOWN, HARD_AGE, HeldKeys, UNKNOWN_KEY_COOLDOWN},
         list::{FRESH, HeldList, NotTaken, USABLE},
         refresh::Millis,
+        token_of,
     },
     headers::is_identity_header,
     jwk::{Jwk, JwkSet},
@@ -207,6 +208,63 @@ fn token() -> String {
 
 const FIRST: Outcome = Outcome::Forward { cached: false };
 const AGAIN: Outcome = Outcome::Forward { cached: true };
+
+#[test]
+fn an_owner_is_whoever_the_named_parameter_says() {
+    let mut gate = Gate::new();
+    gate.policy = Policy::parse(
+        "[[route]]\nmatch = \"/groups/{group}/users/{id}\"\nowner = { id = \"sub\" }\n",
+    )
+    .unwrap();
+    for (path, expected) in [
+        ("/groups/a/users/user-1", FIRST),
+        ("/groups/user-1/users/user-1", AGAIN),
+        ("/groups/user-1/users/a", Outcome::Refuse(InsufficientPermission)),
+        ("/groups/a/users/user-2", Outcome::Refuse(InsufficientPermission)),
+    ] {
+        assert_eq!(gate.get(path, &token()), expected, "{path}");
+    }
+}
+
+#[test]
+fn the_issuer_is_asked_about_the_token_that_is_judged() {
+    let policy = Policy::parse(POLICY).unwrap();
+    let request = |path| Request {
+        method: "GET",
+        path,
+        authorization: Some("Bearer in-the-header"),
+        cookie: Some("other=1; session=in-the-cookie"),
+        origin: Some("https://app.example"),
+        upgrade: true,
+        websocket_protocols: Some("chat, edgekeep.bearer.in-the-handshake"),
+        ..Request::default()
+    };
+    for (path, expected) in [
+        ("/api/x", Some("in-the-header")),
+        ("/api/cookie/x", Some("in-the-cookie")),
+        ("/public/x", None),
+        ("/elsewhere", None),
+        ("/api/%00", None),
+    ] {
+        assert_eq!(token_of(&request(path), &policy), expected, "{path}");
+    }
+    let live = Request {
+        authorization: None,
+        cookie: None,
+        ..request("/api/live/x")
+    };
+    assert_eq!(token_of(&live, &policy), Some("in-the-handshake"));
+    let foreign = Request {
+        origin: Some("https://x.example"),
+        ..live
+    };
+    assert_eq!(token_of(&foreign, &policy), None);
+    let none = Request {
+        authorization: None,
+        ..request("/api/x")
+    };
+    assert_eq!(token_of(&none, &policy), None);
+}
 
 #[test]
 fn forwards_what_may_pass_and_refuses_the_rest() {

@@ -142,6 +142,17 @@ fn asks_about_what_everybody_tells_alike_and_about_nothing_else() {
 }
 
 #[test]
+fn a_token_says_whether_its_signature_was_spared() {
+    let key = Key::es256(1);
+    let mut judge = Judge::new(set(&[&key]));
+    let token = key.issue(&claims());
+    for cached in [false, true, true] {
+        let admission = judge.judge(&token, Signatures::Here).unwrap();
+        assert_eq!(admission.cached, cached);
+    }
+}
+
+#[test]
 fn an_answer_is_about_one_token() {
     let key = Key::es256(1);
     let mut judge = Judge::new(set(&[&key]));
