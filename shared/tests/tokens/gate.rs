@@ -219,11 +219,32 @@ fn an_owner_is_whoever_the_named_parameter_says() {
     for (path, expected) in [
         ("/groups/a/users/user-1", FIRST),
         ("/groups/user-1/users/user-1", AGAIN),
-        ("/groups/user-1/users/a", Outcome::Refuse(InsufficientPermission)),
-        ("/groups/a/users/user-2", Outcome::Refuse(InsufficientPermission)),
+        (
+            "/groups/user-1/users/a",
+            Outcome::Refuse(InsufficientPermission),
+        ),
+        (
+            "/groups/a/users/user-2",
+            Outcome::Refuse(InsufficientPermission),
+        ),
     ] {
         assert_eq!(gate.get(path, &token()), expected, "{path}");
     }
+}
+
+#[test]
+fn whoever_is_refused_for_the_age_of_a_list_waits_for_a_younger_one() {
+    let mut gate = Gate::new();
+    gate.give_list(2, NOW.minus(901), &[]);
+    let refused = || Outcome::Refuse(RevocationUnavailable);
+    // It was asked for just now.
+    assert_eq!(gate.get("/api/me", &token()), refused());
+    gate.now += FRESH;
+    assert_eq!(gate.get("/api/me", &token()), refused());
+    gate.now += 1;
+    assert_eq!(gate.get("/api/me", &token()), Outcome::Wait(Need::List));
+    gate.progress.waited_for_list = true;
+    assert_eq!(gate.get("/api/me", &token()), refused());
 }
 
 #[test]

@@ -14,14 +14,32 @@ const KID: &str = "k";
 
 /// Bytes that are counted for a token with these claims under a key of this identifier.
 fn counted(claims: &Value, kid: &str) -> usize {
+    let (hash, token) = verified(claims, kid);
+    let mut cache = VerifiedTokens::new(2);
+    cache.insert(hash, token);
+    cache.memory()
+}
+
+fn verified(claims: &Value, kid: &str) -> (TokenHash, Arc<VerifiedToken>) {
     let key = Key::eddsa(2);
     let keys = JwkSet::new(vec![Jwk::new(kid, key.verifying())]).unwrap();
     let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": kid});
     let text = key.token(&header.to_string(), &claims.to_string());
     let token = verifier().verify(text.as_bytes(), &keys, NOW).unwrap();
-    let mut cache = VerifiedTokens::new(2);
-    cache.insert(TokenHash::of(text.as_bytes()), Arc::new(token));
-    cache.memory()
+    (TokenHash::of(text.as_bytes()), Arc::new(token))
+}
+
+/// The token of this number, for which so many bytes are counted.
+fn of_bytes(number: usize, bytes: usize) -> (TokenHash, Arc<VerifiedToken>) {
+    let with = |padding: usize| {
+        let mut claims = claims_with("device_id", Some(json!("d".repeat(padding))));
+        claims["jti"] = json!(format!("token-{number}"));
+        claims
+    };
+    let least = counted(&with(1), KID);
+    let claims = with(1 + bytes - least);
+    assert_eq!(counted(&claims, KID), bytes);
+    verified(&claims, KID)
 }
 
 #[test]
@@ -83,5 +101,37 @@ fn a_list_takes_an_entry_and_an_allocation_for_each_of_its_texts() {
             (least..=500 * each + room).contains(&more),
             "{name}: {more}"
         );
+    }
+}
+
+#[test]
+fn a_generation_is_full_where_one_more_would_be_too_much() {
+    let mut cache = VerifiedTokens::new(2);
+    // 2 KiB for each of the two: exactly as much as there is.
+    for (number, bytes) in [1_500, 4_096 - 1_500, 1_500, 1_500].into_iter().enumerate() {
+        let (hash, token) = of_bytes(number, bytes);
+        cache.insert(hash, token);
+    }
+    assert_eq!(cache.len(), 4);
+}
+
+#[test]
+fn what_is_kept_twice_counts_once() {
+    let [a, b] = [0, 1].map(|number| of_bytes(number, 1_500));
+    let mut cache = VerifiedTokens::new(4);
+    for (hash, token) in [&a, &b] {
+        cache.insert(*hash, Arc::clone(token));
+    }
+    for _ in 0..20 {
+        cache.insert(a.0, Arc::clone(&a.1));
+    }
+    assert_eq!((cache.len(), cache.memory()), (2, 3_000));
+    assert!(cache.find(&b.0).is_some());
+
+    let mut cache = VerifiedTokens::new(4);
+    for number in [0, 0, 1, 2, 3, 3, 4, 5] {
+        let (hash, token) = of_bytes(number, 3_000);
+        cache.insert(hash, token);
+        assert!(cache.memory() <= 2 * 4 * 2_048, "{number}");
     }
 }
