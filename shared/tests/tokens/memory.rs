@@ -135,3 +135,26 @@ fn what_is_kept_twice_counts_once() {
         assert!(cache.memory() <= 2 * 4 * 2_048, "{number}");
     }
 }
+
+#[test]
+fn texts_of_tokens_stand_apart() {
+    let key = Key::eddsa(2);
+    let keys = JwkSet::new(vec![Jwk::new(key.id(), key.verifying())]).unwrap();
+    let mut cache = VerifiedTokens::new(1_024);
+    assert!(cache.is_empty());
+    let texts: Vec<String> = (0..200)
+        .map(|number| key.issue(&claims_with("jti", Some(json!(format!("token-{number}"))))))
+        .collect();
+    for text in &texts {
+        let token = Arc::new(verifier().verify(text.as_bytes(), &keys, NOW).unwrap());
+        cache.insert(TokenHash::of(text.as_bytes()), Arc::clone(&token));
+        cache.remember(text.as_bytes(), &token);
+    }
+    assert!(!cache.is_empty());
+    // Of 200 in 1,024 places some 18 take another's.
+    let found = texts
+        .iter()
+        .filter(|text| cache.recall(text.as_bytes()).is_some());
+    let found = found.count();
+    assert!((165..200).contains(&found), "{found}");
+}
