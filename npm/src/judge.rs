@@ -274,16 +274,14 @@ impl Judge {
     pub fn begin(&mut self, source: SourceNumber, now: Millis) -> Option<Millis> {
         let (issuer, part) = self.source(source)?;
         issuer.url(part)?;
-        let (begun, limit) = match part {
-            Part::Keys => {
-                let limit = DEADLINE + SLACK;
-                (issuer.keys.begin(now, now + limit), limit)
-            }
+        let limit = match part {
+            Part::Keys => DEADLINE + SLACK,
             // Where a delta leads nowhere, the list is asked for, too.
-            Part::List => {
-                let limit = 2 * DEADLINE + SLACK;
-                (issuer.list.begin(now, now + limit), limit)
-            }
+            Part::List => 2 * DEADLINE + SLACK,
+        };
+        let begun = match part {
+            Part::Keys => issuer.keys.begin(now, now + limit),
+            Part::List => issuer.list.begin(now, now + limit),
         };
         begun.map(|_| limit)
     }
