@@ -6,7 +6,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -17,11 +17,17 @@ use crate::process::Process;
 /// How long ChromeDriver may take to listen.
 const DRIVER_LIMIT: Duration = Duration::from_secs(20);
 
+/// How many drivers are tried.
+const DRIVER_TRIES: usize = 3;
+
 /// How long one command may take: the first, which starts Chromium, is slow on a busy machine.
 const COMMAND_LIMIT: Duration = Duration::from_mins(1);
 
 /// How long a script may take, below [`COMMAND_LIMIT`] so that the driver says what hung.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a document may take from when the driver says that it is loaded.
+const LOAD_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long ending the browser may take before its driver is ended without.
 const QUIT_LIMIT: Duration = Duration::from_secs(10);
@@ -53,6 +59,39 @@ const ASYNC: &str = r"
     );
 ";
 
+/// Marks the document that is shown.
+const MARK: &str = "window.edgekeepBefore = true";
+
+/// Whether another document is shown instead, all of it.
+const LOADED: &str =
+    "return window.edgekeepBefore === undefined && document.readyState === 'complete'";
+
+/// A script without arguments, for WebDriver.
+fn plain(script: &str) -> Value {
+    json!({"script": script, "args": []})
+}
+
+/// A driver, and where it listens. On a busy machine one in some sixty hangs before it does.
+fn driver() -> (Process, u16) {
+    let program = std::env::var_os("EDGEKEEP_CHROMEDRIVER")
+        .filter(|program| !program.is_empty())
+        .unwrap_or_else(|| "chromedriver".into());
+    for _ in 0..DRIVER_TRIES {
+        let mut command = Command::new(&program);
+        command.arg("--port=0");
+        let mut driver = Process::start("chromedriver", command);
+        let port = driver.wait_for_line(DRIVER_LIMIT, |line| {
+            let port = line.split("successfully on port ").nth(1)?;
+            port.trim_end_matches('.').parse::<u16>().ok()
+        });
+        if let Some(port) = port {
+            return (driver, port);
+        }
+        driver.kill();
+    }
+    panic!("chromedriver does not listen");
+}
+
 /// A running browser with one window.
 #[derive(Debug)]
 pub struct Browser {
@@ -81,17 +120,7 @@ impl Browser {
     /// Where there is no ChromeDriver (`EDGEKEEP_CHROMEDRIVER`, else `chromedriver` in the path),
     /// or no Chromium.
     pub async fn start() -> Self {
-        let program = std::env::var_os("EDGEKEEP_CHROMEDRIVER")
-            .filter(|program| !program.is_empty())
-            .unwrap_or_else(|| "chromedriver".into());
-        let mut command = Command::new(program);
-        command.arg("--port=0");
-        let mut driver = Process::start("chromedriver", command);
-        let port = driver.wait_for_line(DRIVER_LIMIT, |line| {
-            let port = line.split("successfully on port ").nth(1)?;
-            port.trim_end_matches('.').parse::<u16>().ok()
-        });
-        let port = port.expect("chromedriver says where it listens");
+        let (driver, port) = driver();
         let profile = tempfile::tempdir().unwrap();
         let mut arguments = ARGUMENTS.map(str::to_owned).to_vec();
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
@@ -118,12 +147,26 @@ impl Browser {
         browser
     }
 
-    /// Opens `url` and waits until it is loaded.
+    /// Opens `url` and waits until it is loaded. It has to be another document: a fragment of the one
+    /// that is shown is not waited for.
     ///
     /// # Panics
     /// When it cannot be loaded.
     pub async fn goto(&self, url: &str) {
+        self.must("POST", "/execute/sync", Some(&plain(MARK))).await;
         self.must("POST", "/url", Some(&json!({"url": url}))).await;
+        // A driver that is busy may say too early that it is loaded, while the document before is
+        // shown still. A question may also be cut off by the change.
+        let deadline = Instant::now() + LOAD_LIMIT;
+        let target = format!("/session/{}/execute/sync", self.session);
+        loop {
+            let told = self.command("POST", &target, Some(&plain(LOADED))).await;
+            if matches!(told, Ok(Value::Bool(true))) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{url} is not shown: {told:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// The URL that the window shows.

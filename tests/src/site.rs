@@ -15,13 +15,9 @@ use crate::tls::{Front, Listener};
 /// Every name that a test calls the application or the issuer by.
 const NAMES: [&str; 3] = ["localhost", "*.localhost", "*.id.localhost"];
 
-/// Waits for the application's script: a driver that is busy may say too early that the page is
-/// loaded. What the page looks like instead, where it does not come.
-const READY: &str = r"
-    for (let n = 0; n < 500; n++) {
-        if (typeof ask === 'function') return null;
-        await new Promise((tick) => setTimeout(tick, 10));
-    }
+/// What the page looks like where the application's script is not in it.
+const MISSING: &str = r"
+    if (typeof ask === 'function') return null;
     return [location.href, document.readyState, document.documentElement.outerHTML,
         performance.getEntriesByType('resource').map((entry) => JSON.stringify(entry))];
 ";
@@ -124,7 +120,7 @@ impl Site {
     /// When it does not become ready.
     pub async fn show_at(browser: &Browser, page: &str) {
         browser.goto(page).await;
-        let missing = browser.run_async(READY, &[]).await;
+        let missing = browser.run_async(MISSING, &[]).await;
         assert_eq!(missing, Value::Null, "the application's script has not run");
     }
 
