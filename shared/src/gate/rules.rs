@@ -109,6 +109,7 @@ mod tests {
         assert_eq!(held.offer(policy(), 4, at(0), now), Err(NotTaken::Older));
         assert_eq!(held.offer(policy(), 6, at(61), now), Err(NotTaken::Future));
         assert_eq!(held.offer(policy(), 5, at(0), now), Ok(()));
+        assert_eq!(held.offer(policy(), 6, at(60), now), Ok(()));
         assert!(held.policy().is_some());
     }
 

@@ -10,6 +10,7 @@ mod issuers;
 mod keys;
 mod limits;
 mod memory;
+mod refusals;
 mod revocation;
 mod said;
 mod signatures;
