@@ -55,6 +55,22 @@ fn bind_dataset(config: &Path, dataset: SocketAddr) {
     std::fs::write(config, bound).unwrap();
 }
 
+/// Binds a worker of the same process as upstream; its module is `script`.
+fn bind_upstream(config: &Path, script: &str) {
+    let text = std::fs::read_to_string(config).unwrap();
+    let service = "services = [
+    (name = \"bound\", worker = (
+      modules = [(name = \"bound.js\", esModule = embed \"bound.js\")],
+      compatibilityDate = \"2026-04-01\",
+    )),";
+    let binding = "bindings = [\n    (name = \"UPSTREAM\", service = \"bound\"),";
+    let bound = text
+        .replacen("services = [", service, 1)
+        .replacen("bindings = [", binding, 1);
+    std::fs::write(config, bound).unwrap();
+    std::fs::write(config.with_file_name("bound.js"), script).unwrap();
+}
+
 /// Binds the limiter as the configuration says that it is bound: by taking away the signs before what
 /// is left out, behind the head of the file.
 fn bind_limiter(config: &Path, requests: u32) {
@@ -97,6 +113,14 @@ impl Edge {
     /// When it does not start.
     pub fn with_limiter(variables: &Variables, kv: SocketAddr, requests: u32) -> Self {
         Self::launch(variables, kv, |config, _| bind_limiter(config, requests))
+    }
+
+    /// Starts a gate with a service binding `UPSTREAM` to a worker, whose module is `script`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn with_upstream(variables: &Variables, kv: SocketAddr, script: &str) -> Self {
+        Self::launch(variables, kv, |config, _| bind_upstream(config, script))
     }
 
     fn launch(

@@ -188,6 +188,15 @@ impl Gate {
         Self::launch(change, start).await
     }
 
+    /// The same with a worker beside it as upstream, by a service binding; its module is `script`.
+    ///
+    /// # Panics
+    /// When something does not start.
+    pub async fn bound(script: &str, change: impl FnOnce(&Issuer, &mut Variables)) -> Self {
+        let start = |variables: &Variables, kv| Edge::with_upstream(variables, kv, script);
+        Self::launch(change, start).await
+    }
+
     async fn launch(
         change: impl FnOnce(&Issuer, &mut Variables),
         start: impl FnOnce(&Variables, SocketAddr) -> Edge,

@@ -8,6 +8,7 @@
 )]
 
 mod authz;
+mod bound;
 mod bursts;
 mod caching;
 mod corpus;
