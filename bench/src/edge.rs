@@ -71,10 +71,17 @@ struct Subject {
     algorithms: &'static [Algorithm],
 }
 
-const SUBJECTS: [Subject; 6] = [
+const SUBJECTS: [Subject; 7] = [
     Subject {
         constant: "noop",
         name: "noop",
+        log: "",
+        sockets: &["answer", "bound", "forward"],
+        algorithms: &Algorithm::ALL,
+    },
+    Subject {
+        constant: "carrier",
+        name: "carrier",
         log: "",
         sockets: &["answer", "bound", "forward"],
         algorithms: &Algorithm::ALL,

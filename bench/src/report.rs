@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 /// Subjects that the others of a group are compared with, where they are in it.
-const BASES: [&str; 2] = ["noop", "jose"];
+const BASES: [&str; 3] = ["noop", "carrier", "jose"];
 
 /// All samples of one thing.
 struct Series {

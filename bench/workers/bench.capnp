@@ -34,6 +34,38 @@ const noop :Workerd.Config = (
   ],
 );
 
+# Judges nothing either, and handles every request as a gate must. In `bound` its upstream is the no-op
+# worker, as the gate's is.
+const carrier :Workerd.Config = (
+  services = [
+    (name = "ok", worker = (
+      modules = [(name = "noop.js", esModule = embed "noop.js")],
+      compatibilityDate = .date,
+    )),
+    (name = "answer", worker = (
+      modules = [(name = "carrier.js", esModule = embed "carrier.js")],
+      compatibilityDate = .date,
+    )),
+    (name = "bound", worker = (
+      modules = [(name = "carrier.js", esModule = embed "carrier.js")],
+      compatibilityDate = .date,
+      bindings = [(name = "UPSTREAM", service = "ok")],
+    )),
+    (name = "forward", worker = (
+      modules = [(name = "carrier.js", esModule = embed "carrier.js")],
+      compatibilityDate = .date,
+      bindings = [(name = "UPSTREAM_URL", fromEnvironment = "UPSTREAM_URL")],
+      globalOutbound = "outbound",
+    )),
+    .outbound,
+  ],
+  sockets = [
+    (name = "answer", http = (), service = "answer"),
+    (name = "bound", http = (), service = "bound"),
+    (name = "forward", http = (), service = "forward"),
+  ],
+);
+
 const jose :Workerd.Config = (
   services = [
     (name = "answer", worker = (
