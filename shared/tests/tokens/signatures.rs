@@ -205,3 +205,19 @@ fn an_answer_is_about_the_signature_alone() {
     assert_eq!(judge.verdict(&forged, answer), Err(SignatureInvalid));
     assert!(judge.verified.is_empty());
 }
+
+#[test]
+fn an_answer_is_taken_as_it_is_given() {
+    let key = Key::es256(1);
+    let mut judge = Judge::new(set(&[&key]));
+    let token = key.issue(&claims());
+    let forged = Key::es256(2).token(&key.header().to_string(), &claims().to_string());
+    for (token, is_good, verdict) in [
+        (&token, false, Err(SignatureInvalid)),
+        (&forged, true, Ok(())),
+    ] {
+        let check = judge.question(token).unwrap();
+        let said = Signatures::Known(check.answer(is_good));
+        assert_eq!(judge.verdict(token, said), verdict, "verified here as well");
+    }
+}
