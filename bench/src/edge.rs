@@ -14,7 +14,7 @@ use crate::process::Workerd;
 use crate::report::Report;
 
 /// Every slice is taken this often, all subjects in turn, each round beginning with another.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 7;
 
 /// Length of a slice.
 const SLICE: Duration = Duration::from_millis(500);

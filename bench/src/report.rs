@@ -74,12 +74,10 @@ impl Report {
             .iter()
             .filter(|series| series.group == group && series.metric == metric)
             .collect();
-        let bases: Vec<(&str, f64)> = BASES
+        let bases: Vec<&Series> = BASES
             .into_iter()
-            .filter_map(|base| {
-                let series = all.iter().find(|series| series.subject == base)?;
-                (all.len() > 1).then(|| (base, median(&series.samples)))
-            })
+            .filter_map(|base| all.iter().copied().find(|series| series.subject == base))
+            .filter(|_| all.len() > 1)
             .collect();
         let title = format!("{group} {metric}");
         write!(
@@ -87,8 +85,8 @@ impl Report {
             "\n{title:<34} {:>12} {:>12} {:>12}",
             "median", "lowest", "highest"
         )?;
-        for (base, _) in &bases {
-            write!(out, " {:>9}", format!("/ {base}"))?;
+        for base in &bases {
+            write!(out, " {:>9}", format!("/ {}", base.subject))?;
         }
         writeln!(out)?;
         for series in all {
@@ -105,8 +103,8 @@ impl Report {
                 "  {:<32} {value_text:>12} {lowest:>12} {highest:>12}",
                 series.subject
             )?;
-            for (_, base) in &bases {
-                write!(out, " {:>9.2}", value / base)?;
+            for base in &bases {
+                write!(out, " {:>9.2}", ratio(&series.samples, &base.samples))?;
             }
             writeln!(out)?;
         }
@@ -138,6 +136,17 @@ fn number(value: f64) -> String {
     }
 }
 
+/// How many times `base` it is: the median of the ratios within the rounds, in which both stood side by
+/// side, so that it matters less what else the machine did meanwhile. Where the rounds are not the same
+/// ones, the ratio of the medians.
+fn ratio(samples: &[f64], base: &[f64]) -> f64 {
+    if samples.len() != base.len() {
+        return median(samples) / median(base);
+    }
+    let ratios: Vec<f64> = samples.iter().zip(base).map(|(a, b)| a / b).collect();
+    median(&ratios)
+}
+
 /// The middle of `samples`; not a number where there are none.
 pub(crate) fn median(samples: &[f64]) -> f64 {
     percentile(samples, 50)
@@ -154,6 +163,15 @@ pub(crate) fn percentile(samples: &[f64], percent: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ratios_are_of_the_same_round() {
+        let near = |value: f64, expected: f64| (value - expected).abs() < 1e-9;
+        // Twice as slow a machine in the second round.
+        assert!(near(ratio(&[50.0, 25.0, 60.0], &[100.0, 50.0, 100.0]), 0.5));
+        assert!(near(ratio(&[50.0], &[100.0, 200.0, 300.0]), 0.25));
+        assert!(ratio(&[], &[]).is_nan());
+    }
 
     #[test]
     fn percentiles_are_samples() {
