@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use edgekeep_shared::error::Rejection;
-use edgekeep_shared::gate::refusal::Refusal;
+use edgekeep_shared::gate::refusal::{CHALLENGE, Refusal};
 use edgekeep_shared::policy::Missing;
 use serde::Serialize;
 
@@ -229,7 +229,7 @@ impl Error {
                 ))
             }
             // No error code where no token was sent (RFC 6750 §3.1).
-            _ if status == StatusCode::UNAUTHORIZED => Some("Bearer".to_owned()),
+            _ if status == StatusCode::UNAUTHORIZED => Some(CHALLENGE.to_owned()),
             _ => None,
         }
     }

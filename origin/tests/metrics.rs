@@ -94,7 +94,7 @@ async fn there_is_nothing_without_a_token_and_nothing_for_another() {
     ] {
         let reply = origin.call(Method::GET, "/metrics", bearer, None).await;
         let Reply { headers, .. } = reply.expect(401, code);
-        assert_eq!(headers["www-authenticate"], "Bearer");
+        assert_eq!(headers["www-authenticate"], "Bearer realm=\"api\"");
     }
     read(&origin).await;
 }

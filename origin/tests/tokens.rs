@@ -130,18 +130,14 @@ async fn a_token_is_validated_as_of_now() {
 
 #[tokio::test]
 async fn a_bearer_token_is_taken_from_one_header_alone() {
+    const MISSING: &str = "Bearer realm=\"api\"";
     const MALFORMED: &str = "Bearer error=\"invalid_token\", error_description=\"token_malformed\"";
     let origin = Origin::new().await;
     let user = keep::user(&origin.state).await;
     let token = keep::open(&origin.state, user).await.access_token;
     for (values, status, code, challenge) in [
-        (vec![], 401, "token_missing", "Bearer"),
-        (
-            vec!["Basic YTpi".to_owned()],
-            401,
-            "token_missing",
-            "Bearer",
-        ),
+        (vec![], 401, "token_missing", MISSING),
+        (vec!["Basic YTpi".to_owned()], 401, "token_missing", MISSING),
         (vec!["Bearer".to_owned()], 401, "token_malformed", MALFORMED),
         (
             vec!["Bearer  ".to_owned()],

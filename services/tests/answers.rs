@@ -138,12 +138,17 @@ async fn refuses_as_the_gate_does() {
     let now = scene.clock.now() / 1_000;
     let expired = scene.token(&json!({"iat": now - 900, "nbf": now - 900, "exp": now}));
     for (fields, status, code, challenge) in [
-        (vec![], 401, "token_missing", Some("Bearer".to_owned())),
+        (
+            vec![],
+            401,
+            "token_missing",
+            Some(r#"Bearer realm="api""#.to_owned()),
+        ),
         (
             vec![HeaderValue::from_static("Basic dTpw")],
             401,
             "token_missing",
-            Some("Bearer".to_owned()),
+            Some(r#"Bearer realm="api""#.to_owned()),
         ),
         (
             vec![bearer(&good), bearer(&good)],

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use edgekeep_shared::gate::IDENTITY_HEADERS;
+use edgekeep_shared::gate::refusal::CHALLENGE;
 use edgekeep_shared::path::canonicalise;
 use edgekeep_tests::clock;
 use edgekeep_tests::edge::root;
@@ -168,7 +169,7 @@ impl Gateway {
         let token = gate.good_token();
         let answer = self.call("GET", "/api/x").send().await.unwrap();
         assert_eq!(answer.status, 401);
-        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        assert_eq!(answer.header("www-authenticate"), Some(CHALLENGE));
         let expired = gate.token(&json!({
             "iat": clock::now().0 - 900, "nbf": null, "auth_time": null, "exp": clock::now().0 - 60
         }));

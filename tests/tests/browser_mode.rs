@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use edgekeep_shared::base64url;
+use edgekeep_shared::gate::refusal::CHALLENGE;
 use edgekeep_tests::browser::{Browser, Tab};
 use edgekeep_tests::clock;
 use edgekeep_tests::site::Site;
@@ -382,7 +383,7 @@ async fn a_script_reads_what_it_needs_of_an_answer_and_asks_once_whether_it_may(
     let asked = browser.run_async(HEADERS, &[session, json!("GET")]).await;
     assert_eq!(
         (&asked[0], &asked[1]["www-authenticate"]),
-        (&json!(401), &json!("Bearer"))
+        (&json!(401), &json!(CHALLENGE))
     );
     // One preflight for each of the two.
     assert_eq!(preflights(&site).await - before, 2);

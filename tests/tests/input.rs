@@ -314,7 +314,7 @@ async fn no_target_header_or_framing_makes_the_origin_fail() {
         assert!(
             answer
                 .header("www-authenticate")
-                .is_some_and(|value| value.starts_with("Bearer"))
+                .is_some_and(|value| value.starts_with("Bearer "))
         );
     }
     let long = format!("Bearer {}", "a".repeat(9_000));

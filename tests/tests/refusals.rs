@@ -199,7 +199,7 @@ async fn asks_for_a_token_without_an_error_code_where_none_was_sent() {
         check_refusal(&answer, 401, "token_missing");
         assert_eq!(
             answer.header("www-authenticate"),
-            Some("Bearer"),
+            Some(r#"Bearer realm="api""#),
             "{authorization:?}"
         );
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use edgekeep_shared::gate::refusal::CHALLENGE;
 use edgekeep_tests::clock::eventually;
 use edgekeep_tests::edge::root;
 use edgekeep_tests::house::{House, REVOCATION_LIMIT};
@@ -46,7 +47,7 @@ async fn lets_in_who_is_logged_in_and_refuses_who_was_logged_out() {
     let nobody = service.call("GET", "/me").header("X-Request-ID", "r-1");
     let nobody = nobody.send().await.unwrap();
     assert_eq!(nobody.verdict(), (401, "token_missing".to_owned()));
-    assert_eq!(challenge(&nobody), "Bearer");
+    assert_eq!(challenge(&nobody), CHALLENGE);
     assert_eq!(
         nobody.header("content-type"),
         Some("application/problem+json")

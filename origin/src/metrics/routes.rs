@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use edgekeep_shared::gate::refusal::CHALLENGE;
 use tokio::net::TcpListener;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -84,7 +85,7 @@ fn own(state: State) -> Router {
         if allowed.is_ok() {
             return text(&state).await;
         }
-        let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+        let challenge = [(header::WWW_AUTHENTICATE, CHALLENGE)];
         (StatusCode::UNAUTHORIZED, challenge).into_response()
     };
     Router::new().route("/metrics", get(read)).with_state(state)

@@ -10,6 +10,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Router, body::Body};
+use edgekeep_shared::gate::refusal::CHALLENGE;
 use tokio::net::TcpListener;
 
 use crate::app::State;
@@ -43,7 +44,7 @@ async fn authorize(Shared(state): Shared<State>, request: Request, next: Next) -
         if !known {
             return (
                 StatusCode::UNAUTHORIZED,
-                [(header::WWW_AUTHENTICATE, "Bearer")],
+                [(header::WWW_AUTHENTICATE, CHALLENGE)],
             )
                 .into_response();
         }

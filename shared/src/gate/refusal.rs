@@ -15,6 +15,9 @@ use crate::{
 /// The media type of the body.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
+/// The challenge where no token was sent. A scheme has at least one parameter (RFC 6750 §3).
+pub const CHALLENGE: &str = "Bearer realm=\"api\"";
+
 /// Seconds after which a client may try again what could not be judged now.
 pub const RETRY_AFTER: u32 = 2;
 
@@ -66,7 +69,7 @@ impl<'p> Refusal<'p> {
     pub fn challenge(&self) -> Option<String> {
         let error = match self.rejection {
             // No error code where no credentials were sent (RFC 6750 §3.1).
-            Rejection::TokenMissing => return Some(String::from("Bearer")),
+            Rejection::TokenMissing => return Some(String::from(CHALLENGE)),
             Rejection::StepUpRequired => "insufficient_user_authentication",
             rejection if rejection.status() == 401 => "invalid_token",
             Rejection::InsufficientScope => "insufficient_scope",

@@ -66,7 +66,7 @@ fn every_refusal_is_a_problem_that_says_what_it_is() {
         );
         let challenge = match (rejection, error) {
             // No error code where no credentials were sent (RFC 6750 §3.1).
-            (TokenMissing, _) => Some("Bearer".to_owned()),
+            (TokenMissing, _) => Some(r#"Bearer realm="api""#.to_owned()),
             (_, error) => error.map(|error| {
                 let code = rejection.code();
                 format!("Bearer error=\"{error}\", error_description=\"{code}\"")

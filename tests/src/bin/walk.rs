@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use edgekeep_shared::base64url;
+use edgekeep_shared::gate::refusal::CHALLENGE;
 use edgekeep_tests::clock::{eventually, since_epoch};
 use edgekeep_tests::http::{Answer, Call};
 use serde_json::{Value, json};
@@ -258,8 +259,8 @@ impl Walk {
         let answer = Call::new(self.edge, "GET", "/api/hello").send().await?;
         expect(&answer, 401, "token_missing").context("call the API without a token")?;
         ensure!(
-            answer.header("www-authenticate") == Some("Bearer"),
-            "expected the challenge `Bearer`, seen {:?}",
+            answer.header("www-authenticate") == Some(CHALLENGE),
+            "expected the challenge `{CHALLENGE}`, seen {:?}",
             answer.header("www-authenticate")
         );
         held("call the API through the edge without a token: 401 token_missing");
