@@ -318,17 +318,17 @@ async fn a_rule_that_only_reports_lets_pass_and_says_so_in_the_log() {
     let admin = gate.token(&json!({"roles": ["admin"]}));
     assert_eq!(gate.get("/api/trial/1", &admin).await.status, 200);
     assert_eq!(gate.upstream.take_one().header("x-user-id"), Some("user-1"));
-    for (token, code) in [
-        (gate.good_token(), "insufficient_role"),
-        ("garbage".to_owned(), "token_malformed"),
+    // Who lacks a role is known all the same; whose token does not count is nobody.
+    let past = clock::now().0 - 1_000;
+    let expired = gate.token(&json!({"iat": past - 900, "nbf": past - 900, "exp": past}));
+    for (token, code, person) in [
+        (gate.good_token(), "insufficient_role", Some("user-1")),
+        (expired, "token_expired", None),
+        ("garbage".to_owned(), "token_malformed", None),
     ] {
         assert_eq!(gate.get("/api/trial/1", &token).await.status, 200);
         let seen = gate.upstream.take_one();
-        assert_eq!(
-            seen.header("x-user-id"),
-            None,
-            "who would have been refused is nobody"
-        );
+        assert_eq!(seen.header("x-user-id"), person, "{code}");
         let said = clock::eventually(Duration::from_secs(2), || async {
             gate.edge
                 .log()

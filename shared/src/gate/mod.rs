@@ -157,7 +157,7 @@ pub struct Forward<'p, 'r> {
     pub path: CanonicalPath<'r>,
     /// The rule that let it pass.
     pub rule: &'p Rule,
-    /// The verified token, on a protected route.
+    /// The verified token, on a protected route; none where the rule only reports that it does not count.
     pub token: Option<Arc<VerifiedToken>>,
     /// Whether the signature was spared by the cache.
     pub cached: bool,
@@ -225,14 +225,13 @@ pub fn decide<'p, 'r>(
             .map(|(_, value)| value)
     };
     match admit(request, access, parameter, knowledge, progress, now) {
-        Ok(Admission {
-            token,
-            cached,
-            list,
-        }) => {
-            forward.token = Some(token);
-            forward.cached = cached;
-            forward.list = list;
+        Ok((_, Some(lack))) if !rule.is_report_only() => Decision::Refuse(lack.of(rule)),
+        Ok((admission, lack)) => {
+            // Whoever passes is who the token says, also where the rule asks for more and only reports.
+            forward.token = Some(admission.token);
+            forward.cached = admission.cached;
+            forward.list = admission.list;
+            forward.reported = lack.map(|lack| lack.rejection);
             Decision::Forward(forward)
         }
         Err(Obstacle::Wait(need)) => Decision::Wait(need),
@@ -279,6 +278,7 @@ impl From<Rejection> for Obstacle<'_> {
     }
 }
 
+/// 3.–7. The token, and what it lacks of what the rule asks for.
 fn admit<'p, 's>(
     request: &Request<'_>,
     access: &'p TokenAccess,
@@ -286,7 +286,7 @@ fn admit<'p, 's>(
     knowledge: &mut Knowledge<'_>,
     progress: &mut Progress,
     now: Millis,
-) -> Result<Admission, Obstacle<'p>> {
+) -> Result<(Admission, Option<Refusal<'p>>), Obstacle<'p>> {
     if knowledge.sources == RevocationSources::Unconfigured {
         return Err(Rejection::RevocationUnavailable.into());
     }
@@ -303,15 +303,17 @@ fn admit<'p, 's>(
         return Err(Rejection::AudienceMismatch.into());
     }
     let list = check_revocation(&token, access.revocation, knowledge, progress, now)?;
-    access
+    let lack = access
         .requirement
         .check(&token.claims().holder(), parameter, unix(now).0)
-        .map_err(|missing| Obstacle::Refuse(Refusal::new(missing.rejection(), Some(missing))))?;
-    Ok(Admission {
+        .map_err(|missing| Refusal::new(missing.rejection(), Some(missing)))
+        .err();
+    let admission = Admission {
         token,
         cached: !progress.verified,
         list,
-    })
+    };
+    Ok((admission, lack))
 }
 
 /// Judges a token by itself, for whoever has no route that asks for more: signature, claims and

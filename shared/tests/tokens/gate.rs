@@ -794,13 +794,17 @@ fn report_only_rules_forward_and_tell() {
         authorization: Some(&authorization),
         ..Request::default()
     };
-    let Decision::Forward(forward) = gate.decide(&request) else {
-        panic!("forwarded")
+    let known = |gate: &mut Gate| match gate.decide(&request) {
+        Decision::Forward(forward) => forward.token.is_some(),
+        other => panic!("{other:?}"),
     };
-    assert!(
-        forward.token.is_none(),
-        "what would have been refused vouches for nobody"
+    assert!(known(&mut gate), "it lacks a role, and is who it says");
+    gate.give_list(2, NOW, &[Entry::Token("token-1")]);
+    assert_eq!(
+        gate.get("/api/watched/x", &token()),
+        Outcome::Reported(TokenRevoked)
     );
+    assert!(!known(&mut gate), "a revoked token vouches for nobody");
 }
 
 #[test]
