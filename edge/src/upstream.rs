@@ -15,6 +15,9 @@ pub use edgekeep_shared::assertion::HEADER as ASSERTION;
 /// Where a WebSocket handshake offers its subprotocols.
 const PROTOCOLS: &str = "sec-websocket-protocol";
 
+/// Where a browser sends its cookies.
+const COOKIE: &str = "cookie";
+
 /// The request that the upstream gets: the same method and body, the canonical path, no identity
 /// but the verified one.
 #[derive(Debug)]
@@ -46,6 +49,12 @@ pub fn request<'o>(
             .and_then(headers::without_websocket_token);
         set.extend(others.map(|others| (PROTOCOLS, others)));
     }
+    if let Some(name) = withheld_cookie(forward.rule) {
+        let others = incoming
+            .header(COOKIE)
+            .and_then(|cookies| headers::without_cookie(cookies, name));
+        set.extend(others.map(|others| (COOKIE, others)));
+    }
     for (name, value) in forward.rule.headers() {
         set.push((name, value.to_owned()));
     }
@@ -61,6 +70,12 @@ pub fn request<'o>(
         // person would be served to the next. It adds `Cache-Control: no-cache` on the way.
         is_private: !forward.rule.is_public(),
     }
+}
+
+/// The cookie whose token is nothing for the upstream.
+fn withheld_cookie(rule: &Rule) -> Option<&str> {
+    rule.token_cookie()
+        .filter(|_| !rule.forwards_authorization())
 }
 
 /// Every name that could pass for one of ours, or for one that a rule sets, and what `Connection` names;
@@ -87,6 +102,7 @@ fn removed<'t>(incoming: &Incoming<'t>, policy: &Policy, rule: &Rule) -> Vec<&'t
             || name.eq_ignore_ascii_case("expect")
             || (!rule.forwards_authorization() && name.eq_ignore_ascii_case("authorization"))
             || (rule.takes_websocket_token() && name.eq_ignore_ascii_case(PROTOCOLS))
+            || (withheld_cookie(rule).is_some() && name.eq_ignore_ascii_case(COOKIE))
             || (!rule.forwards_second_place() && headers::is_second_place(name.as_bytes()))
     };
     incoming.names().filter(|name| is_unwanted(name)).collect()

@@ -512,6 +512,22 @@ pub fn without_websocket_token(protocols: &str) -> Option<String> {
             others.push_str(", ");
         }
         others.push_str(protocol);
+/// What a `Cookie` header says beside the cookie called `name`; `None` where that is nothing.
+pub fn without_cookie(header: &str, name: &str) -> Option<String> {
+    let mut others = String::new();
+    for pair in header.split(';').map(|pair| pair.trim_matches([' ', '\t'])) {
+        let key = pair.split_once('=').map_or(pair, |(key, _)| key);
+        if pair.is_empty() || key.trim() == name {
+            continue;
+        }
+        if !others.is_empty() {
+            others.push_str("; ");
+        }
+        others.push_str(pair);
+    }
+    (!others.is_empty()).then_some(others)
+}
+
     }
     (!others.is_empty()).then_some(others)
 }

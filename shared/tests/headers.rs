@@ -4,7 +4,8 @@ use edgekeep_shared::error::Rejection;
 use edgekeep_shared::headers::{
     bearer_token, bearer_token_of, connection_options, cookie_value, decode_list, encode_list,
     encode_value, is_hop_by_hop, is_identity_header, is_removable_by_connection,
-    is_request_override, is_second_place, must_strip, websocket_token, without_websocket_token,
+    is_request_override, is_second_place, must_strip, websocket_token, without_cookie,
+    without_websocket_token,
 };
 use proptest::prelude::*;
 
@@ -570,5 +571,23 @@ proptest! {
         if let Some(left) = without_websocket_token(&protocols) {
             prop_assert_eq!(websocket_token(&left), Err(Rejection::TokenMissing));
         }
+    }
+}
+
+#[test]
+fn leaves_one_cookie_out() {
+    for (cookies, left) in [
+        ("at=x", None),
+        ("", None),
+        (";; at=x ;", None),
+        ("a=1; at=x; b=2", Some("a=1; b=2")),
+        ("at=x; at=y;a=1", Some("a=1")),
+        ("at =x; a=1", Some("a=1")),
+        ("at; a", Some("a")),
+        ("AT=x; bat=y; at2=z", Some("AT=x; bat=y; at2=z")),
+        ("a=at=x", Some("a=at=x")),
+        ("a=1;\tat=x", Some("a=1")),
+    ] {
+        assert_eq!(without_cookie(cookies, "at").as_deref(), left, "{cookies}");
     }
 }

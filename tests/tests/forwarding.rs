@@ -448,3 +448,37 @@ async fn an_answer_that_pages_may_read_is_otherwise_unchanged() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_a_cookie_is_cut_out_for_an_upstream_that_is_not_to_have_it() {
+    let policy = r#"
+        [[route]]
+        match = "/theirs/**"
+        token_from = { cookie = "at" }
+        allowed_origins = ["https://app.example"]
+        forward_authorization = false
+
+        [[route]]
+        match = "/ours/**"
+        token_from = { cookie = "at" }
+        allowed_origins = ["https://app.example"]
+    "#;
+    let gate = Gate::with(|_, variables| {
+        variables.insert("POLICY", policy.to_owned());
+    })
+    .await;
+    let token = gate.good_token();
+    let all = format!("a=1; at={token}; b=2");
+    let alone = format!("at={token}");
+    for (target, cookies, arrives) in [
+        ("/theirs/1", &all, Some("a=1; b=2")),
+        ("/theirs/1", &alone, None),
+        ("/ours/1", &all, Some(&*all)),
+    ] {
+        let call = gate.edge.call("GET", target).header("Cookie", cookies);
+        assert_eq!(call.send().await.unwrap().status, 200, "{target}");
+        let seen = gate.upstream.take_one();
+        assert_eq!(seen.header("cookie"), arrives, "{target}");
+        assert_eq!(seen.header("x-user-id"), Some("user-1"));
+    }
+}

@@ -252,7 +252,18 @@ impl Rule {
             if matches!(access.source, TokenSource::WebSocket { .. }))
     }
 
-    /// Whether `Authorization` goes on to the upstream.
+    /// The cookie in which a token is looked for, if it is one.
+    pub fn token_cookie(&self) -> Option<&str> {
+        match &self.access {
+            Access::Token(access) => match &access.source {
+                TokenSource::Cookie { name, .. } => Some(name),
+                TokenSource::Header | TokenSource::WebSocket { .. } => None,
+            },
+            Access::Public => None,
+        }
+    }
+
+    /// Whether `Authorization` goes on to the upstream, and the cookie that the token came in.
     pub const fn forwards_authorization(&self) -> bool {
         self.forward_authorization
     }
