@@ -320,3 +320,48 @@ proptest! {
         }
     }
 }
+
+/// A key of 2,048 bits whose exponent, 65,539, has three bits that are set, and what it has signed.
+const UNUSUAL: [&str; 3] = [
+    "ljs3S61t7ICeU-F6jvYA0wa2U1Ku17riI1C48XJ6jU6Q4IWF_PfBd2kY-zXc52x93gJagopv-jNouRW6F2QdAFa0uXECSqFuxyhfYTBOhf-70gfV6WI81NaHPywwRov9PJPLZAPYamJzA4ZxcU8Gm23gdc0i0SWIJIHWbs3AiFArXbx7f6Fbwfp-og-5NSIia3GmwMNF8vPb1EXoVn3SP6h3RHpUAHJ7Q3Qp9wdmAdiECBxMRv1dNAyG1BbVxQX3GVufzGP9hgs6X_QMxTESbAzrGbta0TEMTONM1ak_gDC6sipKR4mojh1Pv5X0cn-GbpU5KMiDhX_uxvfJ49LYGQ",
+    "AQAD",
+    "CXNwTNfFaXsvhuMCb04HOQimaUtdldiq0yf4qHuu_1zOvFvbcRqLBnA1mqXzHdSVfjRQk59yLTmT0EXfQyUTytS1Owo_Z9NU19pQ_Nro4NXRbOFDzx2XdIvvYyZpQpJZyf4IGQVqgQhfdgZ--gL7InrIyfMN3Du9tpV-1Rnt-_6_3-5gZU6kZ4LbUD_IHFhgBnZT9KV9C8i4qtCDzTHuH-hqQjgLDAWmjAk-NlH0sT5vnmdSHp8wj78f9zGB4ghS0EuF65wJX7QiohE6ZuZn3FnU2go9ySan4cSwaVV16NtyxgwU1RQUk6CbVRoUoLqginoBkXTvRl0G1FlFu3s7qA",
+];
+
+fn rsa(modulus: &[u8], exponent: &str) -> Option<VerifyingKey> {
+    let jwk = json!({
+        "kty": "RSA", "alg": "RS256", "use": "sig", "kid": "k1",
+        "n": base64url::encode(modulus), "e": exponent,
+    });
+    Some(Jwk::parse(jwk.to_string().as_bytes()).ok()?.key().clone())
+}
+
+#[test]
+fn an_rsa_exponent_counts_with_every_bit_and_others_are_not_asked_about_it() {
+    let [modulus, exponent, signature] = UNUSUAL;
+    let modulus = base64url::decode(modulus.as_bytes()).unwrap();
+    let signature = base64url::decode(signature.as_bytes()).unwrap();
+    let key = rsa(&modulus, exponent).unwrap();
+    let message = b"signed under an exponent of many bits";
+    assert!(key.verify(message, &signature));
+    assert!(!key.verify(b"anything else", &signature));
+    assert!(!key.is_told_alike(&signature), "the exponent");
+
+    // The same modulus with the exponent of everybody.
+    let usual = rsa(&modulus, "AQAB").unwrap();
+    assert!(!usual.verify(message, &signature));
+    assert!(usual.is_told_alike(&signature));
+    assert!(!usual.is_told_alike(&signature[1..]), "too short");
+    assert!(!usual.is_told_alike(&modulus), "not below the modulus");
+    assert!(!usual.verify(message, &modulus));
+
+    // A modulus that does not fill its bytes.
+    let mut longer = vec![modulus[0] >> 4];
+    longer.extend(modulus.windows(2).map(|two| two[0] << 4 | two[1] >> 4));
+    let longer = (0..=u8::MAX).filter(|last| last % 2 == 1).find_map(|last| {
+        let modulus = [&longer[..], &[last]].concat();
+        rsa(&modulus, "AQAB").map(|key| (key, modulus.len()))
+    });
+    let (key, length) = longer.unwrap();
+    assert!(!key.is_told_alike(&vec![1; length]), "2,052 bits");
+}
