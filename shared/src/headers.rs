@@ -278,7 +278,8 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 }
 
 /// Whether a `Connection` option may take a field away: not one that a request is judged or framed
-/// by, which a client could otherwise hide from one side of the gate.
+/// by, which a client could otherwise hide from one side of the gate, nor one in which whoever stands in
+/// front says where the request comes from.
 pub fn is_removable_by_connection(name: &str) -> bool {
     const KEPT: &[&str] = &[
         "authorization",
@@ -292,10 +293,23 @@ pub fn is_removable_by_connection(name: &str) -> bool {
         "via",
         "x-request-id",
     ];
-    let forwarded = name
-        .get(..12)
-        .is_some_and(|start| start.eq_ignore_ascii_case("x-forwarded-"));
-    !forwarded && !KEPT.iter().any(|kept| kept.eq_ignore_ascii_case(name))
+    let is_said_in_front = ["x-forwarded-", "cf-"]
+        .into_iter()
+        .any(|start| starts(name, start))
+        // `X-Real-IP`, `True-Client-IP` and their kind.
+        || ends(name, "-ip");
+    !is_said_in_front && !KEPT.iter().any(|kept| kept.eq_ignore_ascii_case(name))
+}
+
+fn starts(name: &str, with: &str) -> bool {
+    name.get(..with.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(with))
+}
+
+fn ends(name: &str, with: &str) -> bool {
+    let at = name.len().checked_sub(with.len());
+    at.and_then(|at| name.get(at..))
+        .is_some_and(|end| end.eq_ignore_ascii_case(with))
 }
 
 /// Whether a byte stands for itself in a list value: visible ASCII, except what separates, escapes
@@ -304,6 +318,9 @@ const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b',' | b'%' | b'"' | b'\\')
 }
 
+        "x-azure-clientip",
+        "x-envoy-external-address",
+        "x-original-forwarded-for",
 /// Appends one value, percent-encoded where it would need escaping: the result has no comma, no
 /// space, no control character and nothing outside ASCII.
 pub fn encode_value(value: &str, header: &mut String) {

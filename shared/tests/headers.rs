@@ -266,6 +266,12 @@ fn reads_connection_options() {
         "X-Forwarded-For",
         "x-forwarded-anything",
         "Content-Length",
+        "X-Real-IP",
+        "cf-connecting-ip",
+        "CF-Ray",
+        "True-Client-Ip",
+        "-ip",
+        "X-Azure-ClientIP",
     ] {
         assert!(!is_removable_by_connection(name), "{name}");
     }
@@ -276,6 +282,10 @@ fn reads_connection_options() {
         "x-forwarded",
         "é",
         "aaaaaaaaaaaé",
+        "é-i",
+        "ip",
+        "cf",
+        "X-IP-Hash",
     ] {
         assert!(is_removable_by_connection(name), "{name}");
     }

@@ -239,6 +239,10 @@ const LINES: &[(&str, Kept)] = &[
         Fields("[forwarded: for=192.0.2.1]"),
     ),
     ("Connection: Via\r\nVia: 1.1 x\r\n", Fields("[via: 1.1 x]")),
+    (
+        "Connection: X-Real-IP, CF-Ray\r\nX-Real-IP: 192.0.2.1\r\nCF-Ray: 1\r\n",
+        Fields("[cf-ray: 1] [x-real-ip: 192.0.2.1]"),
+    ),
     // What an upstream may want, and nobody is made by.
     ("X-Own: 1\r\n", Fields("[x-own: 1]")),
     ("X-Own:\r\n", Fields("[x-own: ]")),
