@@ -29,6 +29,9 @@ const IDENTITY_PREFIX: &[u8] = b"xedgekeep";
 ///
 /// Policy has seen the request line alone; an upstream that believes one of these serves something
 /// else (oauth2-proxy CVE-2026-40575, Symfony and Zend's `X-Original-URL`, Next.js CVE-2025-29927).
+/// gunicorn cuts what `SCRIPT_NAME` says off the path, from a peer on its own host even where it drops
+/// other names with an underscore. By `X-Sendfile-Type` and `X-Accel-Mapping` Rack and Plack have the server
+/// before them send another file (CVE-2025-61780).
 const OVERRIDES: &[&[u8]] = &[
     b"xoriginalurl",
     b"xoriginaluri",
@@ -50,10 +53,17 @@ const OVERRIDES: &[&[u8]] = &[
     b"xhttpmethodoverride",
     b"xmethodoverride",
     b"xmiddlewaresubrequest",
+    b"xsendfiletype",
+    b"xaccelmapping",
+    SCRIPT_NAME,
+    PATH_INFO,
 ];
 
+const SCRIPT_NAME: &[u8] = b"scriptname";
+const PATH_INFO: &[u8] = b"pathinfo";
+
 /// Header fields by which other gates name the person to their upstreams (oauth2-proxy, Authelia,
-/// Kong, APISIX, `mod_auth`, nginx's `auth_request`), or say what certificate it has shown (nginx, Azure),
+/// Kong, APISIX, Google's API gateways, `mod_auth`, nginx's `auth_request`), or say what certificate it has shown (nginx, Azure),
 /// as letters and digits only. An upstream that stood behind one of them may still believe it.
 const FOREIGN_IDENTITY: &[&[u8]] = &[
     b"remoteuser",
@@ -77,6 +87,9 @@ const FOREIGN_IDENTITY: &[&[u8]] = &[
     b"xcredentialusername",
     b"xanonymousconsumer",
     b"xuserinfo",
+    b"xidtoken",
+    b"xendpointapiuserinfo",
+    b"xapigatewayapiuserinfo",
     b"xclientdn",
     b"xclientverify",
     b"xarrclientcert",
@@ -220,7 +233,8 @@ pub fn must_strip(name: &[u8]) -> bool {
         Some(b'x') => true,
         Some(b'r') => begins_with(b"remote", name),
         Some(b'c') => begins_with(CLOUDFLARE_ACCESS, name) || begins_with(CLIENT_CERTIFICATE, name),
-        Some(b's') => begins_with(SSL_CLIENT, name),
+        Some(b's') => begins_with(SSL_CLIENT, name) || begins_with(SCRIPT_NAME, name),
+        Some(b'p') => begins_with(PATH_INFO, name),
         Some(b't') => begins_with(TAILSCALE, name),
         _ => false,
     };
@@ -291,6 +305,9 @@ pub fn is_removable_by_connection(name: &str) -> bool {
         "host",
         "origin",
         "via",
+        "x-azure-clientip",
+        "x-envoy-external-address",
+        "x-original-forwarded-for",
         "x-request-id",
     ];
     let is_said_in_front = ["x-forwarded-", "cf-"]
@@ -318,9 +335,6 @@ const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b',' | b'%' | b'"' | b'\\')
 }
 
-        "x-azure-clientip",
-        "x-envoy-external-address",
-        "x-original-forwarded-for",
 /// Appends one value, percent-encoded where it would need escaping: the result has no comma, no
 /// space, no control character and nothing outside ASCII.
 pub fn encode_value(value: &str, header: &mut String) {
@@ -498,6 +512,22 @@ pub fn cookie_value<'a>(header: &'a str, name: &str) -> Result<Option<&'a str>, 
     Ok(found.filter(|value| !value.is_empty()))
 }
 
+/// What a `Cookie` header says beside the cookie called `name`; `None` where that is nothing.
+pub fn without_cookie(header: &str, name: &str) -> Option<String> {
+    let mut others = String::new();
+    for pair in header.split(';').map(|pair| pair.trim_matches([' ', '\t'])) {
+        let key = pair.split_once('=').map_or(pair, |(key, _)| key);
+        if pair.is_empty() || key.trim() == name {
+            continue;
+        }
+        if !others.is_empty() {
+            others.push_str("; ");
+        }
+        others.push_str(pair);
+    }
+    (!others.is_empty()).then_some(others)
+}
+
 /// What the subprotocol begins with that carries the token of a WebSocket handshake: browsers let a
 /// page set no other header field of one.
 pub const WEBSOCKET_TOKEN_PREFIX: &str = "edgekeep.bearer.";
@@ -529,22 +559,6 @@ pub fn without_websocket_token(protocols: &str) -> Option<String> {
             others.push_str(", ");
         }
         others.push_str(protocol);
-/// What a `Cookie` header says beside the cookie called `name`; `None` where that is nothing.
-pub fn without_cookie(header: &str, name: &str) -> Option<String> {
-    let mut others = String::new();
-    for pair in header.split(';').map(|pair| pair.trim_matches([' ', '\t'])) {
-        let key = pair.split_once('=').map_or(pair, |(key, _)| key);
-        if pair.is_empty() || key.trim() == name {
-            continue;
-        }
-        if !others.is_empty() {
-            others.push_str("; ");
-        }
-        others.push_str(pair);
-    }
-    (!others.is_empty()).then_some(others)
-}
-
     }
     (!others.is_empty()).then_some(others)
 }

@@ -108,6 +108,9 @@ const IDENTITY: &[&str] = &[
     "CF_ACCESS_AUTHENTICATED_USER_EMAIL",
     "Tailscale-User-Login",
     "X-Userinfo",
+    "X-ID-Token",
+    "X-Endpoint-API-UserInfo",
+    "X-Apigateway-Api-Userinfo",
     // What certificate they say the person has shown.
     "X-Forwarded-Client-Cert",
     "X_Forwarded_Client_Cert",
@@ -154,7 +157,21 @@ const OVERRIDES: &[&str] = &[
     "X_HTTP_Method_Override",
     "X-Method-Override",
     "X-Middleware-Subrequest",
+    "Script-Name",
+    "SCRIPT_NAME",
+    "script.name",
+    "Path-Info",
+    "PATH_INFO",
+    "X-Sendfile-Type",
+    "X-Accel-Mapping",
+    "x_accel_mapping",
 ];
+
+/// Whether it is one of these names, however it is capitalised.
+pub(super) fn is_listed(name: &str) -> bool {
+    let mut listed = IDENTITY.iter().chain(OVERRIDES);
+    listed.any(|listed| listed.eq_ignore_ascii_case(name))
+}
 
 /// The lines of a header, each row a trick by itself.
 const LINES: &[(&str, Kept)] = &[
@@ -223,6 +240,10 @@ const LINES: &[(&str, Kept)] = &[
         Fields("[cookie: a=1]"),
     ),
     (
+        "Connection: X-Real-IP, CF-Ray\r\nX-Real-IP: 192.0.2.1\r\nCF-Ray: 1\r\n",
+        Fields("[cf-ray: 1] [x-real-ip: 192.0.2.1]"),
+    ),
+    (
         "Connection: Origin\r\nOrigin: null\r\n",
         Fields("[origin: null]"),
     ),
@@ -239,10 +260,6 @@ const LINES: &[(&str, Kept)] = &[
         Fields("[forwarded: for=192.0.2.1]"),
     ),
     ("Connection: Via\r\nVia: 1.1 x\r\n", Fields("[via: 1.1 x]")),
-    (
-        "Connection: X-Real-IP, CF-Ray\r\nX-Real-IP: 192.0.2.1\r\nCF-Ray: 1\r\n",
-        Fields("[cf-ray: 1] [x-real-ip: 192.0.2.1]"),
-    ),
     // What an upstream may want, and nobody is made by.
     ("X-Own: 1\r\n", Fields("[x-own: 1]")),
     ("X-Own:\r\n", Fields("[x-own: ]")),
