@@ -63,8 +63,9 @@ const SCRIPT_NAME: &[u8] = b"scriptname";
 const PATH_INFO: &[u8] = b"pathinfo";
 
 /// Header fields by which other gates name the person to their upstreams (oauth2-proxy, Authelia,
-/// Kong, APISIX, Google's API gateways, `mod_auth`, nginx's `auth_request`), or say what certificate it has shown (nginx, Azure),
-/// as letters and digits only. An upstream that stood behind one of them may still believe it.
+/// Kong, APISIX, Google's API gateways, `mod_auth`, nginx's `auth_request`), or say what certificate it has
+/// shown (nginx, Azure), as letters and digits only. An upstream that stood behind one of them may still
+/// believe it.
 const FOREIGN_IDENTITY: &[&[u8]] = &[
     b"remoteuser",
     b"remotegroups",
@@ -514,18 +515,24 @@ pub fn cookie_value<'a>(header: &'a str, name: &str) -> Result<Option<&'a str>, 
 
 /// What a `Cookie` header says beside the cookie called `name`; `None` where that is nothing.
 pub fn without_cookie(header: &str, name: &str) -> Option<String> {
-    let mut others = String::new();
-    for pair in header.split(';').map(|pair| pair.trim_matches([' ', '\t'])) {
-        let key = pair.split_once('=').map_or(pair, |(key, _)| key);
-        if pair.is_empty() || key.trim() == name {
-            continue;
+    let pairs = header.split(';').map(|pair| pair.trim_matches([' ', '\t']));
+    let is_named = |pair: &str| pair.split('=').next().map(str::trim) == Some(name);
+    joined(
+        pairs.filter(|pair| !pair.is_empty() && !is_named(pair)),
+        "; ",
+    )
+}
+
+/// The parts with `separator` between them; `None` where there are none.
+fn joined<'p>(parts: impl Iterator<Item = &'p str>, separator: &str) -> Option<String> {
+    let mut all = String::new();
+    for part in parts {
+        if !all.is_empty() {
+            all.push_str(separator);
         }
-        if !others.is_empty() {
-            others.push_str("; ");
-        }
-        others.push_str(pair);
+        all.push_str(part);
     }
-    (!others.is_empty()).then_some(others)
+    (!all.is_empty()).then_some(all)
 }
 
 /// What the subprotocol begins with that carries the token of a WebSocket handshake: browsers let a
@@ -553,14 +560,10 @@ pub fn websocket_token(protocols: &str) -> Result<&str, Rejection> {
 /// The subprotocols that do not carry a token, for the upstream, which is not to choose one that does;
 /// `None` where there are no others.
 pub fn without_websocket_token(protocols: &str) -> Option<String> {
-    let mut others = String::new();
-    for protocol in subprotocols(protocols).filter(|protocol| !bears_token(protocol)) {
-        if !others.is_empty() {
-            others.push_str(", ");
-        }
-        others.push_str(protocol);
-    }
-    (!others.is_empty()).then_some(others)
+    joined(
+        subprotocols(protocols).filter(|protocol| !bears_token(protocol)),
+        ", ",
+    )
 }
 
 fn subprotocols(protocols: &str) -> impl Iterator<Item = &str> {
@@ -572,9 +575,7 @@ fn subprotocols(protocols: &str) -> impl Iterator<Item = &str> {
 
 /// In any case: what is not taken for a token must not reach the upstream's log as one.
 fn bears_token(protocol: &str) -> bool {
-    protocol
-        .get(..WEBSOCKET_TOKEN_PREFIX.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(WEBSOCKET_TOKEN_PREFIX))
+    starts(protocol, WEBSOCKET_TOKEN_PREFIX)
 }
 
 /// `cookie-value` of RFC 6265 §4.1.1.

@@ -71,7 +71,7 @@ fn plain(script: &str) -> Value {
     json!({"script": script, "args": []})
 }
 
-/// A driver, and where it listens. On a busy machine one in some sixty hangs before it does.
+/// A driver, and where it listens. On a busy machine one hangs now and then before it does.
 fn driver() -> (Process, u16) {
     let program = std::env::var_os("EDGEKEEP_CHROMEDRIVER")
         .filter(|program| !program.is_empty())

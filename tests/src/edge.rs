@@ -43,31 +43,31 @@ fn from_environment(name: &str, what: &str) -> PathBuf {
 /// Adds the binding to a configuration; the one that is deployed has none, because outside of
 /// Cloudflare there is nothing to bind.
 fn bind_dataset(config: &Path, dataset: SocketAddr) {
+    let service = format!("(name = \"dataset\", external = (address = \"{dataset}\", http = ()))");
+    let binding = "(name = \"EDGEKEEP_ANALYTICS\", analyticsEngine = \"dataset\")";
+    bind(config, &service, binding);
+}
+
+/// Adds a service to a configuration, and what binds it.
+fn bind(config: &Path, service: &str, binding: &str) {
     let text = std::fs::read_to_string(config).unwrap();
-    let service = format!(
-        "services = [\n    (name = \"dataset\", external = (address = \"{dataset}\", http = ())),"
-    );
-    let binding =
-        "bindings = [\n    (name = \"EDGEKEEP_ANALYTICS\", analyticsEngine = \"dataset\"),";
     let bound = text
-        .replacen("services = [", &service, 1)
-        .replacen("bindings = [", binding, 1);
+        .replacen("services = [", &format!("services = [\n    {service},"), 1)
+        .replacen("bindings = [", &format!("bindings = [\n    {binding},"), 1);
     std::fs::write(config, bound).unwrap();
 }
 
 /// Binds a worker of the same process as upstream; its module is `script`.
 fn bind_upstream(config: &Path, script: &str) {
-    let text = std::fs::read_to_string(config).unwrap();
-    let service = "services = [
-    (name = \"bound\", worker = (
+    let service = "(name = \"bound\", worker = (
       modules = [(name = \"bound.js\", esModule = embed \"bound.js\")],
       compatibilityDate = \"2026-04-01\",
-    )),";
-    let binding = "bindings = [\n    (name = \"UPSTREAM\", service = \"bound\"),";
-    let bound = text
-        .replacen("services = [", service, 1)
-        .replacen("bindings = [", binding, 1);
-    std::fs::write(config, bound).unwrap();
+    ))";
+    bind(
+        config,
+        service,
+        "(name = \"UPSTREAM\", service = \"bound\")",
+    );
     std::fs::write(config.with_file_name("bound.js"), script).unwrap();
 }
 

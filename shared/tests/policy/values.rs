@@ -179,3 +179,18 @@ fn a_rule_sets_sixteen_fields_at_most() {
         assert_eq!(headers(count).is_ok(), is_taken, "{count}");
     }
 }
+
+#[test]
+fn a_rule_says_in_which_cookie_a_token_stands() {
+    let cookie = "token_from = { cookie = 'at' }\nallowed_origins = ['https://app.example']";
+    let socket = "token_from = 'websocket'\nallowed_origins = ['https://app.example']";
+    for (lines, expected) in [
+        (cookie, Some("at")),
+        (socket, None),
+        ("", None),
+        ("access = 'public'", None),
+    ] {
+        let policy = rule(lines).unwrap();
+        assert_eq!(policy.rules()[0].token_cookie(), expected, "{lines}");
+    }
+}
