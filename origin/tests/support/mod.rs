@@ -7,6 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -235,31 +236,25 @@ impl Origin {
     }
 }
 
-/// Runs every future at the same time, each as its turn comes, and gives their results in order.
+/// Runs every future at the same time and gives their results in order. One is asked again only when it
+/// can go on: a thousand that are all asked whenever one can would keep a machine busy for seconds.
 pub(crate) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
-    let mut running: Vec<_> = futures
-        .into_iter()
-        .map(|future| (Box::pin(future), None))
-        .collect();
-    std::future::poll_fn(|context| {
-        let mut pending = false;
-        for (future, result) in &mut running {
-            if result.is_none() {
-                match future.as_mut().poll(context) {
-                    std::task::Poll::Ready(output) => *result = Some(output),
-                    std::task::Poll::Pending => pending = true,
-                }
-            }
+    futures_util::future::join_all(futures).await
+}
+
+/// Sends a request until something other than the bound on waiting for the database answers it: on a slow
+/// machine some of a thousand meet that bound, and are asked to come again. Says in `busy` that it met it.
+pub(crate) async fn until_judged<F: Future<Output = Reply>>(
+    busy: &AtomicBool,
+    ask: impl Fn() -> F,
+) -> Reply {
+    let mut reply = ask().await;
+    for _ in 0..20 {
+        if reply.status != 503 || reply.code() != "unavailable" {
+            break;
         }
-        if pending {
-            std::task::Poll::Pending
-        } else {
-            std::task::Poll::Ready(())
-        }
-    })
-    .await;
-    running
-        .into_iter()
-        .filter_map(|(_, result)| result)
-        .collect()
+        busy.store(true, Ordering::Relaxed);
+        reply = ask().await;
+    }
+    reply
 }
