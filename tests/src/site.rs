@@ -110,7 +110,7 @@ impl Site {
     ///
     /// # Panics
     /// When it does not become ready.
-    pub async fn show(&self, browser: &Browser) {
+    pub async fn show(&self, browser: &impl Browser) {
         Self::show_at(browser, &self.page).await;
     }
 
@@ -118,7 +118,7 @@ impl Site {
     ///
     /// # Panics
     /// When it does not become ready.
-    pub async fn show_at(browser: &Browser, page: &str) {
+    pub async fn show_at(browser: &impl Browser, page: &str) {
         browser.goto(page).await;
         let missing = browser.run_async(MISSING, &[]).await;
         assert_eq!(missing, Value::Null, "the application's script has not run");
@@ -134,7 +134,7 @@ impl Site {
     ///
     /// # Panics
     /// When the browser does not answer.
-    pub async fn cookie(&self, browser: &Browser, ending: &str) -> Option<Value> {
+    pub async fn cookie(&self, browser: &impl Browser, ending: &str) -> Option<Value> {
         let shown = browser.tab().await;
         let beside = browser.open_tab().await;
         browser.switch_to(&beside).await;

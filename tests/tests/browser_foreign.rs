@@ -9,15 +9,22 @@ use edgekeep_tests::clock::eventually;
 use edgekeep_tests::site::Site;
 use serde_json::{Value, json};
 
+in_every_browser! {
+    pages_that_are_not_listed_change_nothing_whatever_they_send,
+    a_frame_without_an_origin_in_the_listed_page_gets_nothing,
+    a_sibling_cannot_put_a_cookie_in_the_place_of_the_issuers,
+    page_and_issuer_are_of_one_site_or_there_is_no_cookie,
+}
+
 const EMAIL: &str = "ada@example.com";
 const PASSWORD: &str = "correct horse battery staple";
 
 /// How long what a page sends may take to arrive, though nobody waits for the answer.
 const ARRIVAL_LIMIT: Duration = Duration::from_secs(20);
 
-async fn logged_in(site: &Site) -> Browser {
+async fn logged_in<B: Browser>(site: &Site) -> B {
     site.origin.register(EMAIL, PASSWORD).await;
-    let browser = Browser::start().await;
+    let browser = B::start().await;
     site.show(&browser).await;
     let body = json!({"identifier": EMAIL, "password": PASSWORD});
     let script = "return ask('POST', '/login', arguments[0])";
@@ -28,7 +35,7 @@ async fn logged_in(site: &Site) -> Browser {
 
 /// The refresh token that the browser keeps; that it is the one of before shows that nothing was
 /// refreshed, and that it is there, that nothing was logged out.
-async fn held(site: &Site, browser: &Browser) -> Value {
+async fn held(site: &Site, browser: &impl Browser) -> Value {
     site.cookie(browser, "edgekeep_refresh").await.unwrap()["value"].clone()
 }
 
@@ -89,15 +96,14 @@ const FORM: &str = r"
 ";
 
 /// Asks as a listed page would.
-async fn as_listed(browser: &Browser, route: &str) -> Result<Value, String> {
+async fn as_listed(browser: &impl Browser, route: &str) -> Result<Value, String> {
     let script = "return ask('POST', arguments[0])";
     browser.try_async(script, &[json!(route)]).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn pages_that_are_not_listed_change_nothing_whatever_they_send() {
+async fn pages_that_are_not_listed_change_nothing_whatever_they_send<B: Browser>() {
     let site = Site::on_subdomains(&[]).await;
-    let browser = logged_in(&site).await;
+    let browser: B = logged_in(&site).await;
     let token = held(&site, &browser).await;
     // A sibling, to which the browser gives the cookie; another site, to which it does not.
     for host in ["other.id.localhost", "evil.localhost"] {
@@ -163,10 +169,9 @@ const SANDBOXED: &str = r"
     return said;
 ";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_frame_without_an_origin_in_the_listed_page_gets_nothing() {
+async fn a_frame_without_an_origin_in_the_listed_page_gets_nothing<B: Browser>() {
     let site = Site::on_subdomains(&[]).await;
-    let browser = logged_in(&site).await;
+    let browser: B = logged_in(&site).await;
     let token = held(&site, &browser).await;
     let url = format!("{}/api/v1/auth/refresh", site.issuer);
     let said = browser.run_async(SANDBOXED, &[json!(url)]).await;
@@ -174,10 +179,9 @@ async fn a_frame_without_an_origin_in_the_listed_page_gets_nothing() {
     assert_eq!(held(&site, &browser).await, token);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_sibling_cannot_put_a_cookie_in_the_place_of_the_issuers() {
+async fn a_sibling_cannot_put_a_cookie_in_the_place_of_the_issuers<B: Browser>() {
     let site = Site::on_subdomains(&[]).await;
-    let browser = logged_in(&site).await;
+    let browser: B = logged_in(&site).await;
     let token = held(&site, &browser).await;
     Site::show_at(&browser, &site.page_at("other.id.localhost")).await;
     let planted = r"
@@ -196,17 +200,16 @@ async fn a_sibling_cannot_put_a_cookie_in_the_place_of_the_issuers() {
 }
 
 /// The table of `docs/browsers.md`, as far as names of this machine go.
-#[tokio::test(flavor = "multi_thread")]
-async fn page_and_issuer_are_of_one_site_or_there_is_no_cookie() {
-    let browser = Browser::start().await;
+async fn page_and_issuer_are_of_one_site_or_there_is_no_cookie<B: Browser>() {
+    let browser = B::start().await;
     for (page, issuer, one_site) in [
         ("http://localhost", "http://localhost", true),
         ("http://127.0.0.1", "http://localhost", false),
         ("http://app.id.localhost", "http://auth.id.localhost", true),
         ("http://app.localhost", "http://auth.localhost", false),
         ("https://localhost", "https://auth.id.localhost", false),
-        // The scheme is a part of the site.
-        ("http://localhost", "https://localhost", false),
+        // Whether the scheme is a part of the site is the browser's choice.
+        ("http://localhost", "https://localhost", !B::SCHEMEFUL),
     ] {
         let site = Site::start(page, issuer, &[]).await;
         site.origin.register(EMAIL, PASSWORD).await;

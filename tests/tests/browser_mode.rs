@@ -10,6 +10,16 @@ use edgekeep_tests::clock;
 use edgekeep_tests::site::Site;
 use serde_json::{Value, json};
 
+in_every_browser! {
+    a_page_on_a_sibling_subdomain_keeps_its_session_over_tls,
+    a_page_on_another_port_of_localhost_keeps_its_session,
+    a_copy_of_an_old_cookie_ends_the_session_and_the_page_is_told,
+    tabs_that_refresh_at_once_keep_one_session_between_them,
+    a_login_of_somebody_else_in_the_same_browser_leaves_one_session,
+    a_browser_that_is_known_logs_in_by_code_after_strangers_have_turned_codes_off,
+    a_script_reads_what_it_needs_of_an_answer_and_asks_once_whether_it_may,
+}
+
 const EMAIL: &str = "ada@example.com";
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -19,7 +29,7 @@ const OFTEN: (&str, &str) = ("EDGEKEEP_LIMITS__REFRESH_PER_SESSION_PER_MINUTE", 
 const REFRESH: &str = "edgekeep_refresh";
 
 /// A login by the page that is shown.
-async fn log_in(browser: &Browser) -> Value {
+async fn log_in(browser: &impl Browser) -> Value {
     let body = json!({"identifier": EMAIL, "password": PASSWORD});
     let said = browser
         .run_async("return ask('POST', '/login', arguments[0])", &[body])
@@ -28,23 +38,23 @@ async fn log_in(browser: &Browser) -> Value {
     said
 }
 
-async fn ask(browser: &Browser, method: &str, route: &str) -> Value {
+async fn ask(browser: &impl Browser, method: &str, route: &str) -> Value {
     let arguments = [json!(method), json!(route)];
     let script = "return ask(arguments[0], arguments[1])";
     browser.run_async(script, &arguments).await
 }
 
 /// A browser that shows the page, and is logged in.
-async fn logged_in(site: &Site) -> Browser {
+async fn logged_in<B: Browser>(site: &Site) -> B {
     site.origin.register(EMAIL, PASSWORD).await;
-    let browser = Browser::start().await;
+    let browser = B::start().await;
     site.show(&browser).await;
     log_in(&browser).await;
     browser
 }
 
 /// The refresh token that the browser keeps.
-async fn held(site: &Site, browser: &Browser) -> String {
+async fn held(site: &Site, browser: &impl Browser) -> String {
     let cookie = site.cookie(browser, REFRESH).await.unwrap();
     cookie["value"].as_str().unwrap().to_owned()
 }
@@ -69,9 +79,9 @@ async fn with_copy(site: &Site, name: &str, token: &str) -> (u16, String) {
 }
 
 /// From the login to the logout, with reloads between.
-async fn keeps_its_session(site: &Site, prefix: &str, is_secure: bool) {
+async fn keeps_its_session<B: Browser>(site: &Site, prefix: &str, is_secure: bool) {
     site.origin.register(EMAIL, PASSWORD).await;
-    let browser = Browser::start().await;
+    let browser = B::start().await;
     site.show(&browser).await;
     let said = log_in(&browser).await;
     assert!(said["access_token"].is_string());
@@ -131,10 +141,9 @@ async fn keeps_its_session(site: &Site, prefix: &str, is_secure: bool) {
     assert_eq!(with_copy(site, &name, &first).await.1, "session_ended");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_on_a_sibling_subdomain_keeps_its_session_over_tls() {
+async fn a_page_on_a_sibling_subdomain_keeps_its_session_over_tls<B: Browser>() {
     let site = Site::on_subdomains(&[]).await;
-    keeps_its_session(&site, "__Host-", true).await;
+    keeps_its_session::<B>(&site, "__Host-", true).await;
     // The application's own server never gets to see it.
     let asked = site.asked_of_app();
     assert!(!asked.is_empty());
@@ -143,16 +152,14 @@ async fn a_page_on_a_sibling_subdomain_keeps_its_session_over_tls() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_page_on_another_port_of_localhost_keeps_its_session() {
+async fn a_page_on_another_port_of_localhost_keeps_its_session<B: Browser>() {
     let site = Site::on_localhost(&[]).await;
-    keeps_its_session(&site, "", false).await;
+    keeps_its_session::<B>(&site, "", false).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_copy_of_an_old_cookie_ends_the_session_and_the_page_is_told() {
+async fn a_copy_of_an_old_cookie_ends_the_session_and_the_page_is_told<B: Browser>() {
     let site = Site::on_subdomains(&[]).await;
-    let browser = logged_in(&site).await;
+    let browser: B = logged_in(&site).await;
     let copy = held(&site, &browser).await;
     for _ in 0..2 {
         let renewed = browser.run_async("return refresh()", &[]).await;
@@ -193,7 +200,7 @@ const TOLD: &str = r"
 ";
 
 /// Refreshes in both tabs at once, and says how often the session was rotated by that.
-async fn both(site: &Site, browser: &Browser, tabs: [&Tab; 2], how: &str) -> u32 {
+async fn both(site: &Site, browser: &impl Browser, tabs: [&Tab; 2], how: &str) -> u32 {
     let before = counter(&held(site, browser).await);
     browser.switch_to(tabs[0]).await;
     let here = browser.run_async(TOGETHER, &[json!(how)]).await;
@@ -206,11 +213,10 @@ async fn both(site: &Site, browser: &Browser, tabs: [&Tab; 2], how: &str) -> u32
     counter(&held(site, browser).await) - before
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn tabs_that_refresh_at_once_keep_one_session_between_them() {
+async fn tabs_that_refresh_at_once_keep_one_session_between_them<B: Browser>() {
     const ROUNDS: u32 = 10;
     let site = Site::on_subdomains(&[OFTEN]).await;
-    let browser = logged_in(&site).await;
+    let browser: B = logged_in(&site).await;
     let first = browser.tab().await;
     browser.run_async(LISTEN, &[]).await;
     let second = browser.open_tab().await;
@@ -247,10 +253,9 @@ async fn tabs_that_refresh_at_once_keep_one_session_between_them() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_login_of_somebody_else_in_the_same_browser_leaves_one_session() {
+async fn a_login_of_somebody_else_in_the_same_browser_leaves_one_session<B: Browser>() {
     let site = Site::on_subdomains(&[]).await;
-    let browser = logged_in(&site).await;
+    let browser: B = logged_in(&site).await;
     let first = browser.tab().await;
     site.origin.register("bob@example.com", PASSWORD).await;
     let second = browser.open_tab().await;
@@ -277,7 +282,7 @@ fn codes(site: &Site) -> Vec<Value> {
 }
 
 /// A code to log in with, asked for by the page that is shown.
-async fn code_for(site: &Site, browser: &Browser) -> Value {
+async fn code_for(site: &Site, browser: &impl Browser) -> Value {
     let before = codes(site).len();
     let script = "return ask('POST', '/otp/send', arguments[0])";
     let asked = json!({"email": EMAIL});
@@ -290,17 +295,18 @@ async fn code_for(site: &Site, browser: &Browser) -> Value {
     json!({"otp_token": sent["otp_token"], "code": code})
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_browser_that_is_known_logs_in_by_code_after_strangers_have_turned_codes_off() {
+async fn a_browser_that_is_known_logs_in_by_code_after_strangers_have_turned_codes_off<
+    B: Browser,
+>() {
     // The three wrong guesses of one code.
     let off_after_one = [("EDGEKEEP_OTP__FAILURES_PER_DAY", "3")];
     let site = Site::on_subdomains(&off_after_one).await;
-    let browser = logged_in(&site).await;
+    let browser: B = logged_in(&site).await;
     let known = site.cookie(&browser, "edgekeep_device").await.unwrap();
     assert_eq!(ask(&browser, "POST", "/logout").await["status"], 204);
 
     let verify = "return ask('POST', '/otp/verify', arguments[0])";
-    let stranger = Browser::start().await;
+    let stranger = B::start().await;
     site.show(&stranger).await;
     let mut guess = code_for(&site, &stranger).await;
     let right = guess["code"].as_str().unwrap().to_owned();
@@ -359,14 +365,13 @@ async fn preflights(site: &Site) -> u32 {
         .sum()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_script_reads_what_it_needs_of_an_answer_and_asks_once_whether_it_may() {
+async fn a_script_reads_what_it_needs_of_an_answer_and_asks_once_whether_it_may<B: Browser>() {
     let limits = [
         ("EDGEKEEP_LIMITS__PER_IP", "true"),
         ("EDGEKEEP_LIMITS__REFRESH_PER_IP_PER_MINUTE", "2"),
     ];
     let site = Site::on_localhost(&limits).await;
-    let browser = logged_in(&site).await;
+    let browser: B = logged_in(&site).await;
     let refresh = json!(format!("{}/api/v1/auth/refresh", site.issuer));
     let session = json!(format!("{}/api/v1/auth/session", site.issuer));
     let before = preflights(&site).await;

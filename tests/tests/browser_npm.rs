@@ -17,6 +17,11 @@ use serde_json::{Value, json};
 
 use crate::npm::trusting;
 
+in_every_browser! {
+    verifies_and_refuses_what_is_revoked,
+    verifies_tokens_of_an_issuer_on_another_origin,
+}
+
 const START: &str = r"
     const { Verifier } = await import('/verifier/browser.js');
     window.verifier = new Verifier(arguments[0]);
@@ -59,8 +64,7 @@ fn serve(request: &Request, set: &str, list: &[u8]) -> Reply {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn verifies_and_refuses_what_is_revoked() {
+async fn verifies_and_refuses_what_is_revoked<B: Browser>() {
     let (key, control) = (Key::es256(1), Key::eddsa(2));
     let list = Arc::new(Mutex::new(Vec::new()));
     let (set, served) = (keys::set(&[&key]), Arc::clone(&list));
@@ -72,7 +76,7 @@ async fn verifies_and_refuses_what_is_revoked() {
         *list.lock().unwrap() = control.document(kind, &url, sequence, clock::now(), &body);
     };
     sign(1, &[]);
-    let browser = Browser::start().await;
+    let browser = B::start().await;
     browser.goto(&url).await;
     let control_key: Value = serde_json::from_str(&control.jwk()).unwrap();
     let options = json!({
@@ -93,11 +97,10 @@ async fn verifies_and_refuses_what_is_revoked() {
 }
 
 /// The documents of a real issuer are for every page, and nothing else of it is.
-#[tokio::test(flavor = "multi_thread")]
-async fn verifies_tokens_of_an_issuer_on_another_origin() {
+async fn verifies_tokens_of_an_issuer_on_another_origin<B: Browser>() {
     let origin = Origin::start().await;
     let page = Server::start(|request| serve(request, "", b"")).await;
-    let browser = Browser::start().await;
+    let browser = B::start().await;
     let url = format!("http://localhost:{}", page.address().port());
     browser.goto(&url).await;
     browser.run_async(START, &[trusting(&origin)]).await;

@@ -1,6 +1,7 @@
 //! Passkeys as a real browser makes and uses them, against the real issuer.
 
-use edgekeep_tests::browser::Browser;
+use edgekeep_tests::browser::Browser as _;
+use edgekeep_tests::browser::chromium::Chromium;
 use edgekeep_tests::http::Answer;
 use edgekeep_tests::origin::{Origin, Tokens};
 use edgekeep_tests::server::{Reply, Server};
@@ -43,7 +44,7 @@ fn options(answer: &Answer) -> (Value, Value) {
 }
 
 /// Registers the passkey that the browser makes.
-async fn register(origin: &Origin, browser: &Browser, bearer: &str) -> Answer {
+async fn register(origin: &Origin, browser: &Chromium, bearer: &str) -> Answer {
     let begun = origin
         .call("POST", "/api/v1/auth/passkeys/registration")
         .bearer(bearer)
@@ -57,7 +58,7 @@ async fn register(origin: &Origin, browser: &Browser, bearer: &str) -> Answer {
 }
 
 /// Answers a new challenge of a login by what the browser shows.
-async fn log_in(origin: &Origin, browser: &Browser) -> Result<(Value, Answer), String> {
+async fn log_in(origin: &Origin, browser: &Chromium) -> Result<(Value, Answer), String> {
     let begun = origin
         .call("POST", "/api/v1/auth/login/passkey/begin")
         .send()
@@ -73,7 +74,7 @@ async fn log_in(origin: &Origin, browser: &Browser) -> Result<(Value, Answer), S
 #[tokio::test(flavor = "multi_thread")]
 async fn registers_logs_in_and_is_a_second_factor() {
     let (origin, url, _page) = with_page().await;
-    let browser = Browser::start().await;
+    let browser = Chromium::start().await;
     let authenticator = browser.virtual_authenticator(true).await;
     browser.goto(&url).await;
     let owner = origin.register(EMAIL, PASSWORD).await;
@@ -118,7 +119,7 @@ async fn registers_logs_in_and_is_a_second_factor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn steps_a_session_up() {
     let (origin, url, _page) = with_page().await;
-    let browser = Browser::start().await;
+    let browser = Chromium::start().await;
     let _authenticator = browser.virtual_authenticator(true).await;
     browser.goto(&url).await;
     // Opened before there was a second factor: it may change none.
@@ -162,7 +163,7 @@ async fn steps_a_session_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_holder_who_is_not_verified_and_a_page_that_is_not_ours_get_nothing() {
     let (origin, url, page) = with_page().await;
-    let browser = Browser::start().await;
+    let browser = Chromium::start().await;
     let authenticator = browser.virtual_authenticator(true).await;
     browser.goto(&url).await;
     let owner = origin.register(EMAIL, PASSWORD).await;

@@ -7,6 +7,25 @@
     reason = "a test fails where something is not as it must be"
 )]
 
+/// Makes tests of functions that are for any browser, in each.
+macro_rules! in_every_browser {
+    ($($test:ident),* $(,)?) => {
+        mod chromium {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test::<edgekeep_tests::browser::chromium::Chromium>().await;
+            })*
+        }
+
+        mod firefox {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test::<edgekeep_tests::browser::firefox::Firefox>().await;
+            })*
+        }
+    };
+}
+
 mod authz;
 mod bound;
 mod bursts;
