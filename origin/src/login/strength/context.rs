@@ -55,18 +55,23 @@ impl Words {
         Self::new(named.chain([PRODUCT]))
     }
 
-    /// Local part of the address, number, user name and name, in one piece and in their parts.
+    /// The address, its local part, number, user name and name, in one piece and in their parts. The last
+    /// part of the address is no name.
     pub(super) fn of_person(person: Person<'_>) -> Self {
-        let local = person
+        let (local, domain) = person
             .email
             .and_then(|address| address.rsplit_once('@'))
-            .map(|(local, _)| local);
+            .unzip();
+        let host = domain.and_then(|domain| domain.rsplit_once('.'));
+        let host = host.map(|(host, _)| host);
         // As it is dialled at home, too: without the country's code, of one to three digits.
         let dialled = person
             .phone_number
             .map(|number| number.trim_start_matches('+'));
         let at_home = |skip| dialled.and_then(|number| number.get(skip..));
         let whole = [
+            person.email,
+            domain,
             local,
             person.username,
             person.name,
@@ -75,7 +80,7 @@ impl Words {
             at_home(2),
             at_home(3),
         ];
-        let split = [local, person.username, person.name];
+        let split = [local, host, person.username, person.name];
         Self::new(
             whole.into_iter().flatten().chain(
                 split
@@ -162,6 +167,12 @@ mod tests {
             ("banana bread", false),
             ("anna likes tea", false),
             ("boli", true),
+            ("anna@example.org", true),
+            ("anna.example.org", true),
+            ("anna.example", true),
+            ("example.org1", true),
+            ("organ", false),
+            ("for example: tea", false),
             ("", false),
             ("1990", false),
         ] {
