@@ -459,6 +459,12 @@ pub async fn guess_on(
     guess_by(state, purpose, key, code, (on, None)).await
 }
 
+/// A code without the spaces that apps show and people type.
+pub(super) fn digits(code: &Secret) -> Secret {
+    let digits = code.expose().chars().filter(|c| !c.is_whitespace());
+    Secret::new(digits.collect())
+}
+
 async fn guess_by(
     state: &State,
     purpose: CodeFor,
@@ -466,6 +472,7 @@ async fn guess_by(
     code: &Secret,
     (on, guessed): (On<'_>, Option<&Guessed>),
 ) -> Result<Guess, Error> {
+    let code = &digits(code);
     let text = code.expose();
     if text.len() != 6 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Error::CodeInvalid("not six digits"));

@@ -272,20 +272,14 @@ pub(super) async fn guess(
     let guessed = Guessed::new(state, by.caller, user_id, method.counted_as())?;
     let guessed = (&guessed, by.device);
     match (method, method.kind(), request) {
-        (Method::Totp, ..) => guess_totp(state, user_id, &digits(code), guessed).await,
+        (Method::Totp, ..) => guess_totp(state, user_id, &codes::digits(code), guessed).await,
         (Method::RecoveryCode, ..) => guess_recovery_code(state, user_id, code, guessed).await,
         (_, Some(kind), Some(request)) => {
-            let guess = mailed::guess(state, kind, request, &digits(code), guessed).await?;
+            let guess = mailed::guess(state, kind, request, code, guessed).await?;
             Ok(Proof::Sent(kind, guess))
         }
         _ => Err(Error::CodeInvalid("no code is sent for this")),
     }
-}
-
-/// A code without the spaces that apps show and people type.
-fn digits(code: &Secret) -> Secret {
-    let digits = code.expose().chars().filter(|c| !c.is_whitespace());
-    Secret::new(digits.collect())
 }
 
 async fn guess_totp(

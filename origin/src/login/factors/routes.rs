@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::changes::{self, Change};
-use super::{Method, digits, store};
+use super::{Method, store};
 use crate::abuse::{Limit, Subject, delay};
 use crate::accounts::Kind;
 use crate::app::State;
@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::ids::UserId;
 use crate::login::checked_code;
+use crate::login::codes::digits;
 use crate::login::fresh::FreshlyAuthenticated;
 use crate::login::passkeys;
 use crate::request::{Json, OptionalJson};
