@@ -468,6 +468,14 @@ async fn copies_are_taken_five_times_an_hour_and_told_as_often() {
         });
         told.count()
     };
+    // Whoever asks for the head of a copy gets none, and takes none.
+    let head = user
+        .ask(&origin, Method::HEAD, "/account/export", None)
+        .await;
+    assert_eq!(
+        (head.status.as_u16(), &head.headers["allow"]),
+        (405, &"GET".parse().unwrap())
+    );
     for number in 1..=5 {
         user.ask(&origin, GET, "/account/export", None)
             .await

@@ -1,7 +1,8 @@
 //! The HTTP of leaving: for a while, for good, and with a copy of one's data.
 
 use axum::extract::State as Shared;
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use sqlx::AnyConnection;
 use utoipa::ToSchema;
@@ -122,9 +123,14 @@ async fn delete(
 /// `GET /account/export`: the data in a common, machine-readable format (GDPR Art. 15 and 20).
 async fn export(
     Shared(state): Shared<State>,
+    method: Method,
     session: FreshlyAuthenticated,
     caller: Caller,
-) -> Result<Json<Export>, Error> {
+) -> Result<Response, Error> {
+    // Which elsewhere changes nothing; here its owner would be told of a copy that nobody got.
+    if method == Method::HEAD {
+        return Ok(([(header::ALLOW, "GET")], Error::MethodNotAllowed).into_response());
+    }
     let mut tx = state.db.write().await?;
     let by = By::user(session.user_id, &caller);
     let whose = (session.user_id, session.session_id);
@@ -133,7 +139,8 @@ async fn export(
     tx.commit().await?;
     state.mailer.deliver(told);
     let mut reader = state.db.read().await?;
-    export::take(&state, &mut reader, whose).await.map(Json)
+    let copy = export::take(&state, &mut reader, whose).await?;
+    Ok(Json(copy).into_response())
 }
 
 /// Tells the owner: it may not have been them.
