@@ -274,7 +274,10 @@ async fn set_permissions(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Customer {
-    /// 1 to 64 letters, digits, `.`, `_`, `:` or `-`; null: none.
+    /// 1 to 64 letters, digits, `.`, `_`, `:` or `-`; null: none. To leave it out is a mistake: it would
+    /// take somebody out of their customer.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required = true)]
     customer_id: Option<String>,
 }
 
