@@ -113,12 +113,18 @@ pub(crate) fn checked_name(
     if name.is_empty() {
         return Ok(None);
     }
-    if name.chars().count() > MAX_NAME || name.contains(char::is_control) {
+    if name.chars().count() > MAX_NAME || name.contains(|c: char| c.is_control() || is_bidi(c)) {
         return Err(Error::invalid(format!(
             "{field}: expected at most {MAX_NAME} characters, none of them control."
         )));
     }
     Ok(Some(name.to_owned()))
+}
+
+/// Whether the character turns the direction of what is written behind it, beyond the name (UAX #9 §2.1,
+/// §2.2, §2.4).
+const fn is_bidi(c: char) -> bool {
+    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 fn checked(
@@ -241,6 +247,21 @@ mod tests {
             for text in bad {
                 assert!(!fits(text), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn a_name_does_not_turn_what_is_written_behind_it() {
+        for (name, fits) in [
+            ("Zoë", true),
+            ("دانا", true),
+            ("👩\u{200d}🔬", true),
+            ("\u{202E}nimda", false),
+            ("a\u{2067}b", false),
+            ("a\nb", false),
+        ] {
+            let kept = checked_name("name", Some(name.to_owned()));
+            assert_eq!(kept.is_ok(), fits, "{name:?}");
         }
     }
 
