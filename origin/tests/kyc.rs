@@ -333,3 +333,99 @@ async fn references_are_not_in_the_file_in_the_clear() {
         assert!(!found, "{}", path.display());
     }
 }
+
+#[tokio::test]
+async fn a_verification_is_taken_back_and_tokens_follow() {
+    let origin = Origin::new().await;
+    let admin = Person::new_admin(&origin, "admin@example.org").await;
+    let user = Person::new_user(&origin, "user@example.org").await;
+    let withdraw = async |who: &Person, whose: &Person| {
+        let route = format!("/users/{}/kyc/withdraw", whose.id);
+        let body = json!({"reason": "forged"});
+        who.administer(&origin, POST, &route, Some(body)).await
+    };
+    withdraw(&admin, &user).await.expect(409, "conflict");
+    withdraw(&user, &user)
+        .await
+        .expect(403, "insufficient_role");
+    withdraw(&admin, &admin).await.expect(409, "conflict");
+    submit(&origin, &user, passport(2)).await.expect(202, "");
+    let approval = json!({"decision": "approve", "level": 2});
+    review(&origin, &admin, &user, approval)
+        .await
+        .expect(200, "");
+    let user = user.refreshed(&origin).await;
+    assert_eq!(user.judged(&origin).await["kyc_level"], 2);
+
+    assert_eq!(withdraw(&admin, &user).await.status, 204);
+    assert_eq!(user.judged(&origin).await["code"], "token_revoked");
+    let user = user.refreshed(&origin).await;
+    assert_eq!(user.judged(&origin).await["kyc_level"], 0);
+    assert_eq!(standing(&origin, &user).await, (0, "rejected".to_owned()));
+    let told = user.ask(&origin, GET, "/kyc", None).await;
+    let submission = &told.body["submissions"][0];
+    assert_eq!(
+        (&submission["status"], &submission["reason"]),
+        (&json!("withdrawn"), &json!("forged"))
+    );
+    let noted = events(&origin, &admin, "kyc").await;
+    let last = noted.last().unwrap();
+    assert_eq!(last["reason"], "withdrawn");
+    assert_eq!(last["new"]["level"], 0);
+    withdraw(&admin, &user).await.expect(409, "conflict");
+    // It can be asked for anew, and what waits goes on waiting when what holds is taken back.
+    submit(&origin, &user, passport(1)).await.expect(202, "");
+    let approval = json!({"decision": "approve", "level": 1});
+    review(&origin, &admin, &user, approval)
+        .await
+        .expect(200, "");
+    let user = user.refreshed(&origin).await;
+    submit(&origin, &user, passport(3)).await.expect(202, "");
+    assert_eq!(withdraw(&admin, &user).await.status, 204);
+    let user = user.refreshed(&origin).await;
+    assert_eq!(standing(&origin, &user).await, (0, "pending".to_owned()));
+}
+
+#[tokio::test]
+async fn no_verification_outlives_its_documents_or_lowers_what_holds() {
+    let origin = Origin::new().await;
+    let admin = Person::new_admin(&origin, "admin@example.org").await;
+    let mut user = Person::new_user(&origin, "user@example.org").await;
+    let now = origin.clock.now().unix_seconds();
+    let documents = |ends: [Option<i64>; 3]| {
+        let documents = ends.map(
+            |expires_at| json!({"kind": "other", "reference": "case/7", "expires_at": expires_at}),
+        );
+        json!({"level": 2, "documents": documents})
+    };
+    let two = json!({"decision": "approve", "level": 2});
+    let body = documents([None, Some(now + 10), Some(now + 1_000)]);
+    submit(&origin, &user, body).await.expect(202, "");
+    origin.advance(10);
+    review(&origin, &admin, &user, two)
+        .await
+        .expect(409, "conflict");
+    let refusal = json!({"decision": "reject"});
+    review(&origin, &admin, &user, refusal)
+        .await
+        .expect(200, "");
+    user = user.refreshed(&origin).await;
+    // With the first of them it ends, unless the reviewer says when.
+    for (said, ends) in [(None, Some(now + 500)), (Some(now + 700), Some(now + 700))] {
+        let body = documents([None, Some(now + 500), Some(now + 1_000)]);
+        submit(&origin, &user, body).await.expect(202, "");
+        let approval = json!({"decision": "approve", "level": 2, "expires_at": said});
+        review(&origin, &admin, &user, approval)
+            .await
+            .expect(200, "");
+        user = user.refreshed(&origin).await;
+        let told = user.ask(&origin, GET, "/kyc", None).await;
+        assert_eq!(told.body["expires_at"].as_i64(), ends);
+    }
+    submit(&origin, &user, passport(3)).await.expect(202, "");
+    let lower = json!({"decision": "approve", "level": 1});
+    review(&origin, &admin, &user, lower)
+        .await
+        .expect(409, "conflict");
+    assert_eq!(standing(&origin, &user).await.0, 2);
+}

@@ -83,6 +83,7 @@ const ROUTES: &[&str] = &[
     "post /api/v1/admin/users/{id}/disable",
     "post /api/v1/admin/users/{id}/enable",
     "post /api/v1/admin/users/{id}/kyc/review",
+    "post /api/v1/admin/users/{id}/kyc/withdraw",
     "post /api/v1/admin/users/{id}/logout",
     "post /api/v1/admin/users/{id}/password-reset",
     "post /api/v1/auth/account/deactivate",

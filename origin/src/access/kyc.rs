@@ -5,6 +5,7 @@
 )]
 
 use axum::extract::{Path, Query, State as Shared};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -16,12 +17,13 @@ use crate::app::State;
 use crate::error::Error;
 use crate::ids::SubmissionId;
 use crate::page::PageSize;
-use crate::request::Json;
+use crate::request::{Json, OptionalJson};
 
 pub(super) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(review))
+        .routes(routes!(withdraw))
 }
 
 /// Submissions in one answer unless said otherwise, and at most.
@@ -96,7 +98,8 @@ struct Review {
     decision: Verdict,
     /// Of an approval: the level that was reached, 1 to 3.
     level: Option<i64>,
-    /// Of an approval: when it is over, in seconds since 1970; left out: it does not end by itself.
+    /// Of an approval: when it is over, in seconds since 1970; left out: when the first of its documents
+    /// is out of date, and where none says when, it does not end by itself.
     expires_at: Option<i64>,
     /// Why, at most 500 characters. Its owner reads it.
     reason: Option<String>,
@@ -114,8 +117,9 @@ struct Review {
         (status = 401, description = "`step_up_required`, or the access token is not accepted"),
         (status = 403, description = "`insufficient_role`, `mfa_required`"),
         (status = 404, description = "`not_found`"),
-        (status = 409, description = "`conflict`: nothing waits, or another than was named, or it is \
-                                      the reviewer's own"),
+        (status = 409, description = "`conflict`: nothing waits, or another than was named, it is the \
+                                      reviewer's own, a document is out of date by now, or a higher \
+                                      level holds"),
     ),
 )]
 /// `POST /users/{id}/kyc/review`
@@ -148,4 +152,45 @@ async fn review(
     .await?;
     tx.commit().await?;
     Ok(Json(submission))
+}
+
+/// Why. The body may be left out.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = KycWithdraw)]
+struct Withdraw {
+    /// At most 500 characters. Its owner reads it.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+#[utoipa::path(
+    post, path = "/users/{id}/kyc/withdraw", tag = "administration", operation_id = "withdraw_kyc",
+    summary = "Take a verification back",
+    description = "The person is verified to no level, and the account's access tokens are turned away. \
+                   A submission that waits goes on waiting.",
+    params(("id" = String, Path, description = "The account's id")),
+    request_body = Option<Withdraw>,
+    security(("bearer" = [])),
+    responses(
+        (status = 204, description = "Taken back."),
+        (status = 401, description = "`step_up_required`, or the access token is not accepted"),
+        (status = 403, description = "`insufficient_role`, `mfa_required`"),
+        (status = 404, description = "`not_found`"),
+        (status = 409, description = "`conflict`: no level is verified, or it is one's own"),
+    ),
+)]
+/// `POST /users/{id}/kyc/withdraw`
+async fn withdraw(
+    administrator: FreshAdministrator,
+    Shared(state): Shared<State>,
+    Path(id): Path<String>,
+    OptionalJson(body): OptionalJson<Withdraw>,
+) -> Result<StatusCode, Error> {
+    let id = users::parse(&id)?;
+    let reason = users::checked_reason(body.reason)?;
+    let mut tx = administrator.begin(&state).await?;
+    kyc::withdraw(&state, &mut tx, administrator.by(), id, reason).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -3,8 +3,8 @@
 //!
 //! The keep holds no document, only what a reviewer finds it by elsewhere. A verification that
 //! holds is not touched by what is asked beside it: while a submission for a higher level waits, or
-//! after it was refused, the level that was reached stays. So `kyc_status` says `pending` and
-//! `rejected` only of a person who has no verification.
+//! after it was refused, the level that was reached stays, until somebody takes it back ([`withdraw`]).
+//! So `kyc_status` says `pending` and `rejected` only of a person who has no verification.
 //!
 //! No token says more than is so: one that is issued while a verification holds expires with it,
 //! and a decision turns away the tokens from before it.
@@ -143,7 +143,7 @@ pub struct Submission {
     pub user_id: UserId,
     /// The level that was asked for; once approved, the one that was given.
     pub level: i64,
-    /// `pending`, `approved` or `rejected`.
+    /// `pending`, `approved`, `rejected`, or `withdrawn` where an approval was taken back.
     pub status: String,
     /// Where the documents are found.
     pub documents: Vec<Document>,
@@ -287,11 +287,19 @@ pub enum Decision {
     Approve {
         /// 1 to 3.
         level: i64,
-        /// When it is over.
+        /// When it is over; left out: when the first of its documents is.
         expires_at: Option<i64>,
     },
     /// They are not.
     Reject,
+}
+
+/// When a verification ends by what it was given for: with the first of its documents.
+fn end_of(documents: &[Document]) -> Option<i64> {
+    documents
+        .iter()
+        .filter_map(|document| document.expires_at)
+        .min()
 }
 
 /// Decides on the submission that waits: of several reviewers one does, and who names what they have
@@ -300,8 +308,8 @@ pub enum Decision {
 ///
 /// # Errors
 /// [`Error::RequestInvalid`]; [`Error::NotFound`] without such an account; [`Error::Conflict`] when
-/// nothing waits, or another than was named, or somebody reviews themselves; when the database or the
-/// vault fails.
+/// nothing waits, or another than was named, somebody reviews themselves, a document is out of date by
+/// now, or the level is below the one that holds; when the database or the vault fails.
 pub async fn review(
     state: &State,
     connection: &mut AnyConnection,
@@ -334,6 +342,17 @@ pub async fn review(
         return Err(Error::Conflict("Another submission waits by now."));
     }
     let mut details = Details::open(state, pending.id, &pending.details)?;
+    let end = end_of(&details.documents);
+    if let Decision::Approve { level, .. } = decision {
+        if level < before.level {
+            return Err(Error::Conflict(
+                "A higher level is verified: take that back first.",
+            ));
+        }
+        if end.is_some_and(|end| end <= now.unix_seconds()) {
+            return Err(Error::Conflict("A document is out of date by now."));
+        }
+    }
     let (outcome, level) = match decision {
         Decision::Approve { level, .. } => ("approved", level),
         Decision::Reject => ("rejected", pending.level),
@@ -353,7 +372,7 @@ pub async fn review(
         Decision::Approve { level, expires_at } => Standing {
             level,
             status: "verified".to_owned(),
-            expires_at,
+            expires_at: expires_at.or(end),
         },
         // A verification that holds is not touched.
         Decision::Reject if before.status == "verified" => before.clone(),
@@ -363,9 +382,64 @@ pub async fn review(
             expires_at: None,
         },
     };
+    stand(state, connection, by, (user_id, outcome), (&before, &after)).await?;
+    open(state, decided)
+}
+
+/// Takes a verification back, because it should not have been given or does not hold any more: the
+/// person is verified to no level, and tokens that say otherwise are turned away. A submission that
+/// waits goes on waiting. The owner reads `reason` in the submission that was approved last.
+///
+/// # Errors
+/// [`Error::NotFound`] without such an account; [`Error::Conflict`] where no level holds, or somebody
+/// decides about themselves; when the database or the vault fails.
+pub async fn withdraw(
+    state: &State,
+    connection: &mut AnyConnection,
+    by: By<'_>,
+    user_id: UserId,
+    reason: Option<String>,
+) -> Result<(), Error> {
+    if by.actor == Actor::User(user_id) {
+        return Err(Error::Conflict("Nobody reviews themselves."));
+    }
+    let now = state.clock.now();
+    let row = super::store::user(connection, user_id)
+        .await?
+        .ok_or(Error::NotFound)?;
+    let before = Standing::of(&row, now);
+    if before.level == 0 {
+        return Err(Error::Conflict("No level is verified."));
+    }
+    for submission in store::of_user(connection, user_id).await? {
+        if submission.state == "approved" {
+            let mut details = Details::open(state, submission.id, &submission.details)?;
+            details.reason.clone_from(&reason);
+            let sealed = details.seal(state, submission.id)?;
+            store::take_back(connection, submission.id, sealed, now).await?;
+        }
+    }
+    let waits = store::pending(connection, user_id).await?.is_some();
+    let after = Standing {
+        level: 0,
+        status: if waits { "pending" } else { "rejected" }.to_owned(),
+        expires_at: None,
+    };
+    let what = (user_id, "withdrawn");
+    stand(state, connection, by, what, (&before, &after)).await
+}
+
+/// Writes how a person stands from now on, and why.
+async fn stand(
+    state: &State,
+    connection: &mut AnyConnection,
+    by: By<'_>,
+    (user_id, outcome): (UserId, &str),
+    (before, after): (&Standing, &Standing),
+) -> Result<(), Error> {
     if after != before {
         let expires_at = after.expires_at.map(Timestamp::from_unix_seconds);
-        let (level, status) = (after.level, after.status.as_str());
+        let (level, status, now) = (after.level, after.status.as_str(), state.clock.now());
         store::set_standing(connection, user_id, level, status, expires_at, now).await?;
         revocation::turn_away_tokens(state, connection, user_id, "kyc").await?;
     }
@@ -377,9 +451,8 @@ pub async fn review(
     let event = by
         .event(events::Kind::Kyc, user_id)
         .because(outcome)
-        .changing(Change::new(said(&before), said(&after)));
-    events::record(state, connection, &event).await?;
-    open(state, decided)
+        .changing(Change::new(said(before), said(after)));
+    events::record(state, connection, &event).await
 }
 
 /// Writes down that verifications are over. Nobody waits for it: what reads a row counts the time

@@ -134,6 +134,25 @@ pub(super) async fn decide(
     row.as_ref().map(read).transpose()
 }
 
+/// Takes an approval back.
+pub(super) async fn take_back(
+    connection: &mut AnyConnection,
+    id: SubmissionId,
+    details: Vec<u8>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query(
+        "UPDATE kyc_submissions SET state = 'withdrawn', details = $2, decided_at = $3
+         WHERE id = $1 AND state = 'approved'",
+    )
+    .bind(id)
+    .bind(details)
+    .bind(now)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// Says that somebody without a verification waits for one.
 pub(super) async fn set_status(
     connection: &mut AnyConnection,
