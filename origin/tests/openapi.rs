@@ -126,6 +126,7 @@ const ROUTES: &[&str] = &[
     "put /api/v1/admin/users/{id}/customer",
     "put /api/v1/admin/users/{id}/permissions",
     "put /api/v1/admin/users/{id}/roles",
+    "put /api/v1/auth/account/username",
     "put /api/v1/auth/contacts/{id}/primary",
     "put /api/v1/auth/mfa/email",
     "put /api/v1/auth/mfa/sms",

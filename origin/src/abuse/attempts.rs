@@ -19,6 +19,8 @@ pub enum Kind {
     Reset,
     /// A copy that somebody took of what is held about them.
     Export,
+    /// A user name that somebody tried to have.
+    Username,
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
             Self::Forgot => "forgot",
             Self::Reset => "reset",
             Self::Export => "export",
+            Self::Username => "username",
         }
     }
 }

@@ -30,6 +30,7 @@ mod registration;
 mod routes;
 pub mod status;
 mod store;
+mod username;
 
 pub use erasure::{erase, upkeep};
 pub use identifier::{Blind, Identifier, Kind};

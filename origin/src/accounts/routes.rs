@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::registration::{self, SentTo, Wanted};
 use super::status::By;
-use super::{Identifier, Profile, User, contacts, kyc, leaving, profile};
+use super::{Identifier, Profile, User, contacts, kyc, leaving, profile, username};
 use crate::abuse::{Limit, Subject, captcha};
 use crate::app::State;
 use crate::browser::{self, InBrowser};
@@ -34,6 +34,7 @@ pub fn routes() -> OpenApiRouter<State> {
         .merge(kyc::routes::routes())
         .merge(contacts::routes::routes())
         .merge(leaving::routes())
+        .merge(username::routes())
 }
 
 /// At least an e-mail address, a telephone number or a user name, and a password.

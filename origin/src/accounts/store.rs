@@ -279,11 +279,11 @@ pub(super) async fn insert_blind(
 pub(super) async fn delete_identifier(
     connection: &mut AnyConnection,
     kind: Kind,
-    name: &Blind,
+    name: &[u8],
 ) -> Result<(), Error> {
     sqlx::query("DELETE FROM identifiers WHERE kind = $1 AND blind = $2")
         .bind(kind.as_str())
-        .bind(name.as_slice())
+        .bind(name.to_vec())
         .execute(connection)
         .await?;
     Ok(())

@@ -241,6 +241,15 @@ pub fn factor_added(kind: Kind, to: &str, factor: &str, at: Timestamp) -> Option
     message(kind, to, "A second factor was added", text, None)
 }
 
+/// After somebody chose a user name for the account, which is not said: others may read along.
+pub fn username_chosen(kind: Kind, to: &str, at: Timestamp) -> Option<Message> {
+    let text = format!(
+        "A user name was chosen for your account on {}. {NOT_YOU}",
+        date(at)
+    );
+    message(kind, to, "A user name was chosen", text, None)
+}
+
 /// After a second factor was removed.
 pub fn factor_removed(kind: Kind, to: &str, factor: &str, at: Timestamp) -> Option<Message> {
     let text = format!(
