@@ -45,8 +45,8 @@ use crate::tokens::keyring::{self, Keyring};
 use crate::vault::master::MasterKeyError;
 use crate::vault::{self, MasterKeys, Vault};
 use crate::{
-    access, accounts, browser, events, listen, login, metrics, notify, openapi, security_headers,
-    sessions, social, tokens,
+    access, accounts, browser, events, listen, login, metrics, notify, openapi, pages,
+    security_headers, sessions, social, tokens,
 };
 
 /// What every handler may use; cheap to clone.
@@ -256,6 +256,7 @@ pub fn app(state: State) -> Router {
     router
         .merge(openapi::routes(&openapi::complete(document)))
         .merge(notify::routes(&state.config))
+        .merge(pages::routes(&state.config))
         .fallback(|| async { Error::NotFound })
         .method_not_allowed_fallback(|| async { Error::MethodNotAllowed })
         .layer(middleware::from_fn_with_state(state.clone(), deadline))

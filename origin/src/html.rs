@@ -1,4 +1,4 @@
-//! The little HTML that is written here: pages to read, without script.
+//! The little HTML that is written here.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,9 +20,23 @@ pub(crate) fn escape(text: &str, out: &mut String) {
 
 /// A `Content-Security-Policy` under which a page has its own `style`, by its hash, and no more.
 pub(crate) fn content_security_policy(style: &str) -> String {
-    let hash = STANDARD.encode(Sha256::digest(style));
     format!(
-        "default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'"
+        "default-src 'none'; style-src {}; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'none'",
+        source(style)
     )
+}
+
+/// The same for a page with a `script` of its own, which asks this server and no other.
+pub(crate) fn content_security_policy_with_script(style: &str, script: &str) -> String {
+    format!(
+        "{}; script-src {}; connect-src 'self'",
+        content_security_policy(style),
+        source(script)
+    )
+}
+
+/// What stands between tags, as a policy names it.
+fn source(text: &str) -> String {
+    format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text)))
 }

@@ -34,6 +34,7 @@ pub mod metrics;
 pub mod notify;
 pub mod openapi;
 mod page;
+mod pages;
 pub mod random;
 pub mod request;
 pub mod revocation;

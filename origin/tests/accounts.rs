@@ -526,7 +526,7 @@ async fn a_reset_link_works_once_and_ends_every_session() {
     let body = json!({"identifier": "Alice@example.org"});
     origin.post("/forgot-password", body).await.expect(202, "");
     let token = origin.code(ALICE);
-    let link = format!("http://127.0.0.1:8080/reset-password?token={token}");
+    let link = format!("http://127.0.0.1:8080/reset-password#token={token}");
     assert!(origin.message(ALICE).unwrap().text.contains(&link));
     let short = json!({"token": token, "password": "short"});
     origin
@@ -883,7 +883,7 @@ async fn the_reset_link_leads_to_the_configured_page() {
     let body = json!({"identifier": ALICE});
     origin.post("/forgot-password", body).await.expect(202, "");
     let link = format!(
-        "https://app.example.org/new-password?token={}",
+        "https://app.example.org/new-password#token={}",
         origin.code(ALICE)
     );
     assert!(origin.message(ALICE).unwrap().text.contains(&link));

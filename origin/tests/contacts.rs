@@ -107,7 +107,7 @@ async fn an_address_is_added_by_its_code_and_the_old_one_is_told() {
         "the new address is not spread: {}",
         told.text
     );
-    assert!(told.text.contains("/undo-change?token=eku_"));
+    assert!(told.text.contains("/undo-change#token=eku_"));
     let code = origin.code(SECOND);
     // The nonce of the old address proves nothing about the new one, nor the other way round.
     assert_ne!(told.code.as_deref(), Some(&*code));

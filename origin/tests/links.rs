@@ -407,13 +407,13 @@ async fn no_header_changes_a_link_of_any_kind() {
             "/contacts",
             json!({"email": NEW}),
             EMAIL,
-            "https://id.example.org/undo-change?token=eku_".to_owned(),
+            "https://id.example.org/undo-change#token=eku_".to_owned(),
         ),
         (
             "/forgot-password",
             json!({"identifier": EMAIL}),
             EMAIL,
-            "https://id.example.org/reset-password?token=ekp_".to_owned(),
+            "https://id.example.org/reset-password#token=ekp_".to_owned(),
         ),
     ];
     let targets = ["", "https://evil.example"];

@@ -75,6 +75,7 @@ mod npm_runtimes;
 mod browser_foreign;
 mod browser_mode;
 mod browser_npm;
+mod browser_pages;
 mod browser_passkeys;
 
 mod caddy;

@@ -78,7 +78,7 @@ pub struct Accounts {
     /// How long an account that its owner deleted can be had back by logging in; 0: not at all.
     pub deletion_grace_seconds: u64,
     /// The page of your application where a change of addresses is taken back, which is given
-    /// `?token=`: https, or http on loopback. Unset: `/undo-change` below the public URL, for a proxy to answer.
+    /// `#token=`: https, or http on loopback. Unset: a page of the keep's own.
     pub undo_url: Option<String>,
     /// The page of your application that adds a mail address by the link in the mail: it is given
     /// `#token=`, and sends that to `POST /contacts/verify` in the session that asked. https, or http on

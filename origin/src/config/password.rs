@@ -21,8 +21,8 @@ pub struct Password {
     pub queue: usize,
     /// Life of a link that sets a new password (ASVS 6.5.5: at most 600).
     pub reset_seconds: u64,
-    /// The page of your application that the link leads to, which is given `?token=`: https, or
-    /// http on loopback. Unset: `/reset-password` below the public URL, for a proxy to answer.
+    /// The page of your application that the link leads to, which is given `#token=`: https, or
+    /// http on loopback. Unset: a page of the keep's own.
     pub reset_url: Option<String>,
     /// The least that a new password must reach in zxcvbn's estimate, 0 to 4. 1 refuses what falls
     /// within a thousand guesses; 3 is what zxcvbn recommends, and refuses much that people choose.

@@ -82,7 +82,7 @@ pub fn login_code(kind: Kind, to: &str, code: &Secret) -> Option<Message> {
 /// The link that sets a new password.
 pub fn reset_link(kind: Kind, to: &str, page: &str, token: &Secret) -> Option<Message> {
     let text = format!(
-        "Set a new password here: {page}?token={} . \
+        "Set a new password here: {page}#token={} . \
          If you did not ask for it, ignore this message.",
         token.expose()
     );
@@ -320,7 +320,7 @@ pub fn contacts_change(
 ) -> Option<Message> {
     let text = format!(
         "{what} If it was you, there is nothing to do. If it was not, take it back here within three \
-         days, which also ends every session and removes the password: {page}?token={} .",
+         days, which also ends every session and removes the password: {page}#token={} .",
         token.expose()
     );
     let subject = "The addresses of your account change";
