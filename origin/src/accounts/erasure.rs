@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use sqlx::{AnyConnection, Row as _};
 
-use super::status::By;
+use super::status::{self, By};
 use super::{contacts, kyc, store};
 use crate::abuse::{Subject, lockout};
 use crate::app::State;
@@ -28,8 +28,6 @@ use crate::events::{self, Actor};
 use crate::ids::UserId;
 use crate::login::{self, codes};
 use crate::request::Caller;
-use crate::revocation;
-use crate::sessions::{self, Ending};
 
 /// Accounts that are erased in one sweep; more wait for the next, an hour later.
 const AT_A_TIME: i64 = 1_000;
@@ -48,13 +46,7 @@ pub async fn erase(
     guard.take_turns(connection).await?;
     store::user(connection, id).await?.ok_or(Error::NotFound)?;
     // Before the rows go: the gates are told by what the sessions say.
-    let cause = ("deleted", by.actor);
-    sessions::end_of_user(state, connection, id, Ending::All, cause).await?;
-    revocation::turn_away_tokens(state, connection, id, "deleted").await?;
-    for name in super::names(state, connection, id).await? {
-        codes::withdraw_from(connection, &name).await?;
-    }
-    login::reset::withdraw(connection, id).await?;
+    status::end(state, connection, id, ("deleted", by.actor)).await?;
     let account = Subject::account(&state.vault, id)?;
     let confirmation = Subject::confirmation(&state.vault, id)?;
     lockout::clear(connection, [&account, &confirmation], None).await?;
@@ -95,6 +87,7 @@ pub async fn upkeep(state: &State) -> Result<(), Error> {
     let now = state.clock.now();
     kyc::expire(state, &mut tx).await?;
     contacts::remove_expired(&mut tx, now).await?;
+    login::factors::forget_replaced(&mut tx, contacts::undoable_since(now)).await?;
     codes::remove_expired(&mut tx, now).await?;
     Ok(tx.commit().await?)
 }

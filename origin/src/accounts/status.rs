@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::events::{self, Actor, Change, Event, Outcome};
 use crate::ids::UserId;
+use crate::login::codes;
 use crate::sessions::{self, Ending};
 use crate::vault::Purpose;
 use crate::{login, revocation};
@@ -215,8 +216,8 @@ pub async fn request_erasure(
     events::record(state, connection, &event).await
 }
 
-/// Ends everything that could still act for the account.
-async fn end(
+/// Ends everything that could still act for the account, and every login that was begun.
+pub(super) async fn end(
     state: &State,
     connection: &mut AnyConnection,
     id: UserId,
@@ -225,6 +226,9 @@ async fn end(
     let cause = (reason, actor);
     sessions::end_of_user(state, connection, id, Ending::All, cause).await?;
     revocation::turn_away_tokens(state, connection, id, reason).await?;
+    for name in super::names(state, connection, id).await? {
+        codes::withdraw_from(connection, &name).await?;
+    }
     login::reset::withdraw(connection, id).await
 }
 

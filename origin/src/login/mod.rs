@@ -31,6 +31,7 @@ pub use conclude::{Counted, FirstFactor, LoggedIn, conclude};
 pub(crate) use factors::reset_factors;
 pub use fresh::FreshlyAuthenticated;
 pub(crate) use fresh::{Asked, has_second};
+pub(crate) use second::withdraw as withdraw_waiting;
 
 /// Longest code of a second factor as it is typed, in bytes: a recovery code with spaces has 29.
 const MAX_CODE: usize = 64;

@@ -393,7 +393,6 @@ pub(super) async fn change(
     let mut tx = begun?;
     accounts::set_password(state, &mut tx, user_id, &phc).await?;
     super::reset::withdraw(&mut tx, user_id).await?;
-    super::second::withdraw(&mut tx, user_id).await?;
     let changed = Event::own(events::Kind::Password, Outcome::Success, user_id)
         .session(authenticated.session_id)
         .because("changed")

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sqlx::{AnyConnection, Row as _};
 
 use super::strength::{self, Person};
-use super::{factors, messages, second};
+use super::{factors, messages};
 use crate::abuse::attempts::{self, Kind as Attempts};
 use crate::abuse::{Subject, guesses, lockout, sends};
 use crate::accounts::{self, Blind, Identifier, Kind, User};
@@ -257,11 +257,9 @@ async fn set(
     let confirmation = Subject::confirmation(&state.vault, link.user_id)?;
     lockout::clear(&mut tx, [&confirmation; 2], None).await?;
     guesses::lift(&mut tx, &account, now).await?;
-    // Second factors stay. The proof of the address allows guesses of them again, as any other; a
-    // login that waits for one began with the password that was.
+    // Second factors stay. The proof of the address allows guesses of them again, as any other.
     factors::lift(state, &mut tx, link.user_id).await?;
     factors::withhold(&mut tx, link.user_id, link.kind).await?;
-    second::withdraw(&mut tx, link.user_id).await?;
     let contact = accounts::contact(state, &mut tx, link.user_id).await?;
     let notice = contact.and_then(|(kind, _, to)| messages::password_changed(kind, &to));
     let notice = state.mailer.keep(&mut tx, link.user_id, notice).await?;

@@ -33,6 +33,7 @@ use crate::config::Reaction;
 use crate::error::Error;
 use crate::events::{self, Actor, Event, Kind, Outcome};
 use crate::ids::{SessionId, UserId};
+use crate::login;
 use crate::notify::Message;
 use crate::request::Caller;
 use crate::revocation::{self, Revoked};
@@ -455,8 +456,9 @@ pub(crate) async fn live_of(
 }
 
 /// Ends a user's sessions within the caller's transaction and writes what the gates are told. No
-/// device is trusted any more, and none but that of a session that stays is known: who ends sessions
-/// takes them for somebody else's, and that includes what they left behind. Of which devices
+/// device is trusted any more, none but that of a session that stays is known, and no login that waits
+/// for its second factor goes on: who ends sessions takes them for somebody else's, and that includes
+/// what they left behind or have begun. Of which devices
 /// tokens are, nobody can tell, so the caller's own is trusted again at its next login.
 ///
 /// # Errors
@@ -522,6 +524,7 @@ pub async fn end_of_user(
     anomaly::forget_devices(state, connection, user_id, told).await?;
     let by = cause.by.unwrap_or_else(|| ended_by(user_id, cause.reason));
     devices::forget_all(state, connection, user_id, by).await?;
+    login::withdraw_waiting(connection, user_id).await?;
     let now = state.clock.now();
     let ended = store::end_of_user(connection, user_id, except, now, cause.reason).await?;
     revoke(state, connection, &ended, cause).await

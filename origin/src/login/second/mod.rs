@@ -28,11 +28,11 @@ mod token;
 use token::Found;
 pub(super) use token::{Waiting, issue};
 
-/// Voids the logins of an account that wait: their first factor is none any more.
+/// Voids the logins of an account that wait for their second factor.
 ///
 /// # Errors
 /// When the database fails.
-pub(super) async fn withdraw(connection: &mut AnyConnection, user_id: UserId) -> Result<(), Error> {
+pub(crate) async fn withdraw(connection: &mut AnyConnection, user_id: UserId) -> Result<(), Error> {
     token::delete_of(connection, user_id).await
 }
 
