@@ -151,6 +151,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "trusted since",
         include_str!("../../migrations/0131_trusted_since.sql"),
     ),
+    (
+        141,
+        "replaced recovery codes",
+        include_str!("../../migrations/0141_replaced_recovery_codes.sql"),
+    ),
 ];
 
 /// How long a request waits for a connection before it is told `unavailable`.

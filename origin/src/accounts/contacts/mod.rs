@@ -39,8 +39,8 @@ pub(super) mod routes;
 mod store;
 mod undo;
 
-pub(super) use undo::remove_expired;
 pub(crate) use undo::void_all;
+pub(super) use undo::{remove_expired, undoable_since};
 
 /// Addresses and numbers of one account.
 const MAX_CONTACTS: usize = 10;
@@ -355,7 +355,7 @@ async fn named(
 }
 
 /// Removes an address, but never the last proved one: no message, and so no new password, would
-/// reach the account any more.
+/// reach the account any more. A second factor that it was needed for goes with it.
 async fn remove(
     state: &State,
     by: By<'_>,
@@ -382,6 +382,7 @@ async fn remove(
     }
     let what = "An address or number was removed from your account.";
     messages.extend(undo::tell(state, &mut tx, user_id, told(&others), what).await?);
+    messages.extend(login::factors::drop_unusable(state, &mut tx, by, user_id).await?);
     if end_other_sessions {
         let ending = Ending::AllBut(session_id);
         sessions::end_of_user(state, &mut tx, user_id, ending, "contact").await?;

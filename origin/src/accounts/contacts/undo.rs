@@ -99,6 +99,12 @@ async fn take_back(
         .open(Purpose::Contact, &undo.token_hash, &undo.details)?;
     let told: Told =
         serde_json::from_slice(&json).map_err(|_| Error::internal("stored contact is not JSON"))?;
+    let blind = super::blind(state, told.kind, &told.spelling)?;
+    let holder = accounts::holder(&mut tx, told.kind, &blind).await?;
+    if holder.is_some_and(|holder| holder.verified && holder.user_id != user_id) {
+        // Given up and taken by somebody else: whoever reads it now has no say here.
+        return Err(Error::CodeInvalid("the address is another account's"));
+    }
     restore(state, &mut tx, &undo, &told).await?;
     for entry in entries(state, &mut tx, user_id).await? {
         let (kind, name) = (entry.row.kind, &entry.row.name);
@@ -113,26 +119,28 @@ async fn take_back(
     }
     // What an address was told that came since is void: it would put that address back.
     store::void_undos_of_later(&mut tx, user_id, undo.created_at).await?;
+    let by = By {
+        actor: Actor::Anonymous,
+        caller: Some(caller),
+    };
+    // While there is a password: without, too, there is one again soon that a code may follow.
+    let mut notices = login::factors::drop_unusable(state, &mut tx, by, user_id).await?;
     accounts::store::delete_password(&mut tx, user_id).await?;
     login::reset::withdraw(&mut tx, user_id).await?;
     // Other ways in that may have been prepared meanwhile.
     social::withdraw(&mut tx, user_id).await?;
     login::factors::remove_since(&mut tx, user_id, undo.created_at).await?;
     sessions::end_of_user(state, &mut tx, user_id, Ending::All, "undone").await?;
-    let by = By {
-        actor: Actor::Anonymous,
-        caller: Some(caller),
-    };
     super::record(state, &mut tx, by, user_id, "undone", told.kind).await?;
     let password = Event::new(events::Kind::Password, Outcome::Success, Actor::Anonymous)
         .about(user_id)
         .because("undone")
         .from(caller);
     events::record(state, &mut tx, &password).await?;
-    let notice = messages::contacts_restored(told.kind, &told.spelling);
-    let notice = state.mailer.keep(&mut tx, user_id, notice).await?;
+    notices.extend(messages::contacts_restored(told.kind, &told.spelling));
+    let notices = state.mailer.keep(&mut tx, user_id, notices).await?;
     tx.commit().await?;
-    state.mailer.deliver(notice);
+    state.mailer.deliver(notices);
     Ok(())
 }
 
@@ -158,6 +166,11 @@ async fn restore(
         store::set_primary(connection, user_id, told.kind, name).await?;
     }
     Ok(())
+}
+
+/// Since when changes can be taken back still.
+pub(in crate::accounts) fn undoable_since(now: Timestamp) -> Timestamp {
+    now - super::UNDO
 }
 
 /// Removes tokens whose time is over.

@@ -8,6 +8,7 @@ use sqlx::AnyConnection;
 use super::store::{self, PendingRow};
 use super::totp::{self, Shown};
 use super::{Method, recovery};
+use crate::accounts::status::By;
 use crate::accounts::{self, Kind};
 use crate::app::State;
 use crate::db::Tx;
@@ -16,6 +17,7 @@ use crate::events::{self, Event, Outcome};
 use crate::ids::UserId;
 use crate::login::fresh::FreshlyAuthenticated;
 use crate::login::messages;
+use crate::notify::Message;
 use crate::sessions::{self, Ending};
 use crate::vault::Purpose;
 
@@ -214,6 +216,45 @@ pub(super) async fn remove_codes(
     tidy(&mut tx, user_id).await?;
     let method = Method::sending_to(kind).ok_or(Error::NotFound)?;
     finish(state, tx, change, Told::Removed(method)).await
+}
+
+/// Removes sent codes that nobody can show any more since an address was removed: there is none of their
+/// kind, or none that they may follow. Left in the list they would be asked for at every login, and an
+/// address that is added later would be a factor that nobody chose. What the owner is told.
+///
+/// # Errors
+/// When the database or the vault fails.
+pub(crate) async fn drop_unusable(
+    state: &State,
+    connection: &mut AnyConnection,
+    by: By<'_>,
+    user_id: UserId,
+) -> Result<Vec<Message>, Error> {
+    let mut told = Vec::new();
+    for row in store::code_factors(connection, user_id).await? {
+        let Some(method) = Method::sending_to(row.kind) else {
+            continue;
+        };
+        let address = accounts::proved_address(state, connection, user_id, row.kind).await?;
+        if address.is_some()
+            && has_first_factor_beside(state, connection, user_id, row.kind).await?
+        {
+            continue;
+        }
+        store::delete_code_factor(connection, user_id, row.kind).await?;
+        tidy(connection, user_id).await?;
+        let event = by
+            .event(events::Kind::FactorChange, user_id)
+            .by(method.as_str())
+            .because("removed");
+        events::record(state, connection, &event).await?;
+        let contact = accounts::contact(state, connection, user_id).await?;
+        let (called, now) = (method.in_words(), state.clock.now());
+        told.extend(
+            contact.and_then(|(kind, _, to)| messages::factor_removed(kind, &to, called, now)),
+        );
+    }
+    Ok(told)
 }
 
 /// Whether there is a way to log in that a code to this kind of address may follow: after a code to

@@ -42,6 +42,7 @@ pub(super) mod routes;
 mod store;
 mod totp;
 
+pub(crate) use changes::drop_unusable;
 pub(crate) use loss::reset_factors;
 pub(super) use mailed::{Request, send};
 pub(crate) use routes::{Factor, list};
@@ -496,7 +497,7 @@ pub(super) async fn withdraw_all(connection: &mut AnyConnection) -> Result<(), E
 
 /// Removes the second factors that were added at `since` or later, recovery codes that were made
 /// then, and whatever waits: a change is taken back, and whoever made it may have prepared another
-/// way in or locked the owner out.
+/// way in or locked the owner out. The recovery codes of before are good again.
 ///
 /// # Errors
 /// When the database fails.
@@ -510,6 +511,18 @@ pub(crate) async fn remove_since(
         store::delete_rest(connection, user_id).await?;
     }
     super::second::withdraw(connection, user_id).await
+}
+
+/// Forgets recovery codes that were replaced before `instant`: no change that was made with them can be
+/// taken back any more.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn forget_replaced(
+    connection: &mut AnyConnection,
+    instant: Timestamp,
+) -> Result<(), Error> {
+    store::forget_replaced(connection, instant).await
 }
 
 /// Removes every second factor, and logins that wait for one: what stood before the first proof of

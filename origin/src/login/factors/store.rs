@@ -161,31 +161,37 @@ pub(super) async fn delete_every_pending(connection: &mut AnyConnection) -> Resu
     Ok(())
 }
 
-/// The MACs of the recovery codes that were not used, and when they were made.
+/// The MACs of the recovery codes that are good, and when they were made.
 pub(super) async fn recovery_codes(
     connection: &mut AnyConnection,
     user_id: UserId,
 ) -> Result<Vec<(Vec<u8>, Timestamp)>, Error> {
-    sqlx::query("SELECT code_mac, made_at FROM recovery_codes WHERE user_id = $1")
-        .bind(user_id)
-        .fetch_all(connection)
-        .await?
-        .iter()
-        .map(|row| Ok((row.try_get("code_mac")?, row.try_get("made_at")?)))
-        .collect()
+    sqlx::query(
+        "SELECT code_mac, made_at FROM recovery_codes WHERE user_id = $1 AND replaced_at IS NULL",
+    )
+    .bind(user_id)
+    .fetch_all(connection)
+    .await?
+    .iter()
+    .map(|row| Ok((row.try_get("code_mac")?, row.try_get("made_at")?)))
+    .collect()
 }
 
-/// Replaces every recovery code of an account.
+/// Replaces every recovery code of an account. Those before are good no more, and are kept until
+/// [`forget_replaced`].
 pub(super) async fn put_recovery_codes(
     connection: &mut AnyConnection,
     user_id: UserId,
     macs: &[Vec<u8>],
     now: Timestamp,
 ) -> Result<(), Error> {
-    sqlx::query("DELETE FROM recovery_codes WHERE user_id = $1")
-        .bind(user_id)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(
+        "UPDATE recovery_codes SET replaced_at = $2 WHERE user_id = $1 AND replaced_at IS NULL",
+    )
+    .bind(user_id)
+    .bind(now)
+    .execute(&mut *connection)
+    .await?;
     for mac in macs {
         sqlx::query("INSERT INTO recovery_codes (user_id, code_mac, made_at) VALUES ($1, $2, $3)")
             .bind(user_id)
@@ -203,12 +209,26 @@ pub(super) async fn use_recovery_code(
     user_id: UserId,
     mac: &[u8],
 ) -> Result<bool, Error> {
-    let deleted = sqlx::query("DELETE FROM recovery_codes WHERE user_id = $1 AND code_mac = $2")
-        .bind(user_id)
-        .bind(mac)
+    let deleted = sqlx::query(
+        "DELETE FROM recovery_codes WHERE user_id = $1 AND code_mac = $2 AND replaced_at IS NULL",
+    )
+    .bind(user_id)
+    .bind(mac)
+    .execute(connection)
+    .await?;
+    Ok(deleted.rows_affected() == 1)
+}
+
+/// Removes recovery codes that were replaced before `instant`.
+pub(super) async fn forget_replaced(
+    connection: &mut AnyConnection,
+    instant: Timestamp,
+) -> Result<(), Error> {
+    sqlx::query("DELETE FROM recovery_codes WHERE replaced_at < $1")
+        .bind(instant)
         .execute(connection)
         .await?;
-    Ok(deleted.rows_affected() == 1)
+    Ok(())
 }
 
 /// Codes by mail or SMS that were chosen as second factor.
@@ -329,7 +349,8 @@ pub(super) async fn any(connection: &mut AnyConnection, user_id: UserId) -> Resu
     Ok(row.is_some())
 }
 
-/// Removes what was added at `since` or later, and whatever waits.
+/// Removes what was added at `since` or later, and whatever waits. Recovery codes that were replaced
+/// since are good again.
 pub(super) async fn delete_since(
     connection: &mut AnyConnection,
     user_id: UserId,
@@ -340,6 +361,7 @@ pub(super) async fn delete_since(
         "DELETE FROM totp_factors WHERE user_id = $1 AND added_at >= $2",
         "DELETE FROM code_factors WHERE user_id = $1 AND added_at >= $2",
         "DELETE FROM recovery_codes WHERE user_id = $1 AND made_at >= $2",
+        "UPDATE recovery_codes SET replaced_at = NULL WHERE user_id = $1 AND replaced_at >= $2",
     ] {
         sqlx::query(sql)
             .bind(user_id)
