@@ -76,7 +76,7 @@ const ROWS: &[Row] = &[
     (MailCode, Anothers, 400, "code_invalid", 0, 1, "login: code_invalid"),
     (MailCode, OtherRequest, 400, "code_invalid", 0, 0, "login: code_invalid"),
     (MailCode, Locked, 200, "tokens", 1, 0, "login"),
-    (MailCode, Disabled, 400, "code_invalid", 0, 1, "login: code_invalid"),
+    (MailCode, Disabled, 400, "code_invalid", 0, 0, "login: code_invalid"),
 
     (SmsCode, Right, 200, "tokens", 1, 0, "login"),
     (SmsCode, Half, 200, "second step", 0, 0, "login skipped: mfa_required"),
@@ -86,7 +86,7 @@ const ROWS: &[Row] = &[
     (SmsCode, Anothers, 400, "code_invalid", 0, 1, "login: code_invalid"),
     (SmsCode, OtherRequest, 400, "code_invalid", 0, 0, "login: code_invalid"),
     (SmsCode, Locked, 200, "tokens", 1, 0, "login"),
-    (SmsCode, Disabled, 400, "code_invalid", 0, 1, "login: code_invalid"),
+    (SmsCode, Disabled, 400, "code_invalid", 0, 0, "login: code_invalid"),
 
     // On a device that is trusted a wrong first code is counted there.
     (TrustedMailCode, Right, 200, "tokens", 1, 0, "login"),
@@ -97,7 +97,7 @@ const ROWS: &[Row] = &[
     (TrustedMailCode, Anothers, 400, "code_invalid", 0, 0, "login: code_invalid"),
     (TrustedMailCode, OtherRequest, 400, "code_invalid", 0, 0, "login: code_invalid"),
     (TrustedMailCode, Locked, 200, "tokens", 1, 0, "login"),
-    (TrustedMailCode, Disabled, 400, "code_invalid", 0, 1, "login: code_invalid"),
+    (TrustedMailCode, Disabled, 400, "code_invalid", 0, 0, "login: code_invalid"),
 
     (TrustedSmsCode, Right, 200, "tokens", 1, 0, "login"),
     (TrustedSmsCode, Half, 200, "second step", 0, 0, "login skipped: mfa_required"),
@@ -107,7 +107,7 @@ const ROWS: &[Row] = &[
     (TrustedSmsCode, Anothers, 400, "code_invalid", 0, 0, "login: code_invalid"),
     (TrustedSmsCode, OtherRequest, 400, "code_invalid", 0, 0, "login: code_invalid"),
     (TrustedSmsCode, Locked, 200, "tokens", 1, 0, "login"),
-    (TrustedSmsCode, Disabled, 400, "code_invalid", 0, 1, "login: code_invalid"),
+    (TrustedSmsCode, Disabled, 400, "code_invalid", 0, 0, "login: code_invalid"),
 
     (Provider, Right, 200, "tokens", 1, 0, "login"),
     (Provider, Half, 200, "second step", 0, 0, "login skipped: mfa_required"),
@@ -136,7 +136,7 @@ const ROWS: &[Row] = &[
     (SecondApp, After(300), 400, "code_expired", 0, 0, "factor: code_expired"),
     (SecondApp, Anothers, 400, "code_invalid", 0, 1, "factor: code_invalid"),
     (SecondApp, Locked, 200, "tokens", 1, 0, "factor, login"),
-    (SecondApp, Disabled, 400, "code_invalid", 0, 1, "factor: code_invalid"),
+    (SecondApp, Disabled, 400, "code_invalid", 0, 0, "factor: code_invalid"),
     (SecondApp, Skipped, 400, "code_invalid", 0, 0, "factor: code_invalid"),
 
     (SecondRecovery, Right, 200, "tokens", 1, 0, "factor, login"),
@@ -155,7 +155,7 @@ const ROWS: &[Row] = &[
     (SecondMail, Anothers, 400, "code_invalid", 0, 1, "factor: code_invalid"),
     (SecondMail, OtherRequest, 400, "code_invalid", 0, 0, "factor: code_invalid"),
     (SecondMail, Locked, 200, "tokens", 1, 0, "factor, login"),
-    (SecondMail, Disabled, 400, "code_invalid", 0, 1, "factor: code_invalid"),
+    (SecondMail, Disabled, 400, "code_invalid", 0, 0, "factor: code_invalid"),
     (SecondMail, Skipped, 400, "code_invalid", 0, 0, "factor: code_invalid"),
 
     (SecondSms, Right, 200, "tokens", 1, 0, "factor, login"),
@@ -165,7 +165,7 @@ const ROWS: &[Row] = &[
     (SecondSms, Anothers, 400, "code_invalid", 0, 1, "factor: code_invalid"),
     (SecondSms, OtherRequest, 400, "code_invalid", 0, 0, "factor: code_invalid"),
     (SecondSms, Locked, 200, "tokens", 1, 0, "factor, login"),
-    (SecondSms, Disabled, 400, "code_invalid", 0, 1, "factor: code_invalid"),
+    (SecondSms, Disabled, 400, "code_invalid", 0, 0, "factor: code_invalid"),
     (SecondSms, Skipped, 400, "code_invalid", 0, 0, "factor: code_invalid"),
 
     (TrustedSecondMail, Right, 200, "tokens", 1, 0, "factor, login"),
@@ -175,7 +175,7 @@ const ROWS: &[Row] = &[
     (TrustedSecondMail, Anothers, 400, "code_invalid", 0, 1, "factor: code_invalid"),
     (TrustedSecondMail, OtherRequest, 400, "code_invalid", 0, 0, "factor: code_invalid"),
     (TrustedSecondMail, Locked, 200, "tokens", 1, 0, "factor, login"),
-    (TrustedSecondMail, Disabled, 400, "code_invalid", 0, 1, "factor: code_invalid"),
+    (TrustedSecondMail, Disabled, 400, "code_invalid", 0, 0, "factor: code_invalid"),
     (TrustedSecondMail, Skipped, 400, "code_invalid", 0, 0, "factor: code_invalid"),
 
     (TrustedSecondSms, Right, 200, "tokens", 1, 0, "factor, login"),
@@ -185,7 +185,7 @@ const ROWS: &[Row] = &[
     (TrustedSecondSms, Anothers, 400, "code_invalid", 0, 1, "factor: code_invalid"),
     (TrustedSecondSms, OtherRequest, 400, "code_invalid", 0, 0, "factor: code_invalid"),
     (TrustedSecondSms, Locked, 200, "tokens", 1, 0, "factor, login"),
-    (TrustedSecondSms, Disabled, 400, "code_invalid", 0, 1, "factor: code_invalid"),
+    (TrustedSecondSms, Disabled, 400, "code_invalid", 0, 0, "factor: code_invalid"),
     (TrustedSecondSms, Skipped, 400, "code_invalid", 0, 0, "factor: code_invalid"),
 
     (SecondPasskey, Right, 200, "tokens", 1, 0, "factor, login"),
@@ -322,11 +322,11 @@ const ROWS: &[Row] = &[
     (Erase, Disabled, 401, "token_revoked", 0, 0, ""),
     (Erase, Skipped, 401, "token_missing", 0, 0, ""),
 
-    (RemoveAddress, Right, 204, "done", 0, 0, "contact removed"),
-    (RemoveAddress, After(270), 204, "done", 0, 0, "contact removed"),
+    (RemoveAddress, Right, 204, "done", 0, 0, "factor_change removed, contact removed"),
+    (RemoveAddress, After(270), 204, "done", 0, 0, "factor_change removed, contact removed"),
     (RemoveAddress, After(271), 401, "step_up_required", 0, 0, ""),
     (RemoveAddress, Anothers, 404, "not_found", 0, 0, ""),
-    (RemoveAddress, Locked, 204, "done", 0, 0, "contact removed"),
+    (RemoveAddress, Locked, 204, "done", 0, 0, "factor_change removed, contact removed"),
     (RemoveAddress, Disabled, 401, "token_revoked", 0, 0, ""),
     (RemoveAddress, Skipped, 401, "token_missing", 0, 0, ""),
 

@@ -247,7 +247,9 @@ async fn the_same_bodies_without_it_are_read() {
             .await;
         let detail = reply.body["detail"].as_str().unwrap_or_default();
         let at = format!("{} {path}", operation.method);
-        assert!(!detail.contains("body"), "{at}: {detail}");
+        for fault in ["The body", "a body"] {
+            assert!(!detail.contains(fault), "{at}: {detail}");
+        }
         assert_ne!(reply.code(), "token_missing", "{at}");
     }
 }

@@ -375,7 +375,12 @@ async fn what_came_after_a_change_that_is_taken_back_is_no_way_in() {
     assert_eq!(refused.status, 401, "{:?}", refused.body);
     for (table, left) in [
         ("SELECT COUNT(*) FROM totp_factors", 0),
-        ("SELECT COUNT(*) FROM recovery_codes", 0),
+        // Those of before are the owner's; twice as many came since.
+        (
+            "SELECT COUNT(*) FROM recovery_codes WHERE replaced_at IS NULL",
+            10,
+        ),
+        ("SELECT COUNT(*) FROM recovery_codes", 10),
         ("SELECT COUNT(*) FROM passkeys", 1),
     ] {
         assert_eq!(number(&origin, table).await, left, "{table}");
