@@ -7,6 +7,7 @@ use edgekeep_shared::{
     gate::RevocationSources,
     jwk::Algorithm,
     policy::Policy,
+    url,
     verifier::{MAX_LEEWAY, Verifier},
 };
 
@@ -88,7 +89,13 @@ impl Config {
             .map(|url| base("ORIGIN_URL", &url))
             .transpose()?;
         let jwks_url = match (optional("JWKS_URL"), &origin_url) {
-            (Some(url), _) => base("JWKS_URL", &url)?,
+            // Nothing is put behind it.
+            (Some(url), _) if url::is_absolute(&url) => url.trim_end_matches('/').to_owned(),
+            (Some(_), _) => {
+                let expected = "expected an absolute http or https URL without user, with a host and a \
+                                port that exist";
+                return Err(error("JWKS_URL", expected));
+            }
             (None, Some(origin)) => format!("{origin}/.well-known/jwks.json"),
             (None, None) => return Err(error("JWKS_URL", "is not set, nor is ORIGIN_URL")),
         };
@@ -187,21 +194,13 @@ fn error(variable: &'static str, message: impl Into<String>) -> ConfigError {
     }
 }
 
-/// An absolute http or https URL to put a path behind.
-fn base(variable: &'static str, url: &str) -> Result<String, ConfigError> {
-    let rest = url
-        .strip_prefix("https://")
-        .or_else(|| url.strip_prefix("http://"));
-    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#' | b'\\');
-    match rest {
-        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && rest.bytes().all(plain) => {
-            Ok(url.trim_end_matches('/').to_owned())
-        }
-        _ => Err(error(
-            variable,
-            "expected an absolute http or https URL without query",
-        )),
-    }
+/// A URL to put a path behind, as a rule's `upstream` is.
+fn base(variable: &'static str, text: &str) -> Result<String, ConfigError> {
+    url::base(text).map(str::to_owned).ok_or_else(|| {
+        let expected = "expected an absolute http or https URL without user and query, with a host \
+                        and a port that exist and a canonical path";
+        error(variable, expected)
+    })
 }
 
 /// What `ALGORITHMS` says; unset, every algorithm that the issuer has keys for. An unknown word
@@ -318,6 +317,12 @@ mod tests {
             ("UPSTREAM_URL", Some("127.0.0.1:8090")),
             ("UPSTREAM_URL", Some("http:///x")),
             ("UPSTREAM_URL", Some("https://x/?a=b")),
+            ("UPSTREAM_URL", Some("http://x:99999")),
+            ("UPSTREAM_URL", Some("http://[::1")),
+            ("UPSTREAM_URL", Some("http://user:pw@x")),
+            ("UPSTREAM_URL", Some("http://x/a/../b")),
+            ("ORIGIN_URL", Some("http://x:")),
+            ("JWKS_URL", Some("http://a|b/keys")),
             ("ALGORITHMS", Some("RS512")),
             ("ALGORITHMS", Some("ES256,none")),
             ("ALGORITHMS", Some("ES256,")),

@@ -20,6 +20,7 @@ use edgekeep_shared::{
     json::{self, Object, Value},
     jwk::Algorithm,
     policy::is_issuer,
+    url,
     verifier::Verifier,
 };
 
@@ -93,8 +94,9 @@ fn entry_of(entry: &Value<'_>, leeway: u32) -> Result<Foreign, String> {
              query, exactly as tokens name it"
         ));
     }
+    // Nothing is put behind it, so it may have a query.
     let jwks_url = text(entry, "jwks_url")?;
-    if !is_set_url(jwks_url) {
+    if !url::is_absolute(jwks_url) {
         return Err(format!(
             "\"jwks_url\" is {jwks_url:?}, expected an absolute http or https URL"
         ));
@@ -163,12 +165,6 @@ fn algorithms(entry: &Object<'_>) -> Result<Vec<Algorithm>, String> {
     }
 }
 
-/// Nothing is put behind it, so it may have a query.
-fn is_set_url(url: &str) -> bool {
-    let before_query = url.split('?').next().unwrap_or_default();
-    is_issuer(before_query) && url.bytes().all(|b| b.is_ascii_graphic() && b != b'#')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,7 +195,7 @@ mod tests {
     #[test]
     fn reads_each_with_its_own_audiences_and_keys() {
         let second = r#"{"issuer":"http://b.example/realm/","audience":["x","y"],
-            "jwks_url":"http://b.example/keys?p=1","algorithms":["RS256","Ed25519"],
+            "jwks_url":"http://b.example/keys/p@q?p=1","algorithms":["RS256","Ed25519"],
             "revocation":"none"}"#;
         let text = format!("[{},{second}]", with(("", None)));
         let all = read(&text, OWN, 5).unwrap();
@@ -218,7 +214,7 @@ mod tests {
                 (
                     "http://b.example/realm/",
                     &[x, y][..],
-                    "http://b.example/keys?p=1"
+                    "http://b.example/keys/p@q?p=1"
                 ),
             ]
         );
@@ -270,6 +266,7 @@ mod tests {
                 Some("\"https://u@a.example/\""),
                 "expected an absolute",
             ),
+            ("jwks_url", Some("\"http://a:0\""), "expected an absolute"),
             (
                 "jwks_url",
                 Some("\"https://id.example/jwks\""),

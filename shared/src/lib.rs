@@ -26,4 +26,5 @@ pub mod revocation;
 pub mod rsa;
 pub mod time;
 pub mod token;
+pub mod url;
 pub mod verifier;

@@ -10,6 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::host;
 use super::rule::OWN_ISSUER;
+use crate::url;
 
 /// The most values in one list: a rule that needs more should ask for a role or a wider scope.
 pub const MAX_LIST: usize = 64;
@@ -295,8 +296,9 @@ pub(super) const HEADER_VALUE: Form = Form {
     admits: |text| text.trim() == text && text.bytes().all(|b| b.is_ascii_graphic() || b == b' '),
 };
 pub(super) const URL: Form = Form {
-    expected: "an absolute http or https URL without query, such as \"https://reports.internal\"",
-    admits: is_base_url,
+    expected: "an absolute http or https URL without user and query, with a host and a port that exist and \
+               a canonical path, such as \"https://reports.internal\"",
+    admits: |text| url::base(text).is_some(),
 };
 pub(super) const ORIGIN: Form = Form {
     expected: "an origin as browsers send it, such as \"https://app.example\" (lower case, no \
@@ -346,11 +348,11 @@ pub fn is_scope_token(text: &str) -> bool {
 /// Whether `text` can be the name of an issuer: an absolute http or https URL without query and
 /// fragment (RFC 8414 §2), as long as a value may be.
 pub fn is_issuer(text: &str) -> bool {
-    text.len() <= MAX_VALUE_BYTES && is_base_url(text)
+    text.len() <= MAX_VALUE_BYTES && is_issuer_url(text)
 }
 
-/// A URL to put a path behind.
-fn is_base_url(text: &str) -> bool {
+/// A name, and nothing that is asked: it is compared as it stands.
+fn is_issuer_url(text: &str) -> bool {
     let rest = text
         .strip_prefix("https://")
         .or_else(|| text.strip_prefix("http://"));

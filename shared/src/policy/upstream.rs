@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::fields::{Fields, HEADER, HEADER_VALUE, Read, URL, fault};
 use crate::headers::{HOP_BY_HOP, begins_with_word, fold, is_second_place, must_strip};
+use crate::url;
 
 /// The most header fields that a rule sets: more would crowd out the client's own.
 const MAX_HEADERS: usize = 16;
@@ -15,11 +16,11 @@ pub(super) type Headers = Box<[(Box<str>, Box<str>)]>;
 
 /// Where what passes is sent, without a slash at the end.
 pub(super) fn base(fields: &Fields<'_, '_>) -> Read<Option<Box<str>>> {
-    let Some((url, at)) = fields.string("upstream")? else {
+    let Some((text, at)) = fields.string("upstream")? else {
         return Ok(None);
     };
-    let url = URL.check("upstream", url, at)?;
-    Ok(Some(url.trim_end_matches('/').into()))
+    let text = URL.check("upstream", text, at)?;
+    Ok(url::base(&text).map(Into::into))
 }
 
 /// Fields by which a request is judged or known.

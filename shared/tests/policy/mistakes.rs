@@ -384,6 +384,18 @@ fn says_where_a_policy_is_wrong_and_what_was_expected() {
             "expected an absolute http or https URL",
         ),
         (
+            route("upstream = \"http://host:99999\""),
+            3,
+            12,
+            "with a host and a port that exist",
+        ),
+        (
+            route("upstream = \"http://host/a/../b\""),
+            3,
+            12,
+            "a canonical path",
+        ),
+        (
             route("upstream = \"http://host/?x\""),
             3,
             12,
