@@ -23,21 +23,26 @@ pub(super) fn base(fields: &Fields<'_, '_>) -> Read<Option<Box<str>>> {
     Ok(url::base(&text).map(Into::into))
 }
 
-/// Fields by which a request is judged or known.
-const JUDGED: [&str; 6] = [
+/// Fields by which a request is judged or known, `Expect`, which ends at the gate, and `Set-Cookie`, which
+/// is an answer's.
+const OWN: [&str; 8] = [
     "authorization",
     "cookie",
+    "expect",
     "host",
     "origin",
     "sec-websocket-protocol",
+    "set-cookie",
     "x-request-id",
 ];
 
-/// Whether no rule may set a field, in any spelling: every spelling of what a rule sets is taken away from
-/// all clients' requests ([`Policy::sets_header`](super::Policy::sets_header)).
-fn is_reserved(name: &[u8]) -> bool {
-    let mut named = HOP_BY_HOP.iter().chain(&JUDGED);
-    must_strip(name)
+/// Whether no rule may set a field, nor take an address from it, in any spelling: every spelling of what a
+/// rule sets is taken away from all clients' requests ([`Policy::sets_header`](super::Policy::sets_header)).
+pub(super) fn is_reserved(name: &[u8]) -> bool {
+    let mut named = HOP_BY_HOP.iter().chain(&OWN);
+    // Without a letter it is no name to whoever takes its letters and digits alone.
+    !name.iter().any(u8::is_ascii_alphabetic)
+        || must_strip(name)
         || is_second_place(name)
         || begins_with_word(b"content", name)
         || named.any(|known| fold(known.as_bytes()).eq(fold(name)))
@@ -67,11 +72,11 @@ pub(super) fn headers(fields: &Fields<'_, '_>) -> Read<Headers> {
                 format!("\"headers\" has {name:?}, which a rule may not set"),
             );
         }
-        if checked
-            .iter()
-            .any(|(other, _)| other.eq_ignore_ascii_case(&name))
-        {
-            return fault(at, format!("\"headers\" has {name:?} twice"));
+        let is_same = |other: &str| fold(other.as_bytes()).eq(fold(name.as_bytes()));
+        if let Some((other, _)) = checked.iter().find(|(other, _)| is_same(other)) {
+            let message =
+                format!("\"headers\" has {name:?} twice: many read {other:?} as the same");
+            return fault(at, message);
         }
         let value = HEADER_VALUE.check(&name, value, value_at)?;
         checked.push((name, value));

@@ -492,6 +492,30 @@ fn says_where_a_policy_is_wrong_and_what_was_expected() {
             "\"headers\" has \"x-a\" twice",
         ),
         (
+            route("headers = { Expect = \"1\" }"),
+            3,
+            13,
+            "which a rule may not set",
+        ),
+        (
+            route("headers = { Set_Cookie = \"1\" }"),
+            3,
+            13,
+            "which a rule may not set",
+        ),
+        (
+            route("headers = { _ = \"1\" }"),
+            3,
+            13,
+            "which a rule may not set",
+        ),
+        (
+            route("headers = { X-Tenant = \"a\", x_tenant = \"b\" }"),
+            3,
+            29,
+            "\"headers\" has \"x_tenant\" twice: many read \"X-Tenant\" as the same",
+        ),
+        (
             route("headers = { X-A = \"a\\r\\nX-B: c\" }"),
             3,
             19,
