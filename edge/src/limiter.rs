@@ -54,9 +54,10 @@ impl Limiters {
             Ok(false) => Some(Rejection::RateLimited),
             Err(why) => {
                 console_error!(
-                    "line {} of the policy wants the rate limiter {}: {why:?}",
+                    "line {} of the policy wants the rate limiter {}: {}",
                     forward.rule.line(),
-                    limit.binding
+                    limit.binding,
+                    why.as_string().unwrap_or_else(|| format!("{why:?}"))
                 );
                 Some(Rejection::PolicyUnavailable)
             }
@@ -67,7 +68,11 @@ impl Limiters {
     async fn ask(&self, limit: &RateLimit, key: &str) -> Result<bool, JsValue> {
         let binding = Reflect::get(&self.0, &JsValue::from_str(&limit.binding))?;
         // `Reflect.get` throws on what is not an object, an unset binding included.
-        let method: Function = Reflect::get(&binding, &JsValue::from_str("limit"))?.dyn_into()?;
+        let method: Function = Reflect::get(&binding, &JsValue::from_str("limit"))
+            .and_then(JsCast::dyn_into)
+            .map_err(|_| {
+                JsValue::from_str("what is bound to the gate by that name is none, or nothing is")
+            })?;
         let options = Object::new();
         Reflect::set(&options, &"key".into(), &JsValue::from_str(key))?;
         let promise: Promise = method.call1(&binding, &options)?.dyn_into()?;

@@ -136,7 +136,9 @@ async fn a_limit_that_nobody_keeps_lets_nothing_pass() {
         assert!(gate.upstream.take().is_empty(), "{path}");
         let said = clock::eventually(Duration::from_secs(2), || async {
             let log = gate.edge.log();
-            let said = format!("wants the rate limiter {binding}");
+            let said = format!(
+                "wants the rate limiter {binding}: what is bound to the gate by that name is none"
+            );
             log.iter().any(|line| line.contains(&said)).then_some(())
         });
         assert!(said.await.is_some(), "{binding} is not in the log");

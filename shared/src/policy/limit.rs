@@ -6,11 +6,15 @@ use alloc::string::{String, ToString as _};
 use core::net::{IpAddr, Ipv6Addr};
 
 use super::fields::{BINDING, Fields, HEADER, Read, fault};
+use super::upstream::is_reserved;
 use crate::claims::Claims;
 
 /// Bits of an IPv6 address that are one network's: whoever has one address has the 2⁶⁴ beside it
 /// (RFC 6177 §2), and would be somebody else with each.
 const NETWORK_BITS: u32 = 64;
+
+/// What else is bound to a gate: none of it counts.
+const OTHER_BINDINGS: [&str; 4] = ["EDGEKEEP_ANALYTICS", "EDGEKEEP_KV", "ORIGIN", "UPSTREAM"];
 
 /// A limit that a binding of the gate keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +83,13 @@ pub(super) fn read(fields: &Fields<'_, '_>, is_public: bool) -> Read<Option<Rate
         );
     };
     let binding = BINDING.check("binding", binding, at)?;
+    // Every object of JavaScript has members like `__proto__`.
+    if OTHER_BINDINGS.contains(&&*binding) || binding.starts_with("__") {
+        return fault(
+            at,
+            format!("\"binding\" has {binding:?}, expected the name of a rate limiter"),
+        );
+    }
     let Some(by) = table.choice("by", &["subject", "address"])? else {
         return fault(
             table.at,
@@ -100,9 +111,16 @@ pub(super) fn read(fields: &Fields<'_, '_>, is_public: bool) -> Read<Option<Rate
                 "\"header\" has no effect, expected by = \"address\" beside it".to_string(),
             );
         }
-        (_, Some((header, at))) => LimitedBy::Address {
-            header: HEADER.check("header", header, at)?,
-        },
+        (_, Some((header, at))) => {
+            let header = HEADER.check("header", header, at)?;
+            if is_reserved(header.as_bytes()) {
+                return fault(
+                    at,
+                    format!("\"header\" has {header:?}, in which nobody writes an address"),
+                );
+            }
+            LimitedBy::Address { header }
+        }
         (_, None) => {
             return fault(
                 table.position("by"),

@@ -723,6 +723,24 @@ fn says_where_a_policy_is_wrong_and_what_was_expected() {
             "expected a name of letters",
         ),
         (
+            route("rate_limit = { binding = \"EDGEKEEP_KV\", by = \"subject\" }"),
+            3,
+            26,
+            "\"binding\" has \"EDGEKEEP_KV\", expected the name of a rate limiter",
+        ),
+        (
+            route("rate_limit = { binding = \"UPSTREAM\", by = \"subject\" }"),
+            3,
+            26,
+            "\"binding\" has \"UPSTREAM\", expected the name of a rate limiter",
+        ),
+        (
+            route("rate_limit = { binding = \"__proto__\", by = \"subject\" }"),
+            3,
+            26,
+            "\"binding\" has \"__proto__\", expected the name of a rate limiter",
+        ),
+        (
             route("rate_limit = { binding = \"A\", by = \"sub\" }"),
             3,
             36,
@@ -739,6 +757,32 @@ fn says_where_a_policy_is_wrong_and_what_was_expected() {
             3,
             47,
             "\"header\" has no effect",
+        ),
+        (
+            route("rate_limit = { binding = \"A\", by = \"address\", header = \"Host\" }"),
+            3,
+            56,
+            "\"header\" has \"Host\", in which nobody writes an address",
+        ),
+        (
+            route("rate_limit = { binding = \"A\", by = \"address\", header = \"X_User_ID\" }"),
+            3,
+            56,
+            "\"header\" has \"X_User_ID\", in which nobody writes an address",
+        ),
+        (
+            route(
+                "rate_limit = { binding = \"A\", by = \"address\", header = \"Content-Length\" }",
+            ),
+            3,
+            56,
+            "\"header\" has \"Content-Length\", in which nobody writes an address",
+        ),
+        (
+            route("rate_limit = { binding = \"A\", by = \"address\", header = \"-\" }"),
+            3,
+            56,
+            "\"header\" has \"-\", in which nobody writes an address",
         ),
         (
             route("rate_limit = { binding = \"A\", limit = 5 }"),
