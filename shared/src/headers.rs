@@ -63,7 +63,7 @@ const SCRIPT_NAME: &[u8] = b"scriptname";
 const PATH_INFO: &[u8] = b"pathinfo";
 
 /// Header fields by which other gates name the person to their upstreams (oauth2-proxy, Authelia,
-/// Kong, APISIX, Google's API gateways, `mod_auth`, nginx's `auth_request`), or say what certificate it has
+/// Kong, APISIX, Google's API gateways, Istio, `mod_auth`, nginx's `auth_request`), or say what certificate it has
 /// shown (nginx, Azure), as letters and digits only. An upstream that stood behind one of them may still
 /// believe it.
 const FOREIGN_IDENTITY: &[&[u8]] = &[
@@ -87,7 +87,10 @@ const FOREIGN_IDENTITY: &[&[u8]] = &[
     b"xcredentialidentifier",
     b"xcredentialusername",
     b"xanonymousconsumer",
+    b"xauthuser",
+    b"xuser",
     b"xuserinfo",
+    b"xjwtpayload",
     b"xidtoken",
     b"xendpointapiuserinfo",
     b"xapigatewayapiuserinfo",
@@ -99,7 +102,8 @@ const FOREIGN_IDENTITY: &[&[u8]] = &[
 
 /// What the names begin with that others have many of, as letters and digits only; what follows is
 /// another word. Kubernetes' front proxy, Grafana, Kong, Google's, Amazon's and Microsoft's load
-/// balancers, authentik, Vouch, Pomerium, Cloudflare Access, Tailscale; and certificates by Envoy, Traefik,
+/// balancers, authentik, Vouch, Pomerium, Cloudflare Access, Tailscale, the `mod_auth_openidc`, `mod_shib` and
+/// `mod_auth_mellon` of Apache, what asks Kubernetes to act as somebody else; and certificates by Envoy, Traefik,
 /// Amazon's load balancer, nginx, `HAProxy` and RFC 9440.
 const FOREIGN_IDENTITY_PREFIXES: &[&[u8]] = &[
     b"xremoteextra",
@@ -122,6 +126,10 @@ const FOREIGN_IDENTITY_PREFIXES: &[&[u8]] = &[
     SSL_CLIENT,
     CLOUDFLARE_ACCESS,
     TAILSCALE,
+    OPENID_CONNECT,
+    SHIBBOLETH,
+    MELLON,
+    IMPERSONATE,
 ];
 
 const CLIENT_CERTIFICATE: &[u8] = b"clientcert";
@@ -129,6 +137,10 @@ const SSL_CLIENT: &[u8] = b"sslclient";
 
 const CLOUDFLARE_ACCESS: &[u8] = b"cfaccessauthenticated";
 const TAILSCALE: &[u8] = b"tailscaleuser";
+const OPENID_CONNECT: &[u8] = b"oidc";
+const SHIBBOLETH: &[u8] = b"shib";
+const MELLON: &[u8] = b"mellon";
+const IMPERSONATE: &[u8] = b"impersonate";
 
 /// Header fields by which a request concerns a second place beside its path, as letters and digits only:
 /// where `COPY` and `MOVE` write to (RFC 4918 §10.3), and what a `PUT` reads from at object stores (S3 and
@@ -234,7 +246,12 @@ pub fn must_strip(name: &[u8]) -> bool {
         Some(b'x') => true,
         Some(b'r') => begins_with(b"remote", name),
         Some(b'c') => begins_with(CLOUDFLARE_ACCESS, name) || begins_with(CLIENT_CERTIFICATE, name),
-        Some(b's') => begins_with(SSL_CLIENT, name) || begins_with(SCRIPT_NAME, name),
+        Some(b's') => [SSL_CLIENT, SCRIPT_NAME, SHIBBOLETH]
+            .iter()
+            .any(|own| begins_with(own, name)),
+        Some(b'o') => begins_with(OPENID_CONNECT, name),
+        Some(b'm') => begins_with(MELLON, name),
+        Some(b'i') => begins_with(IMPERSONATE, name),
         Some(b'p') => begins_with(PATH_INFO, name),
         Some(b't') => begins_with(TAILSCALE, name),
         _ => false,
