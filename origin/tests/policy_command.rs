@@ -159,6 +159,80 @@ fn a_good_policy_is_told_rule_by_rule() {
     }
 }
 
+#[test]
+fn a_check_notes_what_an_operator_should_know() {
+    let foreign = "issuer = \"https://p.example\"";
+    let cors = |more: &str| format!("cors = {{ origins = [\"https://app.example\"]{more} }}");
+    for (rule, said) in [
+        (
+            "revocation = \"off\"".to_owned(),
+            "takes revoked tokens until they expire",
+        ),
+        (
+            format!("{foreign}\nmax_stale = 1"),
+            "takes revoked tokens of https://p.example until they expire, but for the gate's own issuer",
+        ),
+        (
+            "issuer = [\"own\", \"https://p.example\"]".to_owned(),
+            "takes revoked tokens of https://p.example until they expire",
+        ),
+        (
+            format!("{foreign}\nrevocation = \"strict\""),
+            "refuses tokens of https://p.example (issuer_mismatch), but for the gate's own issuer",
+        ),
+        (
+            cors(""),
+            "lets no page send its token: cors.headers has no \"authorization\"",
+        ),
+        (
+            "methods = [\"TRACK\", \"GET\"]".to_owned(),
+            "is for TRACK, which no gate sees",
+        ),
+    ] {
+        let answer = run(
+            &format!("[[route]]\nmatch = \"/a\"\n{rule}\n"),
+            &["check"],
+            "",
+        );
+        let said = format!("note: line 1 {said}");
+        assert!(
+            answer.ok && answer.out.contains(&said),
+            "{said}: {}",
+            answer.out
+        );
+    }
+    let answer = run(
+        &format!("[[route]]\nmatch = \"/a\"\n{foreign}\n"),
+        &["check"],
+        "",
+    );
+    let said = "    a revocation list of at most 900 s, for tokens of the gate's own issuer\n";
+    assert!(answer.out.contains(said), "{}", answer.out);
+    for rule in [
+        String::new(),
+        "issuer = \"own\"".to_owned(),
+        "revocation = \"strict\"".to_owned(),
+        cors(", headers = [\"Authorization\"]"),
+        format!("access = \"public\"\n{}", cors("")),
+        "methods = [\"GET\", \"PROPFIND\"]".to_owned(),
+    ] {
+        let answer = run(
+            &format!("[[route]]\nmatch = \"/a\"\n{rule}\n"),
+            &["check"],
+            "",
+        );
+        assert!(
+            answer.ok && !answer.out.contains("note:"),
+            "{rule}: {}",
+            answer.out
+        );
+    }
+    let routes = ["/v/*/**", "/v", "/v/**"].map(|path| format!("[[route]]\nmatch = \"{path}\"\n"));
+    let answer = run(&routes.concat(), &["check"], "");
+    let said = "\nnote: line 5 is never reached: the rules before it, together, match everything";
+    assert!(answer.ok && answer.out.contains(said), "{}", answer.out);
+}
+
 /// What may stand in a rule, so that each is seen to be told: the rule without and with it.
 const KEYS: &[(&str, &str, &str)] = &[
     ("name", "", "name = \"a\""),

@@ -23,6 +23,7 @@ mod host;
 mod limit;
 mod owner;
 mod pattern;
+mod reach;
 mod reader;
 mod requirement;
 mod rule;

@@ -151,6 +151,28 @@ impl Pattern {
         self.open || (!other.open && theirs.next().is_none())
     }
 
+    /// What a pattern that ends in `**` matches with nothing there, and with one segment there or more.
+    pub(super) fn split(&self) -> Option<(Self, Self)> {
+        if !self.open {
+            return None;
+        }
+        let closed = Self {
+            open: false,
+            ..self.clone()
+        };
+        let more = self.rest.iter().cloned().chain([Segment::Any]);
+        let deeper = Self {
+            rest: more.collect(),
+            ..self.clone()
+        };
+        Some((closed, deeper))
+    }
+
+    /// The number of its segments but `**`.
+    pub(super) fn depth(&self) -> usize {
+        self.segments().count()
+    }
+
     /// Every segment but `**`; `None` is one that matches anything.
     fn segments(&self) -> impl Iterator<Item = Option<&str>> {
         let prefix = self.prefix.split('/').skip(1).map(Some);

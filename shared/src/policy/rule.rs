@@ -324,7 +324,7 @@ impl Rule {
             })
     }
 
-    fn has_method(&self, method: &str) -> bool {
+    pub(super) fn has_method(&self, method: &str) -> bool {
         self.methods.is_empty() || self.methods.iter().any(|m| **m == *method)
     }
 

@@ -9,6 +9,7 @@
 mod matching;
 mod mistakes;
 mod properties;
+mod reach;
 mod reading;
 mod requirement;
 mod support;

@@ -3,9 +3,8 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use edgekeep_shared::policy::{Access, Revocation};
 
-use super::{cases, describe, read};
+use super::{cases, describe, notes, read};
 
 #[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(super) fn run(file: &Path) -> anyhow::Result<()> {
@@ -21,18 +20,8 @@ pub(super) fn run(file: &Path) -> anyhow::Result<()> {
         }
     }
     println!();
-    for rule in policy.rules() {
-        if rule.is_report_only() {
-            println!("note: line {} lets refused requests pass", rule.line());
-        }
-        if let Access::Token(access) = rule.access()
-            && access.revocation == Revocation::Off
-        {
-            println!(
-                "note: line {} takes revoked tokens until they expire",
-                rule.line()
-            );
-        }
+    for note in notes::of(&policy) {
+        println!("note: {note}");
     }
     println!(
         "{}: {} rules, {} cases; what no rule matches is refused (route_unknown)",

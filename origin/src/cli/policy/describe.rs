@@ -6,6 +6,8 @@ use edgekeep_shared::policy::{
     TokenAccess, TokenSource,
 };
 
+use super::notes;
+
 /// `line 7: POST /api/reports/** "reports"`.
 pub(super) fn rule(rule: &Rule) -> String {
     let methods = if rule.methods().is_empty() {
@@ -118,7 +120,7 @@ fn token(access: &TokenAccess) -> Vec<String> {
         requirement,
         issuers,
         audience,
-        revocation,
+        revocation: _,
         source,
     } = access;
     let mut all = vec![match source {
@@ -185,7 +187,14 @@ fn token(access: &TokenAccess) -> Vec<String> {
     if let Some(seconds) = max_age {
         all.push(format!("authentication within {seconds} s"));
     }
-    all.push(match *revocation {
+    all.push(revocation_check(access));
+    all
+}
+
+/// How it is seen that a token was revoked.
+fn revocation_check(access: &TokenAccess) -> String {
+    let by_name = !notes::named_issuers(access).is_empty();
+    let mut check = match access.revocation {
         Revocation::List(staleness) if staleness.allow_for == 0 => {
             format!("a revocation list of at most {} s", staleness.max_stale)
         }
@@ -196,8 +205,11 @@ fn token(access: &TokenAccess) -> Vec<String> {
         ),
         Revocation::Strict => "the issuer's word on every request".to_owned(),
         Revocation::Off => "no check of revocation".to_owned(),
-    });
-    all
+    };
+    if by_name && access.revocation != Revocation::Off {
+        check.push_str(", for tokens of the gate's own issuer");
+    }
+    check
 }
 
 fn owned(owner: &[Owner]) -> String {

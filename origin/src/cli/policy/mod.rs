@@ -16,6 +16,7 @@ mod check;
 mod describe;
 mod explain;
 mod judge;
+mod notes;
 
 /// What to do with a policy.
 #[derive(Debug, Subcommand)]
