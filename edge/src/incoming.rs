@@ -127,10 +127,13 @@ impl<'t> Incoming<'t> {
         self.header("host").is_none_or(is_plain_host)
     }
 
-    /// Whether `Upgrade` asks for a WebSocket and for nothing else.
-    pub fn is_websocket(&self) -> bool {
-        self.header("upgrade")
-            .is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+    /// Whether it opens a WebSocket: by GET (RFC 6455 §4.1), and `Upgrade` asks for that and for nothing
+    /// else. A question is about another request than itself, and opens none.
+    pub fn is_handshake(&self) -> bool {
+        let is_websocket = |protocol: &str| protocol.eq_ignore_ascii_case("websocket");
+        self.asker.is_none()
+            && self.method == "GET"
+            && self.header("upgrade").is_some_and(is_websocket)
     }
 
     /// What the decision is about.
@@ -140,7 +143,6 @@ impl<'t> Incoming<'t> {
         let is_preflight = method == "OPTIONS";
         let preflight = |name| self.header(name).filter(|_| is_preflight);
         let origin = self.header("origin");
-        let is_handshake = self.asker.is_none() && self.is_websocket();
         gate::Request {
             method,
             path: asked.map_or(self.path, |asked| &asked.path),
@@ -159,7 +161,7 @@ impl<'t> Incoming<'t> {
             preflight_headers: preflight("access-control-request-headers"),
             websocket_protocols: self
                 .header("sec-websocket-protocol")
-                .filter(|_| is_handshake),
+                .filter(|_| self.is_handshake()),
         }
     }
 }
@@ -257,6 +259,36 @@ mod tests {
         let text = format!("1\nGET\n/\nx-request-id\n{}", "a".repeat(129));
         let incoming = Incoming::parse(&text, None).unwrap();
         assert_eq!(incoming.request_id(), None);
+    }
+
+    #[test]
+    fn a_token_stands_in_a_handshake_and_in_no_other_request() {
+        for (method, upgrade, gateway, is_one) in [
+            ("GET", "websocket", None, true),
+            ("GET", "WebSocket", None, true),
+            ("GET", "h2c", None, false),
+            ("GET", "websocket, h2c", None, false),
+            ("POST", "websocket", None, false),
+            ("DELETE", "websocket", None, false),
+            ("get", "websocket", None, false),
+            ("GET", "websocket", Some(Gateway::Envoy), false),
+        ] {
+            let text = format!(
+                "2\n{method}\nhttp://h/authz/x\nupgrade\n{upgrade}\nsec-websocket-protocol\nchat"
+            );
+            let incoming = Incoming::parse(&text, gateway).unwrap();
+            let protocols = incoming.parts().websocket_protocols;
+            assert_eq!(
+                protocols.is_some(),
+                is_one,
+                "{method} {upgrade} {gateway:?}"
+            );
+            assert_eq!(
+                incoming.is_handshake(),
+                is_one,
+                "{method} {upgrade} {gateway:?}"
+            );
+        }
     }
 
     #[test]

@@ -81,9 +81,9 @@ fn withheld_cookie(rule: &Rule) -> Option<&str> {
 /// Every name that could pass for one of ours, or for one that a rule sets, and what `Connection` names;
 /// what is ours is added after that, so that nobody can have it taken away again.
 fn removed<'t>(incoming: &Incoming<'t>, policy: &Policy, rule: &Rule) -> Vec<&'t str> {
-    // A WebSocket is opened by GET (RFC 6455 §4.1). The platform sends whatever has the field as
-    // one: a POST would reach the upstream as a GET, which is not what the policy has judged.
-    let is_websocket = incoming.parts().method == "GET" && incoming.is_websocket();
+    // The platform sends whatever has the field as a handshake: a POST would reach the upstream as a
+    // GET, which is not what the policy has judged.
+    let is_handshake = incoming.is_handshake();
     let listed: Vec<&str> = incoming
         .header("connection")
         .into_iter()
@@ -97,7 +97,7 @@ fn removed<'t>(incoming: &Incoming<'t>, policy: &Policy, rule: &Rule) -> Vec<&'t
             || listed
                 .iter()
                 .any(|listed| listed.eq_ignore_ascii_case(name));
-        (unwanted && !(is_websocket && name.eq_ignore_ascii_case("upgrade")))
+        (unwanted && !(is_handshake && name.eq_ignore_ascii_case("upgrade")))
             // The platform has told the client to go on: the upstream's own word would come too late.
             || name.eq_ignore_ascii_case("expect")
             || (!rule.forwards_authorization() && name.eq_ignore_ascii_case("authorization"))

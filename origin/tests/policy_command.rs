@@ -389,6 +389,16 @@ fn an_explanation_names_the_page_that_may_not_use_a_token() {
             "refuse: 401 token_missing",
             Some((handshake, evil)),
         ),
+        (
+            "POST",
+            "/live",
+            own,
+            "refuse: 401 token_missing",
+            Some((
+                "because  a token stands in a WebSocket handshake, which is a GET and no ",
+                "POST\n",
+            )),
+        ),
     ] {
         let mut arguments = vec!["explain", method, path, &token];
         arguments.extend_from_slice(page);

@@ -204,6 +204,24 @@ match = "/api/**"
     let call = gate.edge.call("GET", "/live").header(page.0, &page.1);
     let answer = call.header(PROTOCOL, &bearing).send().await.unwrap();
     assert_eq!(answer.verdict(), (401, "token_missing".to_owned()));
+    for method in ["POST", "DELETE"] {
+        let mut call = gate.edge.call(method, "/live").header(page.0, &page.1);
+        for (name, value) in [
+            (PROTOCOL, &*bearing),
+            ("Connection", "Upgrade"),
+            ("Upgrade", "websocket"),
+            ("Sec-WebSocket-Version", "13"),
+            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ] {
+            call = call.header(name, value);
+        }
+        let answer = call.send().await.unwrap();
+        assert_eq!(
+            answer.verdict(),
+            (401, "token_missing".to_owned()),
+            "{method}"
+        );
+    }
     assert!(
         seen.lock().unwrap().is_empty(),
         "what was refused reached the upstream"

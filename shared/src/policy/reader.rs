@@ -355,7 +355,7 @@ fn source(fields: &Fields<'_, '_>, methods: &[Box<str>]) -> Read<TokenSource> {
             match value.get_ref() {
                 DeValue::String(text) if text == "header" => None,
                 DeValue::String(text) if text == "websocket" => {
-                    return websocket(allowed_origins, at);
+                    return websocket(allowed_origins, methods, at);
                 }
                 DeValue::String(text) => {
                     return fault(at, format!("\"token_from\" is {text:?}, {EXPECTED}"));
@@ -403,7 +403,18 @@ fn source(fields: &Fields<'_, '_>, methods: &[Box<str>]) -> Read<TokenSource> {
     }
 }
 
-fn websocket(allowed_origins: Option<Strings>, at: usize) -> Read<TokenSource> {
+fn websocket(
+    allowed_origins: Option<Strings>,
+    methods: &[Box<str>],
+    at: usize,
+) -> Read<TokenSource> {
+    if !methods.is_empty() && !methods.iter().any(|method| **method == *"GET") {
+        return fault(
+            at,
+            "a token from a WebSocket handshake with methods that open none, expected \"GET\" among them"
+                .to_string(),
+        );
+    }
     match allowed_origins {
         Some(allowed_origins) => Ok(TokenSource::WebSocket { allowed_origins }),
         None => fault(

@@ -687,6 +687,14 @@ fn says_where_a_policy_is_wrong_and_what_was_expected() {
             "\"allowed_origins\" has \"*\", expected an origin",
         ),
         (
+            route(
+                "methods = \"POST\"\ntoken_from = \"websocket\"\nallowed_origins = \"https://a.example\"",
+            ),
+            4,
+            14,
+            "methods that open none, expected \"GET\"",
+        ),
+        (
             route("token_from = \"WebSocket\""),
             3,
             14,

@@ -226,13 +226,18 @@ fn owned(owner: &[Owner]) -> String {
     each.join(" and ")
 }
 
-/// Why a token is not looked at, where the page that sends the request may not use it.
+/// Why a token is not looked at: the page that sends the request may not use it, or it stands in none.
 pub(super) fn foreign_page(rule: &Rule, method: &str, origin: Option<&str>) -> Option<String> {
     let Access::Token(access) = rule.access() else {
         return None;
     };
     let (what, allowed_origins) = match &access.source {
         TokenSource::Header => return None,
+        TokenSource::WebSocket { .. } if method != "GET" => {
+            return Some(format!(
+                "a token stands in a WebSocket handshake, which is a GET and no {method}"
+            ));
+        }
         TokenSource::Cookie {
             name,
             allowed_origins,

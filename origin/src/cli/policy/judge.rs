@@ -182,6 +182,8 @@ impl Judge {
                 Some(Access::Token(access)) => match &access.source {
                     TokenSource::Header => authorization = Some(format!("Bearer {token}")),
                     TokenSource::Cookie { name, .. } => cookie = Some(format!("{name}={token}")),
+                    // A WebSocket is opened by GET.
+                    TokenSource::WebSocket { .. } if asked.method != "GET" => {}
                     TokenSource::WebSocket { .. } => {
                         protocols = Some(format!("{WEBSOCKET_TOKEN_PREFIX}{token}"));
                     }
