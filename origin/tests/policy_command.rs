@@ -55,6 +55,10 @@ token_from = "websocket"
 allowed_origins = ["https://app.example"]
 rate_limit = { binding = "API_LIMIT", by = "address", header = "X-Real-IP" }
 cache = "no-store"
+
+[[route]]
+match = "/pages/**"
+cors = { origins = ["https://app.example"], headers = ["content-type"] }
 "#;
 
 struct Said {
@@ -123,6 +127,10 @@ fn a_policy_that_no_gate_takes_is_refused_with_its_place() {
             "[[route]]\nmatch = \"/a\"\n[[test]]\nrequest = \"GET /\"\nexpects = \"allow\"\n",
             "expects",
         ),
+        (
+            "[[route]]\nmatch = \"/a\"\n[[test]]\nrequest = \"GET /\"\nheaders = [\"a\"]\nexpect = \"allow\"\n",
+            "line 3: headers are what a preflight is about",
+        ),
         ("test = 3\n[[route]]\nmatch = \"/a\"\n", "test"),
     ] {
         let answer = run(text, &["check"], "");
@@ -153,7 +161,7 @@ fn a_good_policy_is_told_rule_by_rule() {
         "    then lets nobody keep answers\n",
         "    then lets pages of https://app.example read answers, with credentials\n",
         "    then lets those pages ask by PUT\n",
-        "8 rules, 0 cases",
+        "9 rules, 0 cases",
     ] {
         assert!(answer.out.contains(line), "{line}: {}", answer.out);
     }
@@ -473,8 +481,39 @@ fn an_explanation_takes_a_preflight() {
             assert!(answer.out.contains(said), "{said}: {}", answer.out);
         }
     }
+    for (headers, verdict, why) in [
+        (
+            "Content-Type",
+            "preflight: answered by the gate",
+            "but      not where the page sends its token: cors.headers has no \"authorization\"\n",
+        ),
+        (
+            "content-type, authorization",
+            "refuse: 401 token_missing",
+            "because  no preflight is answered: the rule for PUT (line 45) has not all of \
+                 content-type, authorization in cors.headers\n",
+        ),
+    ] {
+        let arguments = [
+            "explain",
+            "OPTIONS",
+            "/pages/x",
+            "--origin",
+            "https://app.example",
+            "--preflight",
+            "PUT",
+            "--headers",
+            headers,
+        ];
+        let answer = run(ROUTES, &arguments, "");
+        let said = format!("verdict  {verdict}\n");
+        for said in [&*said, why] {
+            assert!(answer.out.contains(said), "{said}: {}", answer.out);
+        }
+    }
     for arguments in [
         &["explain", "OPTIONS", "/app/x", "--preflight", "PUT"][..],
+        &["explain", "OPTIONS", "/app/x", "--headers", "authorization"],
         &[
             "explain",
             "PUT",
@@ -519,6 +558,9 @@ fn cases_hold_what_the_gate_would_do() {
         "request = \"POST /app/x\"\norigin = \"https://app.example\"\ntoken = {}\nexpect = \"allow\"",
         "request = \"POST /app/x\"\norigin = \"https://evil.example\"\ntoken = {}\nexpect = \"token_missing\"",
         "request = \"OPTIONS /app/x\"\norigin = \"https://app.example\"\npreflight = \"PUT\"\nexpect = \"preflight\"",
+        "request = \"OPTIONS /pages/x\"\norigin = \"https://app.example\"\npreflight = \"PUT\"\nheaders = [\"content-type\"]\nexpect = \"preflight\"",
+        "request = \"OPTIONS /pages/x\"\norigin = \"https://app.example\"\npreflight = \"PUT\"\nheaders = [\"content-type\", \"authorization\"]\nexpect = \"token_missing\"",
+        "request = \"POST /live\"\norigin = \"https://app.example\"\ntoken = {}\nexpect = \"token_missing\"",
         "request = \"GET /tried/x\"\ntoken = {}\nexpect = \"report:insufficient_role\"",
         "request = \"GET /tried/x\"\nexpect = \"report:token_missing\"",
         "request = \"GET /tried/x\"\ntoken = { roles = [\"nobody\"] }\nexpect = \"allow\"",

@@ -452,6 +452,14 @@ fn cors(fields: &Fields<'_, '_>, rule_methods: &[Box<str>]) -> Read<Cors> {
         }
         origins = Box::default();
     }
+    let headers = fields.list("headers", &HEADER)?.unwrap_or_default();
+    if headers.iter().any(|name| **name == *"*") {
+        return fault(
+            fields.position("headers"),
+            "cors.headers has \"*\", which is the name of no header, expected the names that pages set"
+                .to_string(),
+        );
+    }
     let methods = fields.list("methods", &METHOD)?;
     if let Some(methods) = &methods
         && !rule_methods.is_empty()
@@ -465,9 +473,7 @@ fn cors(fields: &Fields<'_, '_>, rule_methods: &[Box<str>]) -> Read<Cors> {
     Ok(Cors {
         origins,
         methods: methods.unwrap_or_else(|| rule_methods.into()),
-        headers: fields
-            .list("headers", &HEADER)?
-            .unwrap_or_default()
+        headers: headers
             .iter()
             .map(|name| name.to_ascii_lowercase().into())
             .collect(),

@@ -860,6 +860,12 @@ fn says_where_a_policy_is_wrong_and_what_was_expected() {
             "\"headers\" has \"a:b\", expected a name",
         ),
         (
+            route("cors = { origins = [\"https://a\"], headers = [\"*\"] }"),
+            3,
+            35,
+            "cors.headers has \"*\", which is the name of no header",
+        ),
+        (
             route("methods = [\"GET\"]\ncors = { origins = [\"https://a\"], methods = [\"PUT\"] }"),
             4,
             35,

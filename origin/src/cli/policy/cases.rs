@@ -27,7 +27,7 @@ Cases stand in the policy itself; gates do not look at them:
 A token may have issuer (the gate's own unless given), audience (beside the gate's), sub, scopes,
 roles, permissions, customer_id, kyc_level, kyc_status, amr, acr, and auth_age (seconds since the person authenticated). `host` is whom the request is for, `origin` is the page that sends the request; `preflight = \"PUT\"` makes
 it a CORS preflight about that method, which is expected to be answered with expect =
-\"preflight\". Tokens are taken as valid and not revoked: what is tested is the policy.";
+\"preflight\", and `headers = [\"authorization\"]` one about those as well. Tokens are taken as valid and not revoked: what is tested is the policy.";
 
 /// One case.
 #[derive(Debug, Deserialize)]
@@ -38,6 +38,8 @@ pub(super) struct Case {
     host: Option<String>,
     origin: Option<String>,
     preflight: Option<String>,
+    #[serde(default)]
+    headers: Vec<String>,
     token: Option<Token>,
     expect: String,
     rule: Option<String>,
@@ -119,6 +121,11 @@ pub(super) fn parse(text: &str) -> anyhow::Result<Vec<(usize, Case)>> {
                 case.request
             );
         }
+        if case.preflight.is_none() && !case.headers.is_empty() {
+            bail!(
+                "line {line}: headers are what a preflight is about, expected preflight beside them"
+            );
+        }
         let code = case.expect.strip_prefix(REPORT).unwrap_or(&case.expect);
         let known = ["allow", "preflight"].contains(&&*case.expect)
             || Rejection::ALL.iter().any(|r| r.code() == code);
@@ -179,6 +186,7 @@ impl Case {
             .as_ref()
             .map(|token| judge.describe(issuer, token.claims(judge.now())))
             .transpose()?;
+        let headers = self.headers.join(",");
         let verdict = judge.judge(
             policy,
             Asked {
@@ -187,6 +195,7 @@ impl Case {
                 host: self.host.as_deref(),
                 origin: self.origin.as_deref(),
                 preflight_method: self.preflight.as_deref(),
+                preflight_headers: (!headers.is_empty()).then_some(&*headers),
                 foreign_issuer: issuer,
                 token: token.as_deref(),
             },

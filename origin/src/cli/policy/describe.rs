@@ -256,15 +256,22 @@ pub(super) fn foreign_page(rule: &Rule, method: &str, origin: Option<&str>) -> O
     ))
 }
 
-/// Why a preflight about `method` is not answered to pages of `origin`; `rule` is that for `method`.
-pub(super) fn unanswered_preflight(rule: Option<&Rule>, method: &str, origin: &str) -> String {
+/// Why a preflight about `method` and `headers` is not answered to pages of `origin`; `rule` is that for
+/// `method`.
+pub(super) fn unanswered_preflight(
+    rule: Option<&Rule>,
+    method: &str,
+    headers: &str,
+    origin: &str,
+) -> String {
     let Some(rule) = rule else {
         return format!("no rule is for {method}");
     };
     let why = match rule.cors() {
         None => "has no cors".to_owned(),
-        Some(cors) if cors.allows_origin(origin) => format!("has no {method} in cors.methods"),
-        Some(_) => format!("has no {origin} in cors.origins"),
+        Some(cors) if !cors.allows_origin(origin) => format!("has no {origin} in cors.origins"),
+        Some(cors) if !cors.allows_method(method) => format!("has no {method} in cors.methods"),
+        Some(_) => format!("has not all of {headers} in cors.headers"),
     };
     format!("the rule for {method} (line {}) {why}", rule.line())
 }

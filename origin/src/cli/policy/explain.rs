@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::super::verify;
 use super::judge::{Asked, Judge, Outcome, Verdict, path_of};
-use super::{describe, read};
+use super::{describe, notes, read};
 
 /// The request, and who vouches for its token.
 #[derive(Debug, Args)]
@@ -35,6 +35,10 @@ pub(crate) struct Options {
     /// Explains a CORS preflight about this method; the method of the request is then OPTIONS.
     #[arg(long, value_name = "METHOD", requires = "origin")]
     preflight: Option<String>,
+    /// The header fields that the preflight is about as well, with commas between. Pages of browsers have
+    /// one whenever they set `Authorization`.
+    #[arg(long, value_name = "NAMES", requires = "preflight")]
+    headers: Option<String>,
     /// The host that the request is for, as in `Host`.
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
@@ -90,6 +94,7 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
             host: options.host.as_deref(),
             origin: options.origin.as_deref(),
             preflight_method: options.preflight.as_deref(),
+            preflight_headers: options.headers.as_deref(),
             foreign_issuer: foreign_issuer.as_deref(),
             token: token.as_deref(),
         },
@@ -178,7 +183,14 @@ fn print(options: &Options, policy: &Policy, verdict: &Verdict<'_>, vouched: boo
             "verdict  allow; without report_only it would be refused: {}",
             rejection.code()
         ),
-        Outcome::Preflight => println!("verdict  preflight: answered by the gate"),
+        Outcome::Preflight => {
+            println!("verdict  preflight: answered by the gate");
+            if verdict.rule.is_some_and(notes::keeps_pages_from_tokens) {
+                println!(
+                    "but      not where the page sends its token: cors.headers has no \"authorization\""
+                );
+            }
+        }
         Outcome::Refuse(rejection, _) => println!(
             "verdict  refuse: {} {}",
             rejection.status(),
@@ -216,7 +228,8 @@ fn reasons(
         && !matches!(verdict.outcome, Outcome::Preflight)
     {
         let asked = policy.find_preflight(options.host.as_deref(), method, path);
-        let why = describe::unanswered_preflight(asked, method, origin);
+        let headers = options.headers.as_deref().unwrap_or_default();
+        let why = describe::unanswered_preflight(asked, method, headers, origin);
         all.push(format!("no preflight is answered: {why}"));
     }
     let (Outcome::Refuse(rejection, _) | Outcome::Allow(Some(rejection))) = &verdict.outcome else {

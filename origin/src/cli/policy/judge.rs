@@ -78,7 +78,9 @@ pub(super) struct Asked<'a> {
     pub(super) origin: Option<&'a str>,
     /// `Access-Control-Request-Method`
     pub(super) preflight_method: Option<&'a str>,
-    /// Whose the token is, where it is described and not of the gate's own issuer.
+    /// `Access-Control-Request-Headers`
+    pub(super) preflight_headers: Option<&'a str>,
+    /// Whose the token is, where it is not of the gate's own issuer.
     pub(super) foreign_issuer: Option<&'a str>,
     pub(super) token: Option<&'a str>,
 }
@@ -201,7 +203,7 @@ impl Judge {
             websocket_protocols: protocols.as_deref(),
             origin: asked.origin,
             preflight_method: asked.preflight_method,
-            ..Request::default()
+            preflight_headers: asked.preflight_headers,
         };
         let foreign = asked.foreign_issuer.map(|issuer| ForeignIssuer {
             verifier: Verifier::new(issuer, AUDIENCE),
