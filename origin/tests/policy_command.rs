@@ -695,6 +695,77 @@ fn a_token_is_taken_at_its_word_unless_keys_are_given() {
 }
 
 #[test]
+fn an_issuer_beside_the_gate_s_own_is_said_to_be_one() {
+    let key = SigningKey::generate(Algorithm::ES256, 0, &Random::Os).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let jwks = folder.path().join("jwks.json");
+    let set = format!("{{\"keys\":[{}]}}", key.verifying_key().to_jwk("k"));
+    std::fs::write(&jwks, set).unwrap();
+    let now = NOW.to_string();
+    let partner = "https://partner.example";
+    let mismatch = "because  the rule takes no token of this issuer";
+    for (issuer, foreign, path, verdict, said) in [
+        (
+            partner,
+            false,
+            "/api/me",
+            "allow",
+            "is taken for the gate's own",
+        ),
+        (
+            partner,
+            true,
+            "/api/me",
+            "refuse: 401 issuer_mismatch",
+            mismatch,
+        ),
+        (
+            partner,
+            true,
+            "/partner/x",
+            "allow",
+            "is taken for one beside the gate's own",
+        ),
+        (
+            partner,
+            true,
+            "/api/payments",
+            "refuse: 401 issuer_mismatch",
+            "revocation = \"strict\" only the gate's own can be asked",
+        ),
+        // A token of nobody.
+        (
+            "https://other.example",
+            true,
+            "/partner/x",
+            "refuse: 401 issuer_mismatch",
+            "issuer   https://partner.example ",
+        ),
+    ] {
+        let claims = claims(&json!({"iss": issuer, "aud": ["api", "orders"]}));
+        let token = key.issue("at+jwt", "k", &claims).unwrap();
+        let jwks = jwks.to_str().unwrap();
+        let mut arguments = vec![
+            "explain", "GET", path, &token, "--jwks", jwks, "--now", &now,
+        ];
+        arguments.extend(["--issuer", partner, "--audience", "api"]);
+        if foreign {
+            arguments.push("--foreign");
+        }
+        let answer = run(ROUTES, &arguments, "");
+        for said in [said, &format!("verdict  {verdict}\n")] {
+            assert!(
+                answer.out.contains(said),
+                "{said}: {} {}",
+                answer.out,
+                answer.err
+            );
+        }
+    }
+    assert!(!run(ROUTES, &["explain", "GET", "/api/me", "--foreign"], "").ok);
+}
+
+#[test]
 fn an_explanation_takes_an_issuer_for_the_gate_s_own_unless_a_rule_names_it() {
     for (issuer, audience, path, said) in [
         (

@@ -8,9 +8,8 @@ use clap::Args;
 use edgekeep_shared::base64url;
 use edgekeep_shared::error::Rejection;
 use edgekeep_shared::path::{self, CanonicalPath};
-use edgekeep_shared::policy::{AUTH_TIME_LEEWAY_SECONDS, Access, Policy, Rule};
+use edgekeep_shared::policy::{Access, Policy, Revocation, Rule};
 use edgekeep_shared::token::MAX_TOKEN_BYTES;
-use edgekeep_shared::verifier::Verifier;
 use serde_json::{Map, Value};
 
 use super::super::verify;
@@ -46,9 +45,12 @@ pub(crate) struct Options {
     /// signature and its times unchecked.
     #[arg(long, value_name = "FILE", requires_all = ["issuer", "audience"])]
     jwks: Option<PathBuf>,
-    /// The issuer, exactly as tokens name it.
+    /// The issuer, exactly as tokens name it; the gate's own unless --foreign is given.
     #[arg(long, value_name = "ISS", requires = "jwks")]
     issuer: Option<String>,
+    /// The issuer stands beside the gate's own, in `ISSUERS`: only rules that name it take its tokens.
+    #[arg(long, requires = "jwks")]
+    foreign: bool,
     /// The audience that tokens must name.
     #[arg(long, value_name = "AUD", requires = "jwks")]
     audience: Option<String>,
@@ -71,7 +73,10 @@ pub(super) fn run(options: &Options) -> anyhow::Result<()> {
     };
     let mut foreign_issuer = None;
     let (judge, token, vouched) = match (&options.jwks, given) {
-        (Some(_), given) => (of_issuer(options)?, given, true),
+        (Some(_), given) => {
+            foreign_issuer = options.issuer.clone().filter(|_| options.foreign);
+            (of_issuer(options)?, given, true)
+        }
         (None, None) => (Judge::of_described_tokens(options.now)?, None, true),
         (None, Some(given)) => {
             let judge = Judge::of_described_tokens(options.now)?;
@@ -120,9 +125,8 @@ fn of_issuer(options: &Options) -> anyhow::Result<Judge> {
         bail!("--jwks needs --issuer and --audience");
     };
     let set = verify::read_keys(file)?;
-    let leeway = u32::try_from(AUTH_TIME_LEEWAY_SECONDS).unwrap_or_default();
-    let verifier = Verifier::new(&**issuer, &**audience).with_leeway(leeway);
-    Ok(Judge::of_keys(verifier, set, options.now))
+    let own = Some(&**issuer).filter(|_| !options.foreign);
+    Ok(Judge::of_keys(own, audience, set, options.now))
 }
 
 /// Whether a rule takes tokens of `issuer` by its name.
@@ -177,6 +181,14 @@ fn print(options: &Options, policy: &Policy, verdict: &Verdict<'_>, vouched: boo
     if !vouched {
         println!("token    taken at its word: signature and times are unchecked without --jwks");
     }
+    if let Some(issuer) = &options.issuer {
+        let whose = if options.foreign {
+            "for one beside the gate's own"
+        } else {
+            "for the gate's own, unless --foreign is given"
+        };
+        println!("issuer   {issuer} is taken {whose}");
+    }
     match &verdict.outcome {
         Outcome::Allow(None) => println!("verdict  allow"),
         Outcome::Allow(Some(rejection)) => println!(
@@ -214,6 +226,10 @@ fn passed_over<'p>(
     rules.filter(move |rule| rule.pattern().matches(path))
 }
 
+fn is_strict(rule: &Rule) -> bool {
+    matches!(rule.access(), Access::Token(access) if access.revocation == Revocation::Strict)
+}
+
 /// Why it is not as one may have wished.
 fn reasons(
     options: &Options,
@@ -246,6 +262,10 @@ fn reasons(
     } else {
         let plain = match rejection {
             Rejection::TokenMissing if !sent => Some("no token was sent"),
+            Rejection::IssuerMismatch if verdict.rule.is_some_and(is_strict) => Some(
+                "the rule takes no token of this issuer: with revocation = \"strict\" only the gate's own \
+                 can be asked",
+            ),
             Rejection::IssuerMismatch => Some("the rule takes no token of this issuer"),
             Rejection::AudienceMismatch => Some("the token is for another audience"),
             _ if canonical.is_none() => Some("the path has no form that everybody reads alike"),

@@ -11,7 +11,9 @@ use edgekeep_shared::gate::{
 use edgekeep_shared::headers::WEBSOCKET_TOKEN_PREFIX;
 use edgekeep_shared::jwk::{Jwk, JwkSet};
 use edgekeep_shared::path;
-use edgekeep_shared::policy::{Access, Missing, Policy, Rule, TokenSource};
+use edgekeep_shared::policy::{
+    AUTH_TIME_LEEWAY_SECONDS, Access, Missing, Policy, Rule, TokenSource,
+};
 use edgekeep_shared::verifier::Verifier;
 use serde_json::{Map, Value, json};
 
@@ -87,7 +89,9 @@ pub(super) struct Asked<'a> {
 
 /// Whose tokens count, and the clock by which.
 pub(super) struct Judge {
-    verifier: Verifier,
+    issuer: String,
+    audience: String,
+    leeway: u32,
     set: JwkSet,
     /// The key that describes tokens; none where an issuer's own keys are used.
     signer: Option<SigningKey>,
@@ -99,21 +103,33 @@ impl Judge {
     pub(super) fn of_described_tokens(now: Option<i64>) -> anyhow::Result<Self> {
         let signer = SigningKey::generate(Algorithm::EdDSA, 0, &Random::Os)?;
         let set = JwkSet::new(vec![Jwk::new(KEY_ID, signer.verifying_key())])?;
-        let judge = Self::of_keys(Verifier::new(ISSUER, AUDIENCE), set, now);
+        let judge = Self::of_keys(None, AUDIENCE, set, now);
         Ok(Self {
             signer: Some(signer),
+            leeway: 0,
             ..judge
         })
     }
 
-    /// One that takes an issuer's tokens.
-    pub(super) fn of_keys(verifier: Verifier, set: JwkSet, now: Option<i64>) -> Self {
+    /// One that takes an issuer's tokens, for `audience`. `own` is the gate's own issuer; none: some other.
+    pub(super) fn of_keys(
+        own: Option<&str>,
+        audience: &str,
+        set: JwkSet,
+        now: Option<i64>,
+    ) -> Self {
         Self {
-            verifier,
+            issuer: own.unwrap_or(ISSUER).to_owned(),
+            audience: audience.to_owned(),
+            leeway: u32::try_from(AUTH_TIME_LEEWAY_SECONDS).unwrap_or_default(),
             set,
             signer: None,
             now: now.unwrap_or_else(|| Clock::System.now().unix_seconds()),
         }
+    }
+
+    fn verifier(&self, issuer: &str) -> Verifier {
+        Verifier::new(issuer, &*self.audience).with_leeway(self.leeway)
     }
 
     /// The keys as a gate holds them that has just fetched them.
@@ -206,11 +222,11 @@ impl Judge {
             preflight_headers: asked.preflight_headers,
         };
         let foreign = asked.foreign_issuer.map(|issuer| ForeignIssuer {
-            verifier: Verifier::new(issuer, AUDIENCE),
+            verifier: self.verifier(issuer),
             keys: self.held_keys(),
         });
         let mut knowledge = Knowledge {
-            verifier: &self.verifier,
+            verifier: &self.verifier(&self.issuer),
             keys: &self.held_keys(),
             foreign: foreign.as_slice(),
             list: &HeldList::default(),
