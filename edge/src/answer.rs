@@ -2,7 +2,7 @@
 
 use edgekeep_shared::{
     gate::{IDENTITY_HEADERS, Refusal, refusal},
-    policy::{Caching, Cors, OTHER_CACHE_FIELDS, Rule},
+    policy::{Caching, Cors, Rule},
 };
 
 use crate::{authz::Gateway, upstream::ASSERTION};
@@ -71,8 +71,8 @@ impl Answer<'_> {
 /// What an answer of the upstream goes back with, and without.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Header fields that are taken away.
-    pub dropped: [&'static [&'static str]; 2],
+    /// Header fields that are taken away, beside those that [`caching`](Self::caching) takes.
+    pub dropped: &'static [&'static str],
     /// Header fields that it gets after that.
     pub added: Fields<'static>,
     /// Who may keep it.
@@ -82,23 +82,16 @@ pub struct Changes {
 impl Changes {
     /// What `rule` changes in an answer to pages of `origin`.
     pub fn of(rule: &Rule, origin: Option<&str>) -> Self {
-        let caching = rule.caching();
         Self {
-            dropped: [
-                // Who may read is the rule's word: an upstream that is more generous must not be heard
-                // beside it, or instead.
-                if rule.cors().is_some() {
-                    &CORS_FIELDS[..]
-                } else {
-                    &[]
-                },
-                match caching {
-                    Caching::Private | Caching::NoStore => &OTHER_CACHE_FIELDS[..],
-                    Caching::Upstream => &[],
-                },
-            ],
+            // Who may read is the rule's word: an upstream that is more generous must not be heard
+            // beside it, or instead.
+            dropped: if rule.cors().is_some() {
+                &CORS_FIELDS
+            } else {
+                &[]
+            },
             added: cors_fields(rule, origin),
-            caching,
+            caching: rule.caching(),
         }
     }
 }
@@ -286,13 +279,14 @@ mod tests {
                 "Access-Control-Allow-Credentials",
                 "Access-Control-Expose-Headers",
             ] {
-                assert!(changes.dropped[0].contains(&name), "{name}");
+                assert!(changes.dropped.contains(&name), "{name}");
             }
         }
         let changes = Changes::of(&policy("").rules()[0], app);
         assert_eq!(changes, Changes::default());
         let changes = Changes::of(&policy("cache = \"private\"").rules()[0], app);
-        assert_eq!(changes.dropped, [&[][..], &OTHER_CACHE_FIELDS]);
+        assert_eq!(changes.caching, Caching::Private);
+        assert!(changes.dropped.is_empty());
     }
 
     #[test]

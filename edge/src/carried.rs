@@ -7,7 +7,11 @@
 
 use core::fmt::Write as _;
 
-use edgekeep_shared::{error::Rejection, gate::Refusal, policy::Caching};
+use edgekeep_shared::{
+    error::Rejection,
+    gate::Refusal,
+    policy::{Caching, is_other_cache_field},
+};
 
 use crate::{
     answer::{self, Answer, Changes, Fields},
@@ -93,7 +97,7 @@ pub fn forward(
         outgoing.removed.len(),
         outgoing.set.len(),
         added.len(),
-        dropped[0].len() + dropped[1].len(),
+        dropped.len(),
         word(*caching),
         if *is_logged { "logged" } else { "" },
     );
@@ -103,7 +107,7 @@ pub fn forward(
     }
     write_fields(&mut text, &outgoing.set);
     write_fields(&mut text, added);
-    for name in dropped.iter().copied().flatten() {
+    for name in *dropped {
         text.push('\n');
         text.push_str(name);
     }
@@ -127,6 +131,15 @@ pub fn cache_control(word: &str, upstream: &str) -> String {
         _ => Caching::NoStore,
     };
     caching.control(Some(upstream)).unwrap_or_default()
+}
+
+/// Those of the names of an answer's header fields, a line each, by which caches go beside `Cache-Control`.
+pub fn other_cache_fields(names: &str) -> String {
+    let others: Vec<&str> = names
+        .split('\n')
+        .filter(|name| is_other_cache_field(name))
+        .collect();
+    others.join("\n")
 }
 
 /// Ask again and wait; `verified` says that the signature was verified for this very request.
@@ -219,12 +232,9 @@ mod tests {
 
     fn changes() -> Changes {
         Changes {
-            dropped: [
-                &[
-                    "Access-Control-Allow-Origin",
-                    "Access-Control-Allow-Credentials",
-                ],
-                &["Pragma"],
+            dropped: &[
+                "Access-Control-Allow-Origin",
+                "Access-Control-Allow-Credentials",
             ],
             added: vec![("Vary", "Origin".to_owned())],
             caching: Caching::NoStore,
@@ -250,7 +260,7 @@ mod tests {
         );
         assert_eq!(
             lines[8..FORWARD_LINES],
-            ["8", "16", "id-1", "2", "2", "1", "3", "no-store", "logged"]
+            ["8", "16", "id-1", "2", "2", "1", "2", "no-store", "logged"]
         );
         assert_eq!(
             lines[FORWARD_LINES..],
@@ -264,8 +274,7 @@ mod tests {
                 "Vary",
                 "Origin",
                 "Access-Control-Allow-Origin",
-                "Access-Control-Allow-Credentials",
-                "Pragma"
+                "Access-Control-Allow-Credentials"
             ]
         );
         let made = Answer {
@@ -287,6 +296,9 @@ mod tests {
             assert_eq!(cache_control(word(caching), control), expected);
         }
         assert_eq!(cache_control("public", control), "no-store");
+        let names = "age\nakamai-cache-control\ncache-control\nexpires\nvary";
+        assert_eq!(other_cache_fields(names), "akamai-cache-control\nexpires");
+        assert_eq!(other_cache_fields(""), "");
         let changes = Changes::default();
         let recording = Recording {
             is_logged: false,

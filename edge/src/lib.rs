@@ -112,6 +112,13 @@ pub mod entry {
         crate::carried::cache_control(word, upstream)
     }
 
+    /// Those of the names of an answer's header fields, a line each, that go where its rule says who may
+    /// keep it.
+    #[wasm_bindgen]
+    pub fn other_cache_fields(names: &str) -> String {
+        crate::carried::other_cache_fields(names)
+    }
+
     /// What is to be done about a request that has no answer of an upstream to be passed on; `is_https`
     /// says that it has come over TLS. Whoever has judged it: that instance may be gone.
     #[wasm_bindgen]

@@ -235,6 +235,8 @@ function changed(response, lines) {
   add(copy.headers, lines, end - 2 * answered, answered);
   if (caching) {
     freshIfPoisoned();
+    const names = [...copy.headers.keys()].join("\n");
+    for (const name of gate.other_cache_fields(names).split("\n")) if (name) copy.headers.delete(name);
     const control = copy.headers.get("Cache-Control") ?? "";
     copy.headers.set("Cache-Control", gate.cache_control(caching, control));
   }

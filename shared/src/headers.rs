@@ -341,7 +341,7 @@ fn starts(name: &str, with: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case(with))
 }
 
-fn ends(name: &str, with: &str) -> bool {
+pub(crate) fn ends(name: &str, with: &str) -> bool {
     let at = name.len().checked_sub(with.len());
     at.and_then(|at| name.get(at..))
         .is_some_and(|end| end.eq_ignore_ascii_case(with))

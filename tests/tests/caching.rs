@@ -35,6 +35,10 @@ async fn a_rule_says_who_may_keep_an_answer() {
             Reply::new(status, "page")
                 .header("Cache-Control", said)
                 .header("CDN-Cache-Control", "max-age=600")
+                .header("Netlify-CDN-Cache-Control", "max-age=600")
+                .header("Akamai-Cache-Control", "max-age=600")
+                .header("Edge-Control", "max-age=600")
+                .header("X-Accel-Expires", "600")
                 .header("Expires", "Thu, 01 Jan 2099 00:00:00 GMT")
                 .header("ETag", "\"e\"")
         });
@@ -49,7 +53,14 @@ async fn a_rule_says_who_may_keep_an_answer() {
             let answer = call.send().await.unwrap();
             assert_eq!(answer.status, status, "{path}");
             assert_eq!(answer.header("cache-control"), Some(control), "{path}");
-            for name in ["cdn-cache-control", "expires"] {
+            for name in [
+                "cdn-cache-control",
+                "netlify-cdn-cache-control",
+                "akamai-cache-control",
+                "edge-control",
+                "x-accel-expires",
+                "expires",
+            ] {
                 assert_eq!(answer.header(name).is_some(), others, "{path}: {name}");
             }
             assert_eq!(answer.header("etag"), Some("\"e\""), "{path}");

@@ -2,14 +2,22 @@
 
 use alloc::string::String;
 
-/// Fields by which an answer tells caches of one kind something else than `Cache-Control` (RFC 9213)
-/// or, as `Expires`, tells those that do not know it.
-pub const OTHER_CACHE_FIELDS: [&str; 5] = [
-    "CDN-Cache-Control",
-    "Cloudflare-CDN-Cache-Control",
-    "Surrogate-Control",
+use crate::headers::ends;
+
+/// Whether by the field `name` an answer tells caches of one kind something else than `Cache-Control`
+/// (RFC 9213: `CDN-Cache-Control`, and those of each vendor; Akamai's `Edge-Control`, nginx's
+/// `X-Accel-Expires`) or, as `Expires`, tells those that do not know it.
+pub fn is_other_cache_field(name: &str) -> bool {
+    let mut others = OTHERS.iter();
+    ends(name, "-cache-control") || others.any(|other| other.eq_ignore_ascii_case(name))
+}
+
+const OTHERS: [&str; 5] = [
+    "Edge-Control",
     "Expires",
     "Pragma",
+    "Surrogate-Control",
+    "X-Accel-Expires",
 ];
 
 /// Who may keep the answers of a rule.
@@ -58,7 +66,35 @@ fn private(upstream: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Caching;
+    use super::{Caching, is_other_cache_field};
+
+    #[test]
+    fn knows_what_else_caches_go_by() {
+        for name in [
+            "CDN-Cache-Control",
+            "Cloudflare-CDN-Cache-Control",
+            "vercel-cdn-cache-control",
+            "Netlify-CDN-Cache-Control",
+            "Akamai-Cache-Control",
+            "Surrogate-Control",
+            "edge-control",
+            "X-Accel-Expires",
+            "Expires",
+            "pragma",
+        ] {
+            assert!(is_other_cache_field(name), "{name}");
+        }
+        for name in [
+            "Cache-Control",
+            "ETag",
+            "Age",
+            "Vary",
+            "X-Accel-Buffering",
+            "",
+        ] {
+            assert!(!is_other_cache_field(name), "{name}");
+        }
+    }
 
     #[test]
     fn leaves_to_the_client_what_the_upstream_allows_it() {

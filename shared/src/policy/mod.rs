@@ -29,7 +29,7 @@ mod requirement;
 mod rule;
 mod upstream;
 
-pub use cache::{Caching, OTHER_CACHE_FIELDS};
+pub use cache::{Caching, is_other_cache_field};
 pub use fields::{MAX_LIST, is_issuer, is_name, is_scope_token};
 pub use limit::{LimitedBy, RateLimit};
 pub use owner::{Owner, OwnerClaim};

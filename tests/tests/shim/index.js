@@ -125,3 +125,4 @@ subtle.verify = async function (algorithm, key, signature, signed) {
 export const count = () => {};
 export const unanswered = () => undefined;
 export const cache_control = (_, control) => control;
+export const other_cache_fields = () => "";
