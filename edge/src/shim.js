@@ -253,6 +253,13 @@ function count(tally, instance) {
   }
 }
 
+// Why there is no answer that could be passed on. A query is nobody's to read in the log, and the platform
+// names URLs in its errors.
+function explain(error, id) {
+  const cause = String(error?.stack ?? error).replace(/\?\S*/g, "?…");
+  console.error(`upstream, request ${id}: ${cause}`);
+}
+
 // There is no answer that could be passed on. What was sent may have been carried out, so that nobody is
 // told to send it again, and it goes by the id that it was sent under.
 function unanswered(request, decided, env) {
@@ -271,7 +278,7 @@ function unanswered(request, decided, env) {
 async function forward(request, decided, env) {
   const instance = state.instanceId;
   const lines = decided.split("\n");
-  const [, , , , head, code, tail, point, tally, tallyUnanswered] = lines;
+  const [, , , , head, code, tail, point, tally, tallyUnanswered, id] = lines;
   let response;
   let passed;
   try {
@@ -279,10 +286,8 @@ async function forward(request, decided, env) {
     passed = changed(response, lines);
   } catch (error) {
     note(error, state.instanceId);
-    if (response) {
-      console.error(error.stack ?? String(error));
-      response.body?.cancel().catch(() => {});
-    }
+    explain(error, id);
+    response?.body?.cancel().catch(() => {});
     count(tallyUnanswered, instance);
     return unanswered(request, decided, env);
   }

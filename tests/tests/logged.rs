@@ -1,4 +1,4 @@
-//! The lines of the log, where only some are wanted.
+//! The lines of the log: where only some are wanted, and why an upstream has not answered.
 
 use std::time::Duration;
 
@@ -85,4 +85,25 @@ async fn what_simply_passes_writes_no_line_where_refusals_are_enough() {
     let text = metrics.text();
     let passed = r#"edgekeep_gate_requests_total{decision="forward",code=""} 2"#;
     assert!(text.contains(passed), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_an_upstream_does_not_answer_is_in_the_log_without_the_query() {
+    let nowhere = process::free_port();
+    let gate = Gate::with(|_, variables| {
+        variables.insert("UPSTREAM_URL", format!("http://127.0.0.1:{nowhere}"));
+    })
+    .await;
+    let answer = gate.get("/api/me?a=hidden", &gate.good_token()).await;
+    assert_eq!(answer.verdict(), (502, "upstream_unavailable".to_owned()));
+    let id = answer.header("x-request-id").unwrap();
+    let cause = format!("upstream, request {id}: ");
+    let heard = clock::eventually(Duration::from_secs(2), || async {
+        let log = gate.edge.log();
+        let line = log.iter().find_map(|line| line.split_once(&cause))?;
+        (!line.1.is_empty()).then_some(())
+    });
+    let log = gate.edge.log();
+    assert!(heard.await.is_some(), "{log:?}");
+    assert!(!log.join("\n").contains("hidden"), "{log:?}");
 }
