@@ -149,8 +149,24 @@ impl Sources {
 
     /// The policy in KV, with its sequence and when it was signed.
     pub(crate) async fn policy(&self, config: &Config) -> Option<(Policy, u64, UnixTime)> {
-        let control_keys = config.control_keys.as_ref()?;
-        let bytes = within(LIMIT, self.kv_bytes("policy")).await.flatten()?;
+        let missing = |what: &str| console_warn!("POLICY is not set, and {what}");
+        let Some(control_keys) = &config.control_keys else {
+            missing("without CONTROL_KEYS none of EDGEKEEP_KV can be believed");
+            return None;
+        };
+        if self.kv.is_none() {
+            missing("no EDGEKEEP_KV is bound");
+            return None;
+        }
+        let Some(read) = within(LIMIT, self.kv_value("policy")).await else {
+            missing("EDGEKEEP_KV does not answer");
+            return None;
+        };
+        // Why KV could not be read is said already.
+        let Some(bytes) = read.ok()? else {
+            missing("EDGEKEEP_KV has no key policy");
+            return None;
+        };
         let document = open(&bytes, control_keys, DocumentType::Policy, config)?;
         let text = core::str::from_utf8(document.body).ok()?;
         if text.len() > MAX_POLICY_BYTES {
@@ -174,7 +190,11 @@ impl Sources {
     }
 
     async fn ask_about(&self, config: &Config, token: &str) -> Option<Introspection> {
-        let url = format!("{}/oauth/introspect", config.origin_url.as_ref()?);
+        let Some(origin) = &config.origin_url else {
+            console_warn!("introspection: ORIGIN_URL is not set, and strict rules need it");
+            return None;
+        };
+        let url = format!("{origin}/oauth/introspect");
         let headers = Headers::new().ok()?;
         headers
             .set("Content-Type", "application/x-www-form-urlencoded")
@@ -194,7 +214,12 @@ impl Sources {
         let request = Request::new_with_str_and_init(&url, &init).ok()?;
         let response = self.origin.as_ref()?.send(&request).await.ok()?;
         if response.status() != 200 {
-            console_warn!("introspection: {url} answered {}", response.status());
+            let cause = match (response.status(), &config.origin_token) {
+                (401 | 403, None) => ": ORIGIN_TOKEN is not set, and strict rules need it",
+                (401 | 403, Some(_)) => ": it does not take ORIGIN_TOKEN",
+                _ => "",
+            };
+            console_warn!("introspection: {url} answered {}{cause}", response.status());
             discard(&response);
             return None;
         }

@@ -27,15 +27,28 @@ async fn gate_on_kv(change: impl FnOnce(&Issuer)) -> Gate {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_policy_nothing_passes() {
-    for (name, behaviour) in [
-        ("nothing", Behaviour::Status(404)),
-        ("500", Behaviour::Status(500)),
-        ("no answer", Behaviour::Silent),
+    for (name, behaviour, said) in [
+        (
+            "nothing",
+            Behaviour::Status(404),
+            "POLICY is not set, and EDGEKEEP_KV has no key policy",
+        ),
+        ("500", Behaviour::Status(500), "KV policy: "),
+        (
+            "no answer",
+            Behaviour::Silent,
+            "POLICY is not set, and EDGEKEEP_KV does not answer",
+        ),
         (
             "an unsigned policy",
             Behaviour::Bytes(POLICY.as_bytes().to_vec()),
+            "edgekeep-policy refused: ",
         ),
-        ("garbage", Behaviour::Bytes(vec![0xff; 100])),
+        (
+            "garbage",
+            Behaviour::Bytes(vec![0xff; 100]),
+            "edgekeep-policy refused: ",
+        ),
     ] {
         let gate = gate_on_kv(|issuer| issuer.set(Door::KvPolicy, behaviour)).await;
         for path in ["/public/x", "/api/me", "/"] {
@@ -49,6 +62,11 @@ async fn without_a_policy_nothing_passes() {
             );
         }
         assert!(gate.upstream.take().is_empty(), "with {name}");
+        let heard = clock::eventually(Duration::from_secs(2), || async {
+            let log = gate.edge.log().join("\n");
+            log.contains(said).then_some(())
+        });
+        assert!(heard.await.is_some(), "{said}: {:?}", gate.edge.log());
         // It is asked again, so a policy that comes later is heard.
         gate.issuer.published().policy = Some(POLICY.to_owned());
         gate.issuer.set(Door::KvPolicy, Behaviour::Honest);

@@ -258,6 +258,29 @@ async fn a_route_may_do_without_or_ask_the_issuer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn says_which_secret_the_issuer_does_not_take() {
+    for (secret, said) in [
+        (None, "401: ORIGIN_TOKEN is not set"),
+        (Some("wrong"), "401: it does not take ORIGIN_TOKEN"),
+    ] {
+        let gate = Gate::with(|issuer, variables| {
+            issuer.set(Door::Introspection, Behaviour::Status(401));
+            if let Some(secret) = secret {
+                variables.insert("ORIGIN_TOKEN", secret.to_owned());
+            }
+        })
+        .await;
+        let answer = gate.get("/api/strict/1", &gate.good_token()).await;
+        assert_eq!(answer.verdict(), (503, "revocation_unavailable".to_owned()));
+        let heard = eventually(Duration::from_secs(2), || async {
+            let log = gate.edge.log().join("\n");
+            log.contains(said).then_some(())
+        });
+        assert!(heard.await.is_some(), "{said}: {:?}", gate.edge.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn asks_the_issuer_with_its_secret_and_the_token() {
     let gate = Gate::with(|_, variables| {
         variables.insert("ORIGIN_TOKEN", "secret-of-the-gate".to_owned());
