@@ -48,7 +48,8 @@ impl<'t> Incoming<'t> {
             asker,
             asked: None,
         };
-        // A fragment is cut off from what the gate sends on, but not from what a gateway does.
+        // A fragment is cut off from what the gate sends on, but not from what a gateway does. `workerd` has
+        // cut it off already.
         incoming.asked = asker
             .filter(|_| !url.contains('#'))
             .and_then(|gateway| incoming.read_question(gateway));

@@ -452,6 +452,7 @@ const CONFIGURATIONS: &[(&str, &[&str], &[&str])] = &[
             "failure_mode_allow: false",
             "path_prefix: /authz",
             "normalize_path: false merge_slashes: false",
+            "envoy.reloadable_features.http_reject_path_with_fragment: true",
             "upgrade_configs: - upgrade_type: websocket http_filters:",
         ],
     ),
