@@ -63,6 +63,39 @@ fn packs_what_it_names_and_nothing_else() {
     );
 }
 
+#[test]
+fn is_as_large_as_its_document_says() {
+    const SIZES: &str = r#"
+        const { readFileSync, readdirSync } = require("fs");
+        const { gzipSync } = require("zlib");
+        const names = readdirSync(".", { recursive: true });
+        for (const end of [".wasm", ".js"]) {
+          const text = names.filter((name) => name.endsWith(end)).map((name) => readFileSync(name));
+          const all = Buffer.concat(text);
+          console.log(all.length, gzipSync(all).length);
+        }"#;
+    let mut command = Command::new("node");
+    command.args(["-e", SIZES]).current_dir(built());
+    let sizes = run(command, "");
+    let mut sizes = sizes
+        .split_whitespace()
+        .map(|size| size.parse::<f64>().unwrap());
+    let document = std::fs::read_to_string(root().join("docs/javascript.md")).unwrap();
+    for row in ["| `edgekeep_bg.wasm` | ", "| JavaScript | "] {
+        let line = document
+            .lines()
+            .find_map(|line| line.strip_prefix(row))
+            .unwrap();
+        let said = line.split(" KB").take(2);
+        for said in said.map(|text| text.trim_start_matches(", ").parse::<f64>().unwrap()) {
+            let size = sizes.next().unwrap() / 1_000.0;
+            // Another compiler makes another file.
+            let is_near = (said - size).abs() <= 0.5 + 0.03 * size;
+            assert!(is_near, "{row}: {said} KB, but it is {size}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn names_the_option_that_is_wrong() {
     let issuer = Issuer::start(&Key::es256(1)).await;
