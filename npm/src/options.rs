@@ -5,7 +5,7 @@ use core::fmt;
 use edgekeep_shared::{
     control::ControlKeys,
     gate::RevocationSources,
-    jwk::{Algorithm, JwkSet},
+    jwk::{Algorithm, Jwk, JwkSet},
     policy::{DEFAULT_MAX_STALE_SECONDS, Revocation, Staleness},
     verifier::{MAX_LEEWAY, Verifier},
 };
@@ -108,6 +108,20 @@ pub enum KeySource {
     Url(String),
 }
 
+impl KeySource {
+    /// Why `other` could speak for this issuer, too.
+    fn shared_with(&self, other: &Self) -> Option<&'static str> {
+        match (self, other) {
+            (Self::Url(own), Self::Url(others)) if own == others => Some("jwksUrl"),
+            (Self::Given(own), Self::Given(others)) => {
+                let is_others = |jwk: &Jwk| others.keys().iter().any(|key| key.key() == jwk.key());
+                own.keys().iter().any(is_others).then_some("jwks")
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Where an issuer's revocation list comes from.
 #[derive(Debug)]
 pub struct ListSource {
@@ -153,8 +167,17 @@ impl Options {
         for issuer in &issuers {
             let options = Self::of(issuer.as_object().ok_or_else(expected)?)?;
             let name = options.verifier.issuer();
-            if all.iter().any(|other| other.verifier.issuer() == name) {
-                return Err(error(format!("issuer: {name} is there twice")));
+            for other in &all {
+                let others = other.verifier.issuer();
+                if others == name {
+                    return Err(error(format!("issuer: {name} is there twice")));
+                }
+                if let Some(option) = options.keys.shared_with(&other.keys) {
+                    return Err(error(format!(
+                        "{option}: {name} and {others} have the same: a key of one must not serve \
+                         another"
+                    )));
+                }
             }
             all.push(options);
         }
@@ -423,6 +446,58 @@ mod tests {
                 right,
                 "{issuers}"
             );
+        }
+    }
+
+    /// Whoever holds a key that two issuers have could speak for both.
+    #[test]
+    fn takes_no_two_issuers_with_one_key() {
+        const OTHER: &str = "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw";
+        let other = json!({"kty": "OKP", "crv": "Ed25519", "kid": "other", "x": OTHER});
+        let of = |issuer: &str, keys: Value| {
+            let mut options = usual();
+            options["issuer"] = json!(issuer);
+            let members = keys.as_object().unwrap().clone();
+            options.as_object_mut().unwrap().extend(members);
+            options
+        };
+        let given = |keys: &[Value]| json!({"jwks": {"keys": keys}});
+        let mut renamed = key();
+        renamed["kid"] = json!("renamed");
+        let url = |url: &str| json!({"jwksUrl": url});
+        let (a, b) = ("http://a.example", "http://b.example");
+        for (first, second, refused) in [
+            ((a, json!({})), (b, json!({})), None),
+            (
+                (a, url("http://x/1")),
+                (b, url("http://x/1")),
+                Some("jwksUrl"),
+            ),
+            ((a, url("http://x/1")), (b, url("http://x/2")), None),
+            // The defaults of two issuers.
+            (
+                (a, json!({})),
+                ("http://a.example/", json!({})),
+                Some("jwksUrl"),
+            ),
+            (
+                (a, given(&[key()])),
+                (b, given(&[other.clone(), renamed])),
+                Some("jwks"),
+            ),
+            ((a, given(&[key()])), (b, given(&[other])), None),
+            ((a, given(&[key()])), (b, url("http://x/1")), None),
+        ] {
+            let issuers = json!([of(first.0, first.1), of(second.0, second.1)]);
+            let outcome = Options::read(&issuers.to_string()).map(|all| all.len());
+            match refused {
+                None => assert_eq!(outcome, Ok(2), "{issuers}"),
+                Some(option) => {
+                    let said = outcome.unwrap_err().to_string();
+                    let expected = format!("{option}: {} and {} have", second.0, first.0);
+                    assert!(said.starts_with(&expected), "{issuers}: {said}");
+                }
+            }
         }
     }
 }
