@@ -181,6 +181,14 @@ fn another_master_key_is_refused_plainly_and_once() {
 }
 
 #[test]
+fn a_cause_is_said_once() {
+    let instance = Instance::new();
+    let (done, said) = instance.run(&["--config", "/nowhere/edgekeep.toml", "config", "check"]);
+    assert!(!done);
+    assert_eq!(said.matches("No such file").count(), 1, "{said}");
+}
+
+#[test]
 fn tuning_measures_and_prints_settings_that_are_understood() {
     let instance = Instance::new();
     let arguments = [

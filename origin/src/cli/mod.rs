@@ -142,8 +142,21 @@ fn runtime() -> io::Result<Runtime> {
     reason = "what goes wrong is said on standard error"
 )]
 fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("edgekeep: {error:#}");
+    eprintln!("edgekeep: {}", said(error));
     ExitCode::FAILURE
+}
+
+/// An error with what has caused it, each once: some say themselves what has caused them.
+fn said(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// The configuration of the file and this process's environment.
