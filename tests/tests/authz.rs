@@ -198,7 +198,29 @@ impl Gateway {
             assert_eq!(answer.status, status, "{target}: {}", answer.text());
             assert_eq!(answer.header("x-edgekeep-code"), Some(code), "{target}");
         }
+        let challenges = async |token: &str| {
+            let call = self.call("POST", "/api/reports/1").bearer(token);
+            let answer = call.send().await.unwrap();
+            let all = http::find(&answer.headers, "www-authenticate");
+            all.map(str::to_owned).collect::<Vec<_>>().join("\n")
+        };
+        // Once each: a second could be taken for one of another scheme.
+        let lacking = challenges(&token).await;
+        assert!(lacking.contains("insufficient_scope"), "{lacking}");
+        assert!(lacking.contains("scope=\"report:write\""), "{lacking}");
+        for challenge in [lacking, challenges(&expired).await] {
+            assert_eq!(challenge.matches("Bearer").count(), 1, "{challenge}");
+        }
         assert!(gate.upstream.take().is_empty());
+    }
+
+    /// What the API takes is for the API to say.
+    pub(crate) async fn carries_a_large_body(&self) {
+        let body = vec![b'x'; 2 << 20];
+        let call = self.call("POST", "/api/things").body(body.clone());
+        let answer = call.bearer(&self.gate.good_token()).send().await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(self.gate.upstream.take_one().body == body);
     }
 
     /// A path is judged in its canonical form, and the upstream may read another in what was sent: that is
@@ -425,6 +447,7 @@ macro_rules! every_gateway {
         $crate::authz::every_gateway!(@test refuses_the_rest None);
         $crate::authz::every_gateway!(@test sends_on_no_path_that_is_not_canonical None);
         $crate::authz::every_gateway!(@test says_when_to_come_again Some($crate::authz::LIMITED));
+        $crate::authz::every_gateway!(@test carries_a_large_body None);
         $crate::authz::every_gateway!(@test lets_no_claim_of_the_client_pass None);
         $crate::authz::every_gateway!(@test a_revoked_token_is_turned_away None);
         $crate::authz::every_gateway!(@test no_spelling_gets_by Some($crate::paths::POLICY));
