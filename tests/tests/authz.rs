@@ -39,6 +39,16 @@ rate_limit = { binding = "API_LIMIT", by = "subject" }
 [[route]]
 match = "/unbound/**"
 rate_limit = { binding = "NOT_THERE", by = "subject" }
+
+[[route]]
+match = "/open/**"
+access = "public"
+rate_limit = { binding = "API_LIMIT", by = "address", header = "X-Forwarded-For" }
+
+[[route]]
+match = "/real/**"
+access = "public"
+rate_limit = { binding = "API_LIMIT", by = "address", header = "X-Real-IP" }
 "#;
 
 /// A gateway that asks the gate about every request before it sends it on.
@@ -221,6 +231,51 @@ impl Gateway {
         let answer = call.bearer(&self.gate.good_token()).send().await.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert!(self.gate.upstream.take_one().body == body);
+    }
+
+    /// Gate and API hear of the gateway where a request has come from, and never of the client.
+    pub(crate) async fn a_client_says_not_where_it_is(&self) {
+        let ask = async |target: &str, number: u32| {
+            let mut call = self.call("GET", target).host("127.0.0.1");
+            // The first is somebody honest, who says nothing.
+            if number > 0 {
+                for name in ["X-Real-IP", "X-Forwarded-For"] {
+                    call = call.header(name, &format!("192.0.2.{number}"));
+                }
+                call = call
+                    .header("X-Forwarded-Proto", "ftp")
+                    .header("X-Forwarded-Host", "evil.example")
+                    .header("X-Forwarded-Port", "99")
+                    .header("Forwarded", "for=192.0.2.99;host=evil.example;proto=ftp");
+            }
+            call.send().await.unwrap()
+        };
+        let port = self.address.port().to_string();
+        for number in 0..LIMIT {
+            let answer = ask("/open/x", number).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            let seen = self.gate.upstream.take_one();
+            let said = |name: &str| seen.header(name).unwrap_or_default().to_owned();
+            for (name, value) in [
+                ("x-real-ip", "127.0.0.1"),
+                ("x-forwarded-for", "127.0.0.1"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "127.0.0.1"),
+                ("forwarded", ""),
+            ] {
+                assert_eq!(said(name), value, "{name} of {number}");
+            }
+            assert!(["", "80", &port].contains(&&*said("x-forwarded-port")));
+        }
+        // All of them were one address, by whichever field: Traefik asks without X-Real-IP.
+        for target in ["/open/x", "/real/x"] {
+            for number in 0..=LIMIT {
+                let status = ask(target, number).await.status;
+                let is_unsaid = target == "/real/x" && status == 400;
+                assert!(status == 429 || is_unsaid, "{target} {number}: {status}");
+            }
+        }
+        assert!(self.gate.upstream.take().is_empty());
     }
 
     /// A path is judged in its canonical form, and the upstream may read another in what was sent: that is
@@ -447,6 +502,7 @@ macro_rules! every_gateway {
         $crate::authz::every_gateway!(@test refuses_the_rest None);
         $crate::authz::every_gateway!(@test sends_on_no_path_that_is_not_canonical None);
         $crate::authz::every_gateway!(@test says_when_to_come_again Some($crate::authz::LIMITED));
+        $crate::authz::every_gateway!(@test a_client_says_not_where_it_is Some($crate::authz::LIMITED));
         $crate::authz::every_gateway!(@test carries_a_large_body None);
         $crate::authz::every_gateway!(@test lets_no_claim_of_the_client_pass None);
         $crate::authz::every_gateway!(@test a_revoked_token_is_turned_away None);
@@ -477,6 +533,11 @@ const CONFIGURATIONS: &[(&str, &[&str], &[&str])] = &[
             "normalize_path: false merge_slashes: false",
             "envoy.reloadable_features.http_reject_path_with_fragment: true",
             "upgrade_configs: - upgrade_type: websocket http_filters:",
+            "- remove: forwarded ",
+            "key: x-real-ip, value: \"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%\" } \
+             append_action: OVERWRITE_IF_EXISTS_OR_ADD",
+            "key: x-forwarded-for, value: \"%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%\" } \
+             append_action: OVERWRITE_IF_EXISTS_OR_ADD",
         ],
     ),
     (
