@@ -15,6 +15,14 @@ pub type Environment = BTreeMap<String, String>;
 /// The file in the data folder that is read when no other is named.
 const DATA_DIR_FILE: &str = "edgekeep.toml";
 
+/// Keys that name a file: where the configuration file has them, they are relative to its folder, so
+/// that a command finds them wherever it is run.
+const FILES: [(&str, &str); 3] = [
+    ("gate", "policy_file"),
+    ("secrets", "master_key_file"),
+    ("secrets", "wrapped_keys_file"),
+];
+
 const PREFIX: &str = "EDGEKEEP_";
 
 /// Why the configuration is not accepted.
@@ -92,12 +100,13 @@ impl Config {
     }
 
     /// The configuration of `text` with `environment` over it, as [`load`](Self::load) has it;
-    /// `path` is what errors call the text. Reads no file.
+    /// `path` is what errors call the text, and where the files lie that it names. Reads no file.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn parse(path: &Path, text: &str, environment: &Environment) -> Result<Self, ConfigError> {
         let mut table = read(path, text)?;
+        find_files_from(path, &mut table);
         for (variable, key) in [("EDGEKEEP_DATA_DIR", "data_dir"), ("EDGEKEEP_MODE", "mode")] {
             if let Some(text) = environment.get(variable).filter(|text| !text.is_empty()) {
                 set(&mut table, variable, &[key.to_owned()], text)?;
@@ -149,6 +158,19 @@ fn read(path: &Path, text: &str) -> Result<Table, ConfigError> {
     };
     toml::from_str::<Config>(text).map_err(syntax)?;
     toml::from_str::<Table>(text).map_err(syntax)
+}
+
+/// Makes the files that the table names those of the folder that `path` is in.
+fn find_files_from(path: &Path, table: &mut Table) {
+    let Some(folder) = path.parent() else { return };
+    for (section, key) in FILES {
+        let value = table.get_mut(section).and_then(|keys| keys.get_mut(key));
+        if let Some(Value::String(file)) = value
+            && let Some(found) = folder.join(&*file).to_str()
+        {
+            found.clone_into(file);
+        }
+    }
 }
 
 /// Puts one variable into the table, in the first reading of its text that the key accepts.
@@ -227,5 +249,40 @@ fn insert(table: &mut Table, path: &[String], value: Value) -> bool {
                 .as_table_mut()
                 .is_some_and(|inner| insert(inner, rest, value))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_looked_for_where_it_was_named() {
+        let text = "data_dir = \"data\"\n[gate]\npolicy_file = \"policy.toml\"\n";
+        let keys = "[secrets]\nprovider = \"file\"\nmaster_key_file = \"../key\"\n";
+        let text = format!("{text}{keys}");
+        let none = Environment::new();
+        let variable = ("EDGEKEEP_GATE__POLICY_FILE", "other.toml");
+        let variable = Environment::from([variable].map(|(k, v)| (k.to_owned(), v.to_owned())));
+        for (path, environment, policy, key) in [
+            ("etc/edgekeep.toml", &none, "etc/policy.toml", "etc/../key"),
+            (
+                "/etc/edgekeep.toml",
+                &none,
+                "/etc/policy.toml",
+                "/etc/../key",
+            ),
+            ("edgekeep.toml", &none, "policy.toml", "../key"),
+            ("etc/edgekeep.toml", &variable, "other.toml", "etc/../key"),
+        ] {
+            let config = Config::parse(Path::new(path), &text, environment).unwrap();
+            let found = |file: Option<PathBuf>| file.unwrap().display().to_string();
+            assert_eq!(found(config.gate.policy_file), policy, "{path}");
+            assert_eq!(found(config.secrets.master_key_file), key, "{path}");
+            assert_eq!(config.data_dir.display().to_string(), "data", "{path}");
+        }
+        let absolute = "[gate]\npolicy_file = \"/srv/policy.toml\"\n";
+        let config = Config::parse(Path::new("etc/edgekeep.toml"), absolute, &none).unwrap();
+        assert_eq!(config.gate.policy_file, Some("/srv/policy.toml".into()));
     }
 }
