@@ -336,6 +336,7 @@ impl Gate {
                     list_age: list.map(|list| now.div_euclid(1_000) - list.issued_at().0),
                     list_entries: list.map_or(0, RevocationList::len),
                     keys: known.keys.usable(now).map_or(0, |set| set.keys().len()),
+                    policy_sequence: known.policy.sequence(),
                 };
                 let metrics = answer::metrics(self.recorder.text(&gauges), &case.id);
                 return case.answer(metrics, &Recorded::default());

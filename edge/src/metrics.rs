@@ -40,6 +40,8 @@ pub struct Gauges {
     pub list_entries: usize,
     /// Keys of the JWK Set that count.
     pub keys: usize,
+    /// The number under which the policy was signed; none without one of the store.
+    pub policy_sequence: Option<u64>,
 }
 
 /// One request as a data point of Analytics Engine.
@@ -131,6 +133,13 @@ impl Counts {
                  edgekeep_gate_list_age_seconds {age}"
             ));
         }
+        if let Some(sequence) = gauges.policy_sequence {
+            line(format_args!(
+                "# TYPE edgekeep_gate_policy_sequence gauge\n\
+                 # HELP edgekeep_gate_policy_sequence Number under which the policy was signed.\n\
+                 edgekeep_gate_policy_sequence {sequence}"
+            ));
+        }
         line(format_args!(
             "# TYPE edgekeep_gate_list_entries gauge\n\
              # HELP edgekeep_gate_list_entries Entries of the revocation list.\n\
@@ -207,6 +216,7 @@ mod tests {
             list_age: Some(7),
             list_entries: 3,
             keys: 2,
+            policy_sequence: Some(1_767_225_600_123),
         });
         for line in [
             "edgekeep_gate_requests_total{decision=\"forward\",code=\"\"} 2",
@@ -217,15 +227,15 @@ mod tests {
             "edgekeep_gate_list_age_seconds 7",
             "edgekeep_gate_list_entries 3",
             "edgekeep_gate_keys 2",
+            "edgekeep_gate_policy_sequence 1767225600123",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
-        assert!(
-            !Counts::default()
-                .text(&Gauges::default())
-                .contains("list_age")
-        );
+        let nothing_held = Counts::default().text(&Gauges::default());
+        for name in ["list_age", "policy_sequence"] {
+            assert!(!nothing_held.contains(name), "{nothing_held}");
+        }
     }
 
     #[test]

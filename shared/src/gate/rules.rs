@@ -42,6 +42,11 @@ impl HeldPolicy {
         self.policy.clone()
     }
 
+    /// The number under which it was signed; none without a policy.
+    pub fn sequence(&self) -> Option<u64> {
+        self.policy.as_ref().map(|_| self.sequence)
+    }
+
     /// Takes a policy that was signed with this sequence at this instant.
     ///
     /// # Errors
@@ -104,6 +109,7 @@ mod tests {
             held.offer(policy(), 5, at(-MAX_AGE - 1), now),
             Err(NotTaken::Older)
         );
+        assert_eq!(held.sequence(), None);
         assert_eq!(held.offer(policy(), 5, at(61), now), Err(NotTaken::Future));
         assert_eq!(held.offer(policy(), 5, at(-MAX_AGE), now), Ok(()));
         assert_eq!(held.offer(policy(), 4, at(0), now), Err(NotTaken::Older));
@@ -111,6 +117,7 @@ mod tests {
         assert_eq!(held.offer(policy(), 5, at(0), now), Ok(()));
         assert_eq!(held.offer(policy(), 6, at(60), now), Ok(()));
         assert!(held.policy().is_some());
+        assert_eq!(held.sequence(), Some(6));
     }
 
     #[test]
