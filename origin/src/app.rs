@@ -39,6 +39,7 @@ use crate::random::Random;
 use crate::request::{Caller, CorrelationId};
 use crate::revocation::control_key::ControlKey;
 use crate::revocation::list::Publisher;
+use crate::revocation::policy::{Follower, Hangups};
 use crate::revocation::{self, Signal};
 use crate::social::Social;
 use crate::tokens::keyring::{self, Keyring};
@@ -122,6 +123,9 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The policy that gates are to be told.
+    #[error("gate.policy_file: {0}")]
+    Policy(String),
     /// A sender of mail or SMS.
     #[error("{0}")]
     Notify(String),
@@ -159,17 +163,12 @@ impl State {
         let mailer = Mailer::start(&config, (&db, &vault, &clock, &random), &admission);
         let mailer = mailer.map_err(StartError::Notify)?;
         let social = Social::new(&config)?;
-        let policy = revocation::read_policy(&config).map_err(|source| StartError::Io {
-            what: "gate.policy_file".to_owned(),
-            source,
-        })?;
         let signal = Arc::new(Signal::default());
         let keyring = Keyring::open(&config, &db, &vault, &clock, &random, &signal).await?;
         let keyring = Arc::new(keyring);
         let control_key = ControlKey::open(&db, &vault, &clock, &random).await?;
         let publisher = Publisher::new(
             &config,
-            policy,
             (&db, &vault, &clock, &random),
             control_key,
             &keyring,
@@ -426,8 +425,9 @@ async fn correlate(Shared(state): Shared<State>, mut request: Request, next: Nex
 /// and what is in flight may finish within the configured time.
 ///
 /// # Errors
-/// When the listener cannot be bound.
+/// When the listener cannot be bound, or the policy file is no policy.
 pub async fn serve(state: State) -> Result<(), StartError> {
+    let policy = Follower::begin(&state).map_err(|error| StartError::Policy(error.to_string()))?;
     let address = state.config.server.listen;
     let listener = TcpListener::bind(address)
         .await
@@ -462,6 +462,9 @@ pub async fn serve(state: State) -> Result<(), StartError> {
     tasks.spawn(keyring::keep(state.clone()));
     tasks.spawn(vault::rotation::keep(state.clone()));
     tasks.spawn(notify::notices::keep_delivering(state.clone()));
+    if let Some(follower) = policy {
+        tasks.spawn(follower.keep(state.clone(), Hangups::caught()));
+    }
     let kv_rest = revocation::kv_rest::Writer::new(&state.config.revocation.kv_rest)
         .map_err(|error| Error::internal(format!("revocation.kv_rest: {error}")))?;
     if let Some(writer) = kv_rest {

@@ -160,6 +160,8 @@ async fn what_happens_is_counted() {
         (r#"edgekeep_keys{state="active"}"#, 1.0),
         (r#"edgekeep_keys{state="revoked"}"#, 0.0),
         ("edgekeep_revocation_list_age_seconds", 60.0),
+        ("edgekeep_policy_sequence", 0.0),
+        ("edgekeep_policy_refused", 0.0),
         ("edgekeep_password_hashes_waiting", 0.0),
         ("edgekeep_messages_waiting", 0.0),
         ("edgekeep_database_errors_total", 0.0),
@@ -173,6 +175,17 @@ async fn what_happens_is_counted() {
     assert!(value(&text, "edgekeep_revocation_list_sequence") > before);
     assert!(value(&text, "edgekeep_revocation_list_entries") >= 1.0);
     assert!(value(&text, "edgekeep_revocation_list_age_seconds").abs() < 1e-9);
+    origin
+        .state
+        .publisher
+        .take_policy("[[route]]\nmatch = \"/a\"\n");
+    origin.state.publisher.current().await.unwrap();
+    origin.state.publisher.refuse_policy();
+    let text = read(&origin).await;
+    let published = value(&text, "edgekeep_revocation_list_sequence");
+    let policy = value(&text, "edgekeep_policy_sequence");
+    assert!((policy - published).abs() < 1e-9, "{policy} {published}");
+    assert!((value(&text, "edgekeep_policy_refused") - 1.0).abs() < 1e-9);
     for secret in [ADDRESS, tokens.text("session_id"), "m3trics"] {
         assert!(!text.contains(secret), "{secret}");
     }

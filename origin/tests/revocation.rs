@@ -10,6 +10,7 @@ use edgekeep_origin::app::{State, app};
 use edgekeep_origin::clock::{Clock, Timestamp};
 use edgekeep_origin::events::Actor;
 use edgekeep_origin::random::Random;
+use edgekeep_origin::revocation::policy::Follower;
 use edgekeep_origin::revocation::{self, Revoked, kv};
 use edgekeep_origin::sessions;
 use edgekeep_origin::vault::Secret;
@@ -297,6 +298,7 @@ async fn the_key_value_listener_serves_three_signed_documents_and_takes_nothing(
         config.server.kv_token = Some(Secret::new("kv-secret".to_owned()));
     })
     .await;
+    Follower::begin(&origin.state).unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let server = tokio::spawn(kv::serve(listener, origin.state.clone()));
@@ -344,24 +346,6 @@ async fn the_key_value_listener_serves_three_signed_documents_and_takes_nothing(
     let wrong = client.get(&url).bearer_auth("kv-secre");
     assert_eq!(wrong.send().await.unwrap().status(), 401);
     server.abort();
-}
-
-#[tokio::test]
-async fn a_policy_that_cannot_be_understood_stops_the_start() {
-    let origin = Origin::new().await;
-    let file = origin.state.config.data_dir.join("policy.toml");
-    std::fs::write(&file, "[[route]]\nmatch = \"/x\"\nsurprise = 1\n").unwrap();
-    let mut config = origin.state.config.clone();
-    config.gate.policy_file = Some(file);
-    let error = State::open(config, origin.clock.clone(), Random::seeded(2))
-        .await
-        .err()
-        .unwrap()
-        .to_string();
-    assert!(
-        error.contains("policy.toml") && error.contains("line 3"),
-        "{error}"
-    );
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ fn written(recorder: &Mutex<Recorder>) -> Vec<(String, Bytes)> {
 }
 
 #[tokio::test]
-async fn the_list_is_written_on_change_and_every_ninety_seconds() {
+async fn documents_are_written_on_change_and_the_list_every_ninety_seconds() {
     let (recorder, settings) = record().await;
     let origin = Origin::new().await;
     let mut writer = Writer::new(&settings).unwrap().unwrap();
@@ -123,6 +123,13 @@ async fn the_list_is_written_on_change_and_every_ninety_seconds() {
         keys().map(|(key, _)| key).collect::<Vec<_>>(),
         ["revocations", "jwks"]
     );
+
+    for _ in 0..2 {
+        state.publisher.take_policy("[[route]]\nmatch = \"/a\"\n");
+        assert_eq!(due().await, Ok(1));
+        assert_eq!(keys().map(|(key, _)| key).collect::<Vec<_>>(), ["policy"]);
+        assert_eq!(due().await, Ok(0));
+    }
 }
 
 #[tokio::test]

@@ -57,6 +57,7 @@ mod journey;
 mod proofs;
 mod races;
 mod readme;
+mod rollout;
 mod rotation;
 mod services;
 mod verdicts;

@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::path::Path;
 
+use edgekeep_shared::policy::Policy;
+
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Mode};
 use crate::db::Db;
@@ -22,6 +24,7 @@ pub(super) async fn run(file: Option<&Path>) -> anyhow::Result<()> {
         ("clock", clock()),
         ("port", port(&config)),
     ];
+    findings.extend(policy(&config).map(|finding| ("policy", finding)));
     let is_begun = config.data_dir.is_dir();
     // Only development's own key comes with the folder; one that is to be given can be judged
     // before the first start.
@@ -94,6 +97,17 @@ fn clock() -> Result<String, String> {
         return Err("it is years behind: set it, and keep it with NTP".to_owned());
     }
     Ok(format!("{} seconds since 1970", now.unix_seconds()))
+}
+
+/// Without a file there is nothing to look at: gates then have a policy of their own.
+fn policy(config: &Config) -> Option<Result<String, String>> {
+    let file = config.gate.policy_file.as_ref()?;
+    let described = |policy: Policy| format!("{}, {} rules", file.display(), policy.rules().len());
+    let read = crate::revocation::policy::read(file);
+    Some(
+        read.map(|(_, policy)| described(policy))
+            .map_err(|error| format!("{error}; gate.policy_file names it")),
+    )
 }
 
 fn port(config: &Config) -> Result<String, String> {

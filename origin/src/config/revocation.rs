@@ -94,8 +94,8 @@ pub struct Gate {
     /// The bearer by which gates may ask about tokens (`ORIGIN_TOKEN` at the gate); unset:
     /// introspection is refused to everybody.
     pub introspection_token: Option<Secret>,
-    /// The policy that gates without one of their own find in their key-value store, as TOML;
-    /// unset: none is put there.
+    /// The policy that gates without one of their own find in their key-value store, as TOML; unset:
+    /// none is put there. `serve` follows the file.
     pub policy_file: Option<PathBuf>,
 }
 

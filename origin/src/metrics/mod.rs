@@ -142,6 +142,8 @@ pub struct Metrics {
     revocation_entries: Gauge,
     revocation_sequence: Gauge,
     revocation_age: Ratio,
+    policy_sequence: Gauge,
+    policy_refused: Gauge,
     sms_spent: Family<PeriodLabel, Gauge>,
     sms_conversion: Family<ScopeLabel, Ratio>,
     sms_breakers: Family<ScopeLabel, Gauge>,
@@ -190,6 +192,8 @@ impl Metrics {
             revocation_entries: Gauge::default(),
             revocation_sequence: Gauge::default(),
             revocation_age: Gauge::default(),
+            policy_sequence: Gauge::default(),
+            policy_refused: Gauge::default(),
             keys: Family::default(),
             sms_spent: Family::default(),
             sms_conversion: Family::default(),
@@ -278,6 +282,16 @@ impl Metrics {
             "revocation_list_age_seconds",
             "Age of the list that gates are told",
             self.revocation_age.clone(),
+        );
+        registry.register(
+            "policy_sequence",
+            "Number under which the policy that gates are told was first published, 0 without one",
+            self.policy_sequence.clone(),
+        );
+        registry.register(
+            "policy_refused",
+            "1: what stands in gate.policy_file is no policy, and the one before stays",
+            self.policy_refused.clone(),
         );
         registry.register("keys", "Signing keys by state", self.keys.clone());
     }
@@ -407,11 +421,14 @@ impl Metrics {
         self.messages_waiting.set(whole(state.mailer.waiting()));
         if let Some(documents) = state.publisher.held() {
             self.revocation_entries.set(whole(documents.entries));
-            let sequence = i64::try_from(documents.sequence).unwrap_or(i64::MAX);
-            self.revocation_sequence.set(sequence);
+            let number = |sequence: u64| i64::try_from(sequence).unwrap_or(i64::MAX);
+            self.revocation_sequence.set(number(documents.sequence));
+            self.policy_sequence.set(number(documents.policy_sequence));
             let age = state.clock.now().since(documents.signed_at());
             self.revocation_age.set(age.as_secs_f64());
         }
+        let is_refused = state.publisher.is_policy_refused();
+        self.policy_refused.set(i64::from(is_refused));
         let ring = state.keyring.ring();
         for key_state in [
             KeyState::Pending,

@@ -137,10 +137,10 @@ impl Writer {
             count += 1;
         }
         if let Some(policy) = &documents.policy
-            && is_due(&self.policy, 0, COPY_INTERVAL, now)
+            && is_due(&self.policy, documents.policy_change(), COPY_INTERVAL, now)
         {
             self.put("policy", policy).await?;
-            self.policy = written(0, now);
+            self.policy = written(documents.policy_change(), now);
             count += 1;
         }
         Ok(count)

@@ -7,6 +7,7 @@
 //! counters, which are looked at a few times a second. List and deltas are signed when somebody asks
 //! for them ([`Lists`]).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ pub struct Documents {
     pub jwk_set: Published,
     /// The copy of the policy, where one is configured.
     pub policy: Option<Published>,
+    /// The number under which this policy was first published, 0 without one: a gate that holds one
+    /// of this number or a higher has it.
+    pub policy_sequence: u64,
     /// Their number.
     pub sequence: u64,
     /// How many entries the list has.
@@ -50,6 +54,7 @@ pub struct Documents {
     signals: u64,
     keyring: i64,
     change: i64,
+    policy_change: i64,
 }
 
 impl Documents {
@@ -67,6 +72,18 @@ impl Documents {
     pub const fn keyring_change(&self) -> i64 {
         self.keyring
     }
+
+    /// How often a policy had been taken when this one was.
+    pub const fn policy_change(&self) -> i64 {
+        self.policy_change
+    }
+}
+
+/// The policy that gates are to enforce, and how often one was taken.
+#[derive(Clone, Debug, Default)]
+struct Rules {
+    text: Option<Arc<str>>,
+    change: i64,
 }
 
 /// Signs and holds what the gates are told.
@@ -75,7 +92,9 @@ pub struct Publisher {
     db: Db,
     vault: Vault,
     clock: Clock,
-    policy: Option<String>,
+    rules: RwLock<Rules>,
+    /// Whether the file that the policy comes from is none now.
+    policy_refused: AtomicBool,
     heartbeat: Duration,
     control_key: RwLock<Arc<ControlKey>>,
     keyring: Arc<Keyring>,
@@ -87,10 +106,9 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// A publisher of the configured issuer; `policy` is what the gates are to enforce.
+    /// A publisher of the configured issuer, without a policy.
     pub fn new(
         config: &Config,
-        policy: Option<String>,
         (db, vault, clock, random): (&Db, &Vault, &Clock, &Random),
         control_key: ControlKey,
         keyring: &Arc<Keyring>,
@@ -100,7 +118,8 @@ impl Publisher {
             db: db.clone(),
             vault: vault.clone(),
             clock: clock.clone(),
-            policy,
+            rules: RwLock::default(),
+            policy_refused: AtomicBool::new(false),
             heartbeat: Duration::from_secs(config.revocation.heartbeat_seconds),
             control_key: RwLock::new(Arc::new(control_key)),
             keyring: Arc::clone(keyring),
@@ -109,6 +128,33 @@ impl Publisher {
             lists: Arc::new(Lists::new(config.issuer(), clock, random)),
             documents: Arc::default(),
         }
+    }
+
+    /// Publishes `text` as the policy from here on.
+    pub fn take_policy(&self, text: &str) {
+        let mut rules = self.rules.write().unwrap_or_else(PoisonError::into_inner);
+        *rules = Rules {
+            text: Some(text.into()),
+            change: rules.change + 1,
+        };
+        drop(rules);
+        self.policy_refused.store(false, Ordering::Relaxed);
+        self.signal.raise();
+    }
+
+    /// Notes that what there is now is no policy; the last one stays.
+    pub fn refuse_policy(&self) {
+        self.policy_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether what there is now is no policy.
+    pub fn is_policy_refused(&self) -> bool {
+        self.policy_refused.load(Ordering::Relaxed)
+    }
+
+    fn rules(&self) -> Rules {
+        let held = self.rules.read();
+        held.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The public half, as a JWK, of the control key that signed last.
@@ -252,7 +298,7 @@ impl Publisher {
             issued_at: UnixTime(now.unix_seconds()),
         };
         let (lists, held) = (Arc::clone(&self.lists), Arc::clone(&self.documents));
-        let policy = self.policy.clone();
+        let rules = self.rules();
         // On a thread of its own: after a mass revocation it takes a while. Whoever gives up waiting
         // for it leaves it to finish: a publication is whole, and one comes after the other.
         tokio::task::spawn_blocking(move || {
@@ -266,17 +312,30 @@ impl Publisher {
             let sign = |document_type, body: &[u8]| {
                 Published::new(lists.sign(&signing, document_type, body))
             };
+            let before = held.read().unwrap_or_else(PoisonError::into_inner).clone();
+            let before = before.filter(|documents| documents.policy_change == rules.change);
+            let policy_sequence = match (&rules.text, before) {
+                (_, Some(documents)) => documents.policy_sequence,
+                (Some(_), None) => sequence,
+                (None, None) => 0,
+            };
+            let policy = rules.text.as_deref();
             let documents = Arc::new(Documents {
                 jwk_set: sign(DocumentType::JwkSet, ring.document().bytes()),
                 policy: policy.map(|text| sign(DocumentType::Policy, text.as_bytes())),
+                policy_sequence,
                 sequence,
                 entries: lists.len(),
                 signed_at: now,
                 signals,
                 keyring: ring.change(),
                 change,
+                policy_change: rules.change,
             });
             *held.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&documents));
+            if policy_sequence == sequence {
+                tracing::info!(sequence, "the policy is published");
+            }
             Ok(documents)
         })
         .await

@@ -3,11 +3,9 @@
 //! An entry is written in the transaction of the change that causes it, so that neither is there
 //! without the other. The publisher folds the live entries into one signed list.
 
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use edgekeep_shared::policy::Policy;
 use edgekeep_shared::time::UnixTime;
 use edgekeep_shared::verifier::{MAX_LEEWAY, VerifiedToken};
 use sqlx::AnyConnection;
@@ -20,6 +18,7 @@ mod ledger;
 pub mod list;
 pub mod lists;
 pub mod order;
+pub mod policy;
 pub mod routes;
 mod store;
 
@@ -29,7 +28,6 @@ pub use store::Listed;
 use crate::abuse::{devices, guesses};
 use crate::app::State;
 use crate::clock::Timestamp;
-use crate::config::Config;
 use crate::error::Error;
 use crate::ids::SessionId;
 use crate::{accounts, events, sessions, tokens};
@@ -230,20 +228,4 @@ async fn remove_counts(state: &State) -> Result<(), Error> {
     guesses::remove_lifted(&mut tx, now).await?;
     devices::remove_expired(&mut tx, now).await?;
     Ok(tx.commit().await?)
-}
-
-/// The policy that gates are to find in their key-value store, as the configuration names it.
-///
-/// # Errors
-/// When the file cannot be read or is not a policy; the text names the line.
-pub fn read_policy(config: &Config) -> io::Result<Option<String>> {
-    let Some(path) = &config.gate.policy_file else {
-        return Ok(None);
-    };
-    let named = |text: String| format!("{}: {text}", path.display());
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| io::Error::new(error.kind(), named(error.to_string())))?;
-    Policy::parse(&text)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, named(error.to_string())))?;
-    Ok(Some(text))
 }

@@ -7,9 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::Subcommand;
-use edgekeep_shared::policy::{MAX_POLICY_BYTES, Policy};
+use edgekeep_shared::policy::Policy;
 
 mod cases;
 mod check;
@@ -46,24 +45,5 @@ pub(super) fn run(action: &Action) -> anyhow::Result<()> {
 
 /// The text of a policy and what it compiles to; the error names file, line and column.
 fn read(file: &Path) -> anyhow::Result<(String, Policy)> {
-    use std::io::Read as _;
-    let name = file.display();
-    let source = std::fs::File::open(file).with_context(|| name.to_string())?;
-    let mut text = String::new();
-    // One byte more than may be: the reader then says what is wrong.
-    source
-        .take(MAX_POLICY_BYTES as u64 + 1)
-        .read_to_string(&mut text)
-        .with_context(|| name.to_string())?;
-    match Policy::parse(&text) {
-        Ok(policy) => Ok((text, policy)),
-        Err(error) => {
-            let place = match (error.line, error.column) {
-                (Some(line), Some(column)) => format!(":{line}:{column}"),
-                (Some(line), None) => format!(":{line}"),
-                _ => String::new(),
-            };
-            Err(anyhow::anyhow!("{name}{place}: {}", error.message))
-        }
-    }
+    Ok(crate::revocation::policy::read(file)?)
 }
