@@ -1,8 +1,14 @@
-const token = new URLSearchParams(location.hash.slice(1)).get('token');
-// Neither the history nor whoever looks over a shoulder keeps it.
-history.replaceState(null, '', location.pathname);
 const form = document.querySelector('form');
 const said = document.querySelector('[role=status]');
+let token = null;
+
+function readLink() {
+    token = new URLSearchParams(location.hash.slice(1)).get('token') || token;
+    // Neither the history nor whoever looks over a shoulder keeps it.
+    history.replaceState(null, '', location.pathname);
+    form.hidden = !token;
+    said.textContent = token ? '' : 'Open this page by the link in your message.';
+}
 
 async function send(route, body) {
     const answer = await fetch(route, {
@@ -13,6 +19,9 @@ async function send(route, body) {
     });
     if (answer.ok) return null;
     const problem = await answer.json().catch(() => ({}));
+    if (['code_invalid', 'code_expired'].includes(problem.code)) {
+        return 'This link was used already, or is too old.';
+    }
     return problem.detail || 'That did not work. Try again later.';
 }
 
@@ -31,7 +40,6 @@ function onSubmit(act) {
     });
 }
 
-if (!token) {
-    form.hidden = true;
-    said.textContent = 'Open this page by the link in your message.';
-}
+// Another link of the kind may be opened where this page is shown.
+addEventListener('hashchange', readLink);
+readLink();
