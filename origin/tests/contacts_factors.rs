@@ -52,6 +52,18 @@ async fn logged_in_by(origin: &Origin, method: &str, to: &str) -> String {
     session.expect(200, "").text("access_token").to_owned()
 }
 
+/// An account with codes by SMS as second factor, and a session of both.
+async fn with_codes_by_sms() -> (Origin, String) {
+    let origin = Origin::new().await;
+    account(&origin).await;
+    let first = bearer(&origin).await;
+    ask(&origin, Method::PUT, "/mfa/sms", &first)
+        .await
+        .expect(200, "");
+    let session = logged_in_by(&origin, "sms", PHONE).await;
+    (origin, session)
+}
+
 /// The undo token that an address was told last.
 fn undo_token(origin: &Origin, to: &str) -> String {
     let messages = origin.state.mailer.sent();
@@ -68,13 +80,7 @@ fn undo_token(origin: &Origin, to: &str) -> String {
 
 #[tokio::test]
 async fn codes_by_sms_go_with_the_last_number() {
-    let origin = Origin::new().await;
-    account(&origin).await;
-    let first = bearer(&origin).await;
-    ask(&origin, Method::PUT, "/mfa/sms", &first)
-        .await
-        .expect(200, "");
-    let session = logged_in_by(&origin, "sms", PHONE).await;
+    let (origin, session) = with_codes_by_sms().await;
     remove(&origin, &session, PHONE).await;
 
     let told = origin.message(EMAIL).unwrap();
@@ -133,13 +139,7 @@ async fn codes_go_with_the_last_way_to_log_in_before_them() {
 #[tokio::test]
 async fn another_number_keeps_codes_by_sms() {
     const OTHER: &str = "+41791234599";
-    let origin = Origin::new().await;
-    account(&origin).await;
-    let first = bearer(&origin).await;
-    ask(&origin, Method::PUT, "/mfa/sms", &first)
-        .await
-        .expect(200, "");
-    let session = logged_in_by(&origin, "sms", PHONE).await;
+    let (origin, session) = with_codes_by_sms().await;
     add(&origin, &session, json!({ "phone_number": OTHER }), OTHER).await;
     remove(&origin, &session, PHONE).await;
     assert_eq!(number(&origin, FACTORS).await, 1);
